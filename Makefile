@@ -1,0 +1,73 @@
+# make setup   the environment .venv: Python packages, a ROS 2 from wheels, vision_msgs
+# make demo    compress a small detector on rendered flights and fly it; results under out/demo/
+# make test    lint, types, the Python 3.6 check and all tests
+# make bench   every benchmark in its quick form
+# Needs: Linux, Python 3.11, a C and C++ compiler, make. PYTHON=... chooses another interpreter.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+TORCH := torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+# Runs a command with ROS confined to this machine; see tools/ros_environment.py.
+RUN := $(BIN)/python -m tools.ros_environment
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint bench clean
+
+# A ROS sourced in the calling shell, or another environment of wheels, must not leak into this one.
+unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+setup: $(VENV)/.vision_msgs
+	@echo "setup: $(VENV) is ready"
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	    || { echo "error: $(PYTHON) is not Python 3.11, which the ROS wheels are for: make PYTHON=<path>"; exit 1; }
+	@echo "setup: virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.python
+	@echo "setup: $(TORCH)"
+	@$(PIP) $(TORCH)
+	@touch $@
+
+$(VENV)/.packages: requirements/lock.txt $(VENV)/.torch
+	@echo "setup: $$(grep -c == requirements/lock.txt) packages of requirements/lock.txt"
+	@$(PIP) --no-deps -r requirements/lock.txt
+	@touch $@
+
+$(VENV)/.vision_msgs: $(VENV)/.packages $(wildcard tools/ros_messages/*.py tools/ros_messages/vision_msgs/*/*.msg)
+	@echo "setup: vision_msgs"
+	@$(BIN)/python -m tools.ros_messages tools/ros_messages/vision_msgs
+	@touch $@
+
+demo: setup
+	@$(RUN) python -m tools.demo
+
+lint: setup
+	@echo "lint: ruff"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "error: run $(BIN)/ruff format ."; exit 1; }
+	@echo "lint: mypy"
+	@$(BIN)/mypy vit_perception offline tools
+	@echo "lint: onboard code runs on Python 3.6"
+	@$(BIN)/vermin --target=3.6- --eval-annotations --violations --no-tips vit_perception launch setup.py
+
+test: lint
+	@$(RUN) pytest
+
+bench: setup
+	@for script in $(sort $(wildcard bench/*.py)); do \
+	    echo "== $$script"; $(RUN) python "$$script" --quick; \
+	done
+
+clean:
+	rm -rf $(VENV) build install log out .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,42 @@
+"""Shared by all tests: the ROS environment, set before anything imports rclpy, and the real data set."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from tools.ros_environment import ROOT, ros_environment
+
+HAS_ROS = importlib.util.find_spec("rclpy") is not None
+if HAS_ROS:
+    os.environ.update(ros_environment())
+
+
+@pytest.fixture(scope="session")
+def ros_context():
+    """A context for tests with nodes of their own in this process; skips where no ROS is installed.
+
+    Yields the initialised rclpy.Context. A test that spins an executor in a thread stops the executor and
+    joins the thread before it returns: shutting down under a spinning executor aborts the process.
+    """
+    rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield context
+    rclpy.shutdown(context=context)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data sets: $VIT_PERCEPTION_DATA, else ../shared/data beside the repository."""
+    path = Path(os.environ.get("VIT_PERCEPTION_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no data sets at {path}; set VIT_PERCEPTION_DATA to run this test")
+    return path
+
+
+def pytest_report_header() -> str:
+    if not HAS_ROS:
+        return "ROS: not installed, tests that need it are skipped"
+    return f"ROS: domain {os.environ['ROS_DOMAIN_ID']}, loopback only"

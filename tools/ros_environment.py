@@ -1,0 +1,66 @@
+"""The environment variables under which this project's ROS processes run, in one place.
+
+python -m tools.ros_environment COMMAND [ARGUMENT ...] runs a command under them:
+
+    .venv/bin/python -m tools.ros_environment python -m vit_perception.node
+
+All traffic stays on the loopback interface, in a DDS domain that no other run on this machine uses.
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def ros_environment() -> dict[str, str]:
+    """Return the variables to set, before rclpy is imported.
+
+    ROS_DOMAIN_ID, ROS_LOG_DIR and a Fast DDS profile that the caller has chosen already are kept.
+    """
+    profile = str(ROOT / "config" / "fastdds_loopback.xml")
+    variables = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", profile),
+        "FASTDDS_DEFAULT_PROFILES_FILE": os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE", profile),
+        "ROS_LOG_DIR": os.environ.get("ROS_LOG_DIR", str(ROOT / "out" / "log")),
+        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID") or str(free_domain(os.getpid())),
+    }
+    if (Path(sys.prefix) / "share" / "ament_index").is_dir():  # ROS from wheels: the venv is the prefix
+        variables["AMENT_PREFIX_PATH"] = sys.prefix
+    return variables
+
+
+def free_domain(start: int) -> int:
+    """Return a DDS domain id from 1 to 100 in which no participant runs on this machine.
+
+    Looks first at ``start`` modulo 100. Domains up to 101 keep clear of Linux's ephemeral ports. The port
+    is the RTPS default for the first participant's discovery traffic: 7400 + 250 * domain + 10.
+    """
+    for offset in range(100):
+        domain = (start + offset) % 100 + 1
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7410 + 250 * domain))
+                return domain
+            except OSError:
+                continue
+    raise RuntimeError("all DDS domains from 1 to 100 are in use on this machine; set ROS_DOMAIN_ID")
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        sys.exit(__doc__)
+    os.environ.update(ros_environment())
+    try:
+        os.execvp(sys.argv[1], sys.argv[1:])
+    except OSError as error:
+        sys.exit(f"error: cannot run '{sys.argv[1]}': {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()
