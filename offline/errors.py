@@ -1,0 +1,45 @@
+"""Errors a user can act on, and how a command ends with one: a sentence on stderr, exit code 2."""
+
+import functools
+import sys
+
+from vit_perception.errors import PerceptionError
+
+
+class DataError(PerceptionError):
+    """A data set is missing, malformed or unusable."""
+
+
+class RecipeError(PerceptionError):
+    """A recipe, target or option does not make sense."""
+
+
+class ExportError(PerceptionError):
+    """A graph breaks the bundle contract."""
+
+
+def one_sentence(main):
+    """Decorate a command's main(): what the user can mend becomes one sentence, not a traceback.
+
+    Exit codes: 2 for a PerceptionError or an operating-system error (disk full, no permission), 130 for Ctrl-C.
+    """
+
+    @functools.wraps(main)
+    def run(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except PerceptionError as e:
+            print(f"error: {e}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except OSError as e:
+            where = f" ({e.filename})" if e.filename else ""
+            print(
+                f"error: {e.strerror or e}{where}; nothing half-written is kept, mend it and run again",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again with --resume to go on", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    return run

@@ -1,0 +1,166 @@
+"""offline.compress and offline.evaluate as a user runs them: real processes, a tiny recipe, rendered flights."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from offline import compress, evaluate
+from offline.errors import RecipeError
+from offline.recipe import load_recipe
+from offline.render import write_dataset
+from vit_perception.bundle import open_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = {"epochs": 0, "min_steps": 6, "batch": 2, "warmup": 2}
+TINY = {
+    "model": {"stem": [8, 8, 16, 16], "dim": 64, "depth": 2, "heads": 2, "mlp": 64, "neck": 16},
+    "student": {"depth": 1},
+    "crops": {"size": [96, 64]},
+    "teacher": STEPS,
+    "distil": STEPS,
+    "prune": STEPS | {"heads": 0.5, "mlp": 0.5},
+    "lowrank": {"error": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder, "thermal", train=6, val=3, size=(128, 96), seed=1)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+def command(data, recipe, out, *more, module="offline.compress"):
+    shared = [sys.executable, "-m", module, "--data", str(data), "--val", "val.json", "--ignore", "DontCare"]
+    if module == "offline.evaluate":
+        return [*shared, "--model", str(out), *more]
+    return [*shared, "--train", "train.json", "--recipe", str(recipe), "--out", str(out), "--run", f"{out}.run", *more]
+
+
+def run(arguments, **options):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, **options)
+
+
+def one_sentence(result):
+    assert result.returncode not in (0, None), result.stdout
+    assert "Traceback" not in result.stderr, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    return errors[0]
+
+
+def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_path):
+    whole = tmp_path / "whole"
+    done = run(command(data, recipe, whole, "--target", "jetson-orin-nano", "--attribution", "Rendered, CC0."))
+    assert done.returncode == 0, done.stderr
+    bundle = open_bundle(whole)
+    assert bundle.labels == ["Person", "Car", "Bicycle"] and bundle.variants == ["fp32", "int8", "fp16"]
+    assert (bundle.input["width"], bundle.input["height"], bundle.input["color"]) == (128, 96, "gray")
+    text = (whole / "CARD.md").read_text()
+    assert "Rendered, CC0." in text and "mAP50" in text and (whole / "stages.png").stat().st_size > 5000
+    assert (tmp_path / "whole.run" / "samples.png").is_file() and (tmp_path / "whole.run" / "log.txt").is_file()
+    assert {m["variant"] for m in bundle.metrics} == {"fp32", "int8", "fp16"}
+    assert bundle.made["recipe"]["prune"]["heads"] == 0.5 and bundle.made["train"]["sha256"]
+
+    cut = tmp_path / "cut"  # kill it twice in the middle of things, then let it finish
+    for stage in ("teacher", "distil"):
+        resume = ["--resume"] if (tmp_path / "cut.run").exists() else []
+        kill_when(command(data, recipe, cut, "--target", "jetson-orin-nano", *resume), tmp_path / f"cut.run/{stage}.pt")
+        assert not cut.exists()
+    again = run(command(data, recipe, cut, "--target", "jetson-orin-nano"))
+    assert "add --resume" in one_sentence(again)
+    other = run(command(data, recipe, cut, "--target", "cpu", "--resume"))
+    assert "target changed since it was begun" in one_sentence(other)
+    done = run(command(data, recipe, cut, "--target", "jetson-orin-nano", "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert open_bundle(cut).sha256 == bundle.sha256  # deterministic by seed, interrupted or not
+
+    scored = run(command(data, recipe, whole, "--variant", "int8", module="offline.evaluate"))
+    assert scored.returncode == 0, scored.stderr
+    figures = json.loads(scored.stdout.splitlines()[-1])
+    published = next(m for m in bundle.metrics if m["variant"] == "int8")
+    assert {k: figures[k] for k in ("map", "map50")} == {k: published[k] for k in ("map", "map50")}
+    assert set(figures["per_class"]) == {"Person", "Car", "Bicycle"}
+
+
+def kill_when(arguments, path):
+    """SIGKILL the command as soon as `path` exists."""
+    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
+    """A limit on file sizes is the one "no space" that a test may cause: the same write fails, with another errno."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    out = tmp_path / "full"
+    message = one_sentence(run(command(data, recipe, out), preexec_fn=limit))
+    assert "File too large" in message
+    assert not out.exists() and not list(tmp_path.glob("full.run/*.tmp")) and not list(tmp_path.glob(".full*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--data", "nowhere"], "no data folder at nowhere"),
+        (["--train", "other.json"], "no annotation file"),
+        (["--ignore", "Dog"], "no category 'Dog' to ignore"),
+        (["--classes", "Dog"], "no category 'Dog'"),
+        (["--target", "toaster"], "no target 'toaster'; choose one of: jetson-nano"),
+        (["--recipe", "none"], "no recipe 'none'; give one of full, quick"),
+        (["--set", "prune.heads=2"], "prune.heads must lie in 0..1"),
+        (["--set", "prune.haeds=0"], "unknown key 'prune.haeds'; choose from"),
+        (["--set", "teacher.lr=fast"], "'teacher.lr' must be a number"),
+        (["--set", "crops.size=[100,64]"], "multiples of 32"),
+    ],
+)
+def test_bad_options_end_in_one_sentence_before_any_work(data, recipe, tmp_path, capsys, arguments, says):
+    with pytest.raises(SystemExit) as end:
+        compress.main([*command(data, recipe, tmp_path / "out")[3:], *arguments])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and says in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.run").exists()
+
+
+def test_evaluate_says_what_is_wrong(data, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(command(data, None, tmp_path / "nothing", module="offline.evaluate")[3:])
+    assert "error: no model bundle at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["quick", "full"])
+def test_shipped_recipes_load(name):
+    recipe = load_recipe(name, ["teacher.epochs=3", "input.size=[640, 512]"])
+    assert recipe.teacher.epochs == 3 and recipe.input.size == [640, 512]
+
+
+def test_yaml_that_is_none_is_refused(tmp_path):
+    (tmp_path / "r.yaml").write_text("teacher: [")
+    with pytest.raises(RecipeError, match="not valid yaml"):
+        load_recipe(str(tmp_path / "r.yaml"))
+    (tmp_path / "r.yaml").write_text("teacher: 3")
+    with pytest.raises(RecipeError, match="must be a group of keys"):
+        load_recipe(str(tmp_path / "r.yaml"))

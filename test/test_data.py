@@ -1,0 +1,147 @@
+"""offline.data: what a COCO file may get wrong, and what becomes of boxes and ignore regions."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from offline.augment import Loader, clip_boxes
+from offline.data import detect_color, read_coco, read_image
+from offline.errors import DataError
+
+CATEGORIES = [{"id": 0, "name": "Person"}, {"id": 7, "name": "Car"}, {"id": 9, "name": "DontCare"}]
+
+
+def write_set(root, annotations, images=(("a.png", 64, 48),), categories=CATEGORIES):
+    (root / "images").mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    entries = []
+    for i, (name, width, height) in enumerate(images):
+        cv2.imwrite(str(root / "images" / name), rng.integers(0, 255, (height, width), np.uint8))
+        entries.append({"id": i, "file_name": name, "width": width, "height": height})
+    coco = {"images": entries, "annotations": annotations, "categories": categories}
+    (root / "f.json").write_text(json.dumps(coco))
+    return root
+
+
+def box(x, y, w, h, category=0, **more):
+    return {"id": 1, "image_id": 0, "category_id": category, "bbox": [x, y, w, h]} | more
+
+
+def test_classes_are_in_id_order_without_the_ignored(tmp_path):
+    data = read_coco(write_set(tmp_path, [box(1, 2, 3, 4), box(5, 5, 9, 9, 7)]), "f.json", ignore=("DontCare",))
+    assert data.labels == ["Person", "Car"]
+    assert data.samples[0].boxes.tolist() == [[1, 2, 4, 6], [5, 5, 14, 14]]
+    assert data.samples[0].classes.tolist() == [0, 1]
+
+
+def test_ignored_category_and_crowd_become_regions(tmp_path):
+    annotations = [box(0, 0, 9, 9), box(10, 10, 5, 5, 9), box(20, 20, 8, 8, iscrowd=1)]
+    sample = read_coco(write_set(tmp_path, annotations), "f.json", ignore=("DontCare",)).samples[0]
+    assert sample.ignore.tolist() == [[10, 10, 15, 15], [20, 20, 28, 28]]
+    assert len(sample.boxes) == 1
+
+
+def test_boxes_outside_are_clipped_and_empty_ones_dropped_and_counted(tmp_path):
+    annotations = [box(60, 40, 20, 20), box(100, 100, 5, 5), box(3, 3, 0, 9), box(3, 3, float("nan"), 9)]
+    data = read_coco(write_set(tmp_path, annotations), "f.json")
+    assert data.samples[0].boxes.tolist() == [[60, 40, 64, 48]]
+    assert data.dropped == {"no area inside their image": 3}
+    assert "dropped 3 boxes" in data.summary()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda r: (r / "f.json").unlink(), "no annotation file"),
+        (lambda r: (r / "f.json").write_text("{"), "not a COCO detection file"),
+        (lambda r: (r / "f.json").write_text("[]"), "not a COCO detection file"),
+        (lambda r: (r / "f.json").write_text('{"images": []}'), "not a COCO detection file"),
+        (lambda r: (r / "images/a.png").unlink(), "names a.png"),
+        (lambda r: write_set(r, []), "no box of"),
+        (lambda r: write_set(r, [], images=()), "lists no images"),
+        (lambda r: write_set(r, [box(1, 1, 5, 5, image_id=5)]), "not listed"),
+        (lambda r: write_set(r, [box(1, 1, 5, 5, bbox=[1, 2])]), "4 numbers in bbox"),
+        (lambda r: write_set(r, [box(1, 1, 5, 5)], categories=[{"id": 1}]), "category lacks id or name"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(tmp_path, change, says):
+    write_set(tmp_path, [box(1, 1, 5, 5)])
+    change(tmp_path)
+    with pytest.raises(DataError, match=says) as e:
+        read_coco(tmp_path, "f.json")
+    assert "\n" not in str(e.value)
+
+
+def test_unknown_classes_are_named(tmp_path):
+    write_set(tmp_path, [box(1, 1, 5, 5)])
+    with pytest.raises(DataError, match="no category 'Dog' to ignore; it has: Person, Car, DontCare"):
+        read_coco(tmp_path, "f.json", ignore=("Dog",))
+    with pytest.raises(DataError, match="no category 'Dog'"):
+        read_coco(tmp_path, "f.json", labels=["Dog"])
+
+
+def test_unreadable_and_wrongly_sized_images_are_refused(tmp_path):
+    sample = read_coco(write_set(tmp_path, [box(1, 1, 5, 5)]), "f.json").samples[0]
+    cv2.imwrite(str(sample.path), np.zeros((20, 20), np.uint8))
+    with pytest.raises(DataError, match="20x20 but its annotation says 64x48"):
+        read_image(sample, "gray")
+    sample.path.write_bytes(b"not an image")
+    with pytest.raises(DataError, match="cannot read image"):
+        read_image(sample, "gray")
+
+
+def test_color_is_detected(tmp_path):
+    data = read_coco(write_set(tmp_path, [box(1, 1, 5, 5)]), "f.json")
+    assert detect_color(data) == "gray"
+    cv2.imwrite(str(data.samples[0].path), np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8))
+    assert detect_color(data) == "rgb"
+
+
+def loader(root, **options):
+    data = read_coco(write_set(root, [box(10, 10, 20, 20), box(30, 30, 10, 10, 9)]), "f.json", ignore=("DontCare",))
+    spec = {"color": "gray", "mean": [0.5], "std": [0.2]}
+    settings = {"crop": (64, 64), "batch": 4, "scale": (0.7, 1.5), "mosaic": 0.5, "photometric": 1.0, "seed": 3}
+    return Loader(data, spec, **(settings | options))
+
+
+def test_batches_follow_from_seed_and_step(tmp_path):
+    a, b = loader(tmp_path), loader(tmp_path)
+    first = list(a.batches(0, 4, mosaic_until=3))
+    resumed = list(b.batches(2, 4, mosaic_until=3))  # as after a kill at step 2
+    for x, y in zip(first[2:], resumed, strict=True):
+        assert all((x[k] == y[k]).all() for k in x)
+    assert (first[0]["images"] != first[1]["images"]).any()
+
+
+def test_the_box_stays_on_its_object_through_every_augmentation(tmp_path):
+    """A bright square on black: the centre of every box that stays whole must be bright."""
+    source = loader(tmp_path, photometric=0.0, batch=64)
+    image = np.zeros((48, 64), np.uint8)
+    image[10:30, 10:30] = 255
+    cv2.imwrite(str(source.data.samples[0].path), image)
+    batch = source.make(0, mosaic=0.5)
+    checked = 0
+    for x, boxes, labels in zip(batch["images"], batch["boxes"], batch["labels"], strict=True):
+        for x1, y1, x2, y2 in boxes[labels >= 0].tolist():
+            patch = x[0, int(y1) + 2 : int(y2) - 1, int(x1) + 2 : int(x2) - 1]
+            if patch.numel() > 20:
+                assert (patch > 1.0).float().mean() > 0.9
+                checked += 1
+    assert checked > 30
+
+
+def test_mostly_cut_boxes_become_ignore_regions():
+    image = np.zeros((40, 40), np.uint8)
+    boxes = np.array([[30, 0, 60, 20], [0, 0, 20, 20], [90, 90, 99, 99]], np.float32)
+    _, kept, classes, ignore = clip_boxes(image, boxes, np.array([0, 1, 0]), np.zeros((0, 4), np.float32))
+    assert kept.tolist() == [[0, 0, 20, 20]] and classes.tolist() == [1]
+    assert ignore.tolist() == [[30, 0, 40, 20]]
+
+
+def test_an_unreadable_image_stops_the_batches_with_its_name(tmp_path):
+    source = loader(tmp_path)
+    source.data.samples[0].path.write_bytes(b"")
+    with pytest.raises(DataError, match="a.png"):
+        list(source.batches(0, 3, mosaic_until=0))
