@@ -1,0 +1,92 @@
+"""Alerts: debounce, hysteresis, and the most aggressive one wins."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from vit_perception.alerts import ERROR, OK, WARN, AlertPolicy
+
+
+def obstacle(ttc=None, sigma=0.1, range_m=None, track_id=1):
+    track = SimpleNamespace(id=track_id)
+    return SimpleNamespace(track=track, ttc_s=ttc, ttc_sigma_s=sigma, range_m=range_m)
+
+
+def levels(policy, ttcs):
+    return [policy.update([obstacle(t)]).level for t in ttcs]
+
+
+def test_rises_after_the_trigger_count_and_falls_after_the_release_count():
+    policy = AlertPolicy(trigger_count=3, release_count=4)
+    assert levels(policy, [3.0] * 4) == [OK, OK, WARN, WARN]
+    assert levels(policy, [9.0] * 5) == [WARN, WARN, WARN, OK, OK]
+
+
+def test_flicker_neither_raises_nor_lowers():
+    policy = AlertPolicy(trigger_count=3, release_count=3)
+    assert set(levels(policy, [3.0, 3.0, 9.0] * 5)) == {OK}
+    levels(policy, [3.0] * 3)
+    assert set(levels(policy, [9.0, 9.0, 3.0] * 5)) == {WARN}
+
+
+def test_hysteresis_holds_the_level_just_above_the_threshold():
+    policy = AlertPolicy(warn_ttc_s=4.0, release_factor=1.3, trigger_count=1, release_count=1)
+    assert levels(policy, [4.5, 3.9, 4.5, 5.1, 5.3, 4.5]) == [OK, WARN, WARN, WARN, OK, OK]
+
+
+def test_goes_through_all_levels_and_says_the_threat():
+    policy = AlertPolicy(trigger_count=2, release_count=2)
+    seen = [(a.level, a.threat) for a in (policy.update([obstacle(t)]) for t in (9, 3, 3, 1, 1, 3, 3, 9, 9))]
+    assert seen == [
+        (OK, "NONE"), (OK, "NONE"), (WARN, "LOW"), (WARN, "LOW"), (ERROR, "HIGH"),
+        (ERROR, "HIGH"), (WARN, "LOW"), (WARN, "LOW"), (OK, "NONE"),
+    ]  # fmt: skip
+
+
+def test_mixed_warn_and_error_frames_raise_warn():
+    assert levels(AlertPolicy(trigger_count=3), [1.0, 3.0, 1.0]) == [OK, OK, WARN]
+
+
+def test_most_aggressive_wins_then_the_soonest():
+    policy = AlertPolicy(trigger_count=1)
+    alert = policy.update([obstacle(3.0, track_id=1), obstacle(1.5, track_id=2), obstacle(1.0, track_id=3)])
+    assert alert.level == ERROR and alert.obstacle.track.id == 3
+    alert = policy.update([obstacle(None, range_m=2.0, track_id=9), obstacle(3.0, track_id=1)])
+    assert alert.level == ERROR
+
+
+def test_two_flickering_tracks_do_not_add_up():
+    policy = AlertPolicy(trigger_count=3)
+    for i in range(10):
+        assert policy.update([obstacle(1.0, track_id=i)]).level == OK
+
+
+def test_a_lost_track_is_released_not_cut_and_clear_is_said_once():
+    policy = AlertPolicy(trigger_count=1, release_count=3)
+    policy.update([obstacle(1.0)])
+    alerts = [policy.update([]) for _ in range(5)]
+    assert [a.level for a in alerts] == [ERROR, ERROR, OK, OK, OK]
+    assert [a.cleared for a in alerts] == [False, False, True, False, False]
+    assert alerts[0].obstacle is not None and alerts[2].obstacle is None
+
+
+def test_range_alone_raises_and_zero_switches_off():
+    assert AlertPolicy(trigger_count=1).update([obstacle(range_m=5.0)]).level == WARN
+    assert AlertPolicy(trigger_count=1).update([obstacle(range_m=2.0)]).level == ERROR
+    off = AlertPolicy(trigger_count=1, warn_range_m=0.0, error_range_m=0.0, warn_ttc_s=0.0, error_ttc_s=0.0)
+    assert off.update([obstacle(0.5, range_m=0.5)]).level == OK
+
+
+@pytest.mark.parametrize(
+    ("ttc", "sigma", "level"), [(3.0, 1.0, WARN), (3.0, 1.2, OK), (0.1, 0.3, ERROR), (0.1, 0.5, OK)]
+)
+def test_an_uncertain_time_to_contact_raises_nothing(ttc, sigma, level):
+    assert AlertPolicy(trigger_count=1, max_ttc_sigma=0.35).update([obstacle(ttc, sigma)]).level == level
+
+
+def test_reset_forgets():
+    policy = AlertPolicy(trigger_count=1)
+    policy.update([obstacle(1.0)])
+    policy.reset()
+    alert = policy.update([])
+    assert (alert.level, alert.cleared) == (OK, False)

@@ -1,0 +1,191 @@
+"""Bundle + engine -> boxes: letterbox, infer, decode, non-maximum suppression.
+
+The offline evaluation uses this file too, so what was evaluated is what flies.
+"""
+
+import time
+
+import cv2
+import numpy as np
+
+from .errors import EngineError, ImageError
+
+MAX_CANDIDATES = 1000  # boxes that enter NMS; the best-scored are kept
+MAX_LOG_SIZE = 6.0  # exp(6) strides: larger than any image, and finite
+
+
+class Detections:
+    """What one image holds: boxes (n, 4) float32 x1 y1 x2 y2 in pixels, scores (n,) float32, classes (n,) int64."""
+
+    __slots__ = ("boxes", "scores", "classes")
+
+    def __init__(self, boxes, scores, classes):
+        self.boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        self.scores = np.asarray(scores, np.float32).reshape(-1)
+        self.classes = np.asarray(classes, np.int64).reshape(-1)
+
+    def __len__(self):
+        return len(self.scores)
+
+
+class Letterbox:
+    """Fits any image into the model's input: scaled to fit, top-left aligned, the rest left at the mean (zero).
+
+    Args:
+        spec: the bundle's `input`: width, height, color, mean, std.
+    """
+
+    def __init__(self, spec):
+        self.width, self.height, self.color = spec["width"], spec["height"], spec["color"]
+        mean = np.asarray(spec["mean"], np.float32).reshape(-1, 1, 1)
+        std = np.asarray(spec["std"], np.float32).reshape(-1, 1, 1)
+        self._gain = 1.0 / (255.0 * std)  # (u8 / 255 - mean) / std = u8 * gain + offset
+        self._offset = -mean / std
+        self.batch = np.zeros((1, len(mean), self.height, self.width), np.float32)
+        self._filled = (self.height, self.width)
+
+    def __call__(self, image, order):
+        """Returns (batch, scale): float32 (1, C, H, W), which the next call overwrites; model pixels per source pixel.
+
+        Args:
+            image: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'.
+        """
+        height, width = image.shape[:2]
+        scale = min(self.width / float(width), self.height / float(height))
+        w = min(self.width, max(1, int(round(width * scale))))
+        h = min(self.height, max(1, int(round(height * scale))))
+        image = convert_color(image, order, self.color)
+        if (h, w) != (height, width):
+            shrinks = scale < 0.5  # linear interpolation would skip pixels, and with them small people
+            image = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        if (h, w) != self._filled:
+            self.batch[:] = 0.0
+            self._filled = (h, w)
+        planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)  # (C, h, w)
+        view = self.batch[0, :, :h, :w]
+        np.multiply(planes, self._gain, out=view)
+        view += self._offset
+        return self.batch, scale
+
+
+def convert_color(image, order, color):
+    """uint8 image in channel order 'mono' | 'rgb' | 'bgr' -> 'gray' (H, W) or 'rgb' (H, W, 3)."""
+    if image.dtype != np.uint8 or image.ndim != (2 if order == "mono" else 3):
+        raise ImageError("order '{}' does not fit an image of {} {}".format(order, image.dtype, image.shape))
+    if color == "gray":
+        if order == "mono":
+            return image
+        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY)
+    if order == "mono":
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    return image if order == "rgb" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def grid_points(width, height, strides):
+    """Centres and strides of the head's points, float32 (N, 3) rows x, y, stride in model pixels.
+
+    Order: level by level as in `strides`, each level row by row, as the head flattens its maps.
+    """
+    levels = []
+    for s in strides:
+        ys, xs = np.mgrid[0 : height // s, 0 : width // s].astype(np.float32)
+        levels.append(np.stack([(xs + 0.5) * s, (ys + 0.5) * s, np.full_like(xs, s)], -1).reshape(-1, 3))
+    return np.concatenate(levels)
+
+
+def decode_boxes(raw, points):
+    """(dx, dy, log w, log h) in strides around their points -> x1 y1 x2 y2 in model pixels; (n, 4) each."""
+    stride = points[:, 2:]
+    centers = points[:, :2] + raw[:, :2] * stride
+    half = 0.5 * np.exp(np.minimum(raw[:, 2:], MAX_LOG_SIZE)) * stride
+    return np.concatenate([centers - half, centers + half], 1)
+
+
+def nms(boxes, scores, classes, iou):
+    """Class-wise greedy non-maximum suppression; returns the kept indices, best score first."""
+    if len(boxes) == 0:
+        return np.zeros(0, np.int64)
+    # Classes are moved apart so that one pass serves all of them.
+    shifted = boxes + (classes * (float(np.abs(boxes).max()) * 2 + 1))[:, None].astype(np.float32)
+    x1, y1, x2, y2 = shifted.T
+    area = (x2 - x1) * (y2 - y1)
+    order = np.argsort(-scores, kind="stable")
+    keep = []
+    while len(order):
+        i, rest = order[0], order[1:]
+        keep.append(i)
+        w = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
+        h = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
+        inter = np.maximum(w, 0) * np.maximum(h, 0)
+        order = rest[inter <= iou * (area[i] + area[rest] - inter)]
+    return np.asarray(keep, np.int64)
+
+
+class Detector:
+    """A bundle's model on one engine. The thresholds may be changed between calls.
+
+    Args:
+        bundle: a `vit_perception.bundle.Bundle`.
+        engine: what `open_engine` returned for it.
+        score_threshold, nms_iou, max_detections: None takes the bundle's.
+
+    Attributes:
+        stage_ms (dict): milliseconds of letterbox, infer and decode in the last call.
+    """
+
+    def __init__(self, bundle, engine, score_threshold=None, nms_iou=None, max_detections=None):
+        limits = bundle.thresholds
+        self.score_threshold = limits["score"] if score_threshold is None else score_threshold
+        self.nms_iou = limits["nms_iou"] if nms_iou is None else nms_iou
+        self.max_detections = limits["max_detections"] if max_detections is None else max_detections
+        self.stage_ms = {}
+        self._engine = engine
+        self._letterbox = Letterbox(bundle.input)
+        self._points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
+        self._classes = len(bundle.labels)
+        if tuple(engine.input_shape) != self._letterbox.batch.shape:
+            raise EngineError(
+                "the engine takes {} but bundle.json says {}; write the bundle again".format(
+                    tuple(engine.input_shape), self._letterbox.batch.shape
+                )
+            )
+
+    def detect(self, image, order):
+        """Find objects in one image.
+
+        Args:
+            image: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'.
+
+        Returns:
+            Detections in pixels of `image`, clipped to it, best score first.
+        """
+        t0 = time.perf_counter()
+        batch, scale = self._letterbox(image, order)
+        t1 = time.perf_counter()
+        outputs = self._engine.infer(batch)
+        t2 = time.perf_counter()
+        result = self.decode(outputs, scale, image.shape[1], image.shape[0])
+        t3 = time.perf_counter()
+        self.stage_ms = {"letterbox": 1e3 * (t1 - t0), "infer": 1e3 * (t2 - t1), "decode": 1e3 * (t3 - t2)}
+        return result
+
+    def decode(self, outputs, scale, width, height):
+        """Raw outputs -> Detections in a source image of `width` x `height`. Raises EngineError on wrong shapes."""
+        logits, raw = outputs["logits"][0], outputs["boxes"][0]  # (N, K), (N, 4)
+        if logits.shape != (len(self._points), self._classes) or raw.shape != (len(self._points), 4):
+            raise EngineError(
+                "the model gives logits {} and boxes {} but bundle.json says {} points and {} classes; "
+                "write the bundle again".format(logits.shape, raw.shape, len(self._points), self._classes)
+            )
+        t = min(max(self.score_threshold, 1e-6), 1 - 1e-6)
+        point, cls = np.nonzero(logits >= np.log(t / (1 - t)))  # threshold logits: sigmoid only for the few kept
+        scores = 1.0 / (1.0 + np.exp(-logits[point, cls].astype(np.float32)))
+        if len(scores) > MAX_CANDIDATES:
+            top = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+            point, cls, scores = point[top], cls[top], scores[top]
+        boxes = decode_boxes(raw[point].astype(np.float32), self._points[point]) / scale
+        boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+        ok = np.isfinite(boxes).all(1) & (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
+        boxes, scores, cls = boxes[ok], scores[ok], cls[ok]
+        keep = nms(boxes, scores, cls, self.nms_iou)[: self.max_detections]
+        return Detections(boxes[keep], scores[keep], cls[keep])

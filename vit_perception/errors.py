@@ -1,0 +1,17 @@
+"""Errors that a user can act on. Each message is one sentence: what is wrong, where, and what to do."""
+
+
+class PerceptionError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class BundleError(PerceptionError):
+    """A model bundle is missing, altered, incomplete or from a newer format."""
+
+
+class EngineError(PerceptionError):
+    """An inference backend is unknown, unavailable, or cannot run the bundle."""
+
+
+class ImageError(PerceptionError):
+    """An image message cannot be used: wrong size, step or encoding."""

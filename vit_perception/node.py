@@ -1,0 +1,240 @@
+"""The ROS edge: topics and parameters around one `Pipeline`.
+
+The executor thread only keeps the newest image; one worker thread processes it and publishes. So a slow model
+drops frames (counted) instead of queueing them, and timers keep their rate.
+"""
+
+import os
+import sys
+import threading
+import time
+from typing import Optional, Tuple
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, LaserScan
+from vision_msgs.msg import Detection2DArray
+
+from . import messages, parameters
+from .bundle import open_bundle
+from .camera import Camera
+from .detector import Detector
+from .engines import open_engine
+from .errors import ImageError, PerceptionError
+from .health import report
+from .image import view
+from .pipeline import Pipeline, sizes_by_index
+from .process import run
+from .stats import NodeStats
+
+BEST_EFFORT_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # matches any camera
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class PerceptionNode(Node):
+    """Images in; detections, obstacle scan, alerts and diagnostics out.
+
+    Raises:
+        PerceptionError: the bundle or the backend cannot be used, or parameters contradict each other.
+        rclpy.exceptions.ParameterException: a parameter has the wrong type or is out of range.
+    """
+
+    def __init__(self):
+        super().__init__("vit_perception")
+        start = parameters.declare(self, parameters.STARTUP)
+        self.bundle = open_bundle(find_bundle(start["model"]))
+        limits = self.bundle.thresholds
+        evaluated = {"score_threshold": float(limits["score"]), "nms_iou": float(limits["nms_iou"])}
+        values = parameters.declare(self, parameters.SPECS, evaluated)
+        problem = parameters.check(values)
+        if problem:
+            raise PerceptionError("parameters contradict each other: " + problem)
+        self.values = values
+        self.engine = open_engine(self.bundle, start["backend"], start["variant"], start["threads"])
+        self._pipeline = Pipeline(Detector(self.bundle, self.engine))
+        heights = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
+        self._pipeline.obstacles.sizes = sizes_by_index(self.bundle.labels, *heights)
+        self._pipeline.configure(values)
+        names = values["class_id_as_name"]
+        self._class_ids = self.bundle.labels if names else [str(i) for i in range(len(self.bundle.labels))]
+
+        self.stats = NodeStats()
+        self.camera = None
+        self.scan_silent = "no image yet"  # why there is no scan, or ''
+        self.newest_received_s = None  # steady clock, newest image that arrived
+        self._answered = None  # (time received, header, scan ranges or None) of the newest processed image
+        self._alert_active = False
+        self._slot: Optional[Tuple[Image, float]] = None  # waits for the worker, with its time of arrival
+        self._stopping = False
+        self._wakeup = threading.Condition()
+
+        self._publish_topics()
+        self._publish_labels()
+        parameters.watch(self, values, self._on_change)
+        self._subscribe()
+        self._worker = threading.Thread(target=self._work, name="perception")
+        self._worker.start()
+        self.get_logger().info(
+            "{} ({}) on {}, {}: {}; images from {}".format(
+                self.bundle.name,
+                self.bundle.sha256[:12],
+                self.engine.name,
+                self.engine.precision,
+                self.engine.reason,
+                self.image_topic,
+            )
+        )
+
+    def _publish_topics(self):
+        self._detections = self.create_publisher(Detection2DArray, "~/detections", 5)
+        label_info = messages.LabelInfo or messages.VisionInfo
+        self._labels = self.create_publisher(label_info, "~/label_info", LATCHED)
+        self._scan = self.create_publisher(LaserScan, "obstacle_scan", 10)
+        self._alert = self.create_publisher(DiagnosticStatus, "~/alert", 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def _subscribe(self):
+        images = QoSProfile(depth=10) if self.values["reliable_input"] else BEST_EFFORT_NEWEST
+        subscription = self.create_subscription(Image, "image_raw", self._on_image, images)
+        self.image_topic = subscription.topic_name
+        self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, BEST_EFFORT_NEWEST)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers run on, whatever simulated time does
+        self.create_timer(1.0 / self.values["scan_rate_hz"], self._publish_scan, clock=steady)
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+
+    # The executor's thread
+
+    def _on_image(self, msg):
+        now = time.monotonic()
+        self.stats.received += 1
+        self.stats.input_rate.add(now)
+        self.newest_received_s = now
+        with self._wakeup:
+            if self._slot is not None:
+                self.stats.dropped += 1
+            self._slot = (msg, now)
+            self._wakeup.notify()
+
+    def _on_camera_info(self, msg):
+        self.camera = Camera.from_info(msg)
+
+    def _on_change(self, changes):
+        self._pipeline.configure(changes)
+        if "score_threshold" in changes:
+            self._publish_labels()
+
+    def _publish_labels(self):
+        now = self.get_clock().now().to_msg()
+        threshold = self._pipeline.detector.score_threshold
+        self._labels.publish(messages.label_message(now, self.bundle.labels, threshold, self.bundle.name))
+
+    def _publish_scan(self):
+        answered = self._answered
+        age = None if answered is None else time.monotonic() - answered[0]
+        if answered is None:
+            self.scan_silent = "no image processed yet"
+        elif age > self.values["stale_after_s"]:
+            self.scan_silent = "newest processed image is stale"
+            self._end_alert()
+        elif self.stats.consecutive_failures >= self.values["max_failures"]:
+            self.scan_silent = "{} frames in a row failed".format(self.stats.consecutive_failures)
+        elif answered[2] is None:
+            self.scan_silent = "no calibrated camera_info that fits the image"
+        else:
+            self.scan_silent = ""
+            v = self.values
+            self._scan.publish(
+                messages.scan_message(
+                    answered[1].stamp,
+                    v["scan_frame"],
+                    answered[2],
+                    v["range_min_m"],
+                    v["range_max_m"],
+                    1.0 / v["scan_rate_hz"],
+                )
+            )
+
+    def _end_alert(self):
+        """Images stopped during an alert: say so once, for nobody knows any more."""
+        if self._alert_active:
+            self._alert_active = False
+            text = "no fresh image"
+            self._alert.publish(messages.status(self._alert_name(), messages.STALE, text, {}))
+
+    def _publish_diagnostics(self):
+        level, text, values = report(self, time.monotonic())
+        name = self.get_fully_qualified_name().lstrip("/") + ": detector"
+        now = self.get_clock().now().to_msg()
+        self._diagnostics.publish(messages.diagnostics_message(now, [messages.status(name, level, text, values)]))
+
+    # The worker's thread
+
+    def _work(self):
+        while True:
+            with self._wakeup:
+                self._wakeup.wait_for(lambda: self._slot is not None or self._stopping)
+                waiting, self._slot = self._slot, None
+            if self._stopping or waiting is None:
+                return
+            try:
+                self._process(*waiting)
+            except ImageError as e:
+                self.stats.add_rejection(str(e))
+                self.get_logger().warning("image rejected: {}".format(e), throttle_duration_sec=5.0)
+            except Exception as e:  # one bad frame must not end the flight; diagnostics carry it
+                self.stats.add_failure("{}: {}".format(type(e).__name__, e))
+                self.get_logger().error("frame failed: {!r}".format(e), throttle_duration_sec=5.0)
+
+    def _process(self, msg, received):
+        image, order = view(msg)
+        camera = self.camera
+        if camera is not None and not camera.fits(msg.width, msg.height):
+            camera = None
+        result = self._pipeline.process(image, order, messages.stamp_to_seconds(msg.header.stamp), camera)
+        t0 = time.perf_counter()
+        self._detections.publish(messages.detections_message(msg.header, result, self._class_ids))
+        if result.alert.level or result.alert.cleared:
+            self._alert.publish(messages.alert_message(result.alert, self.bundle.labels, self._alert_name()))
+        self._alert_active = bool(result.alert.level)
+        self._answered = (received, msg.header, result.scan_ranges)
+        stages = dict(result.stage_ms, publish=1e3 * (time.perf_counter() - t0))
+        latency = 1e-9 * self.get_clock().now().nanoseconds - messages.stamp_to_seconds(msg.header.stamp)
+        now = time.monotonic()
+        self.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
+
+    def _alert_name(self):
+        return self.get_fully_qualified_name().lstrip("/") + ": obstacle"
+
+    def close(self):
+        """Stop the worker and release the engine. The executor must no longer spin this node."""
+        with self._wakeup:
+            self._stopping = True
+            self._wakeup.notify()
+        self._worker.join()
+        self.engine.close()
+
+
+def find_bundle(model):
+    """Folder of a bundle, from its path or from the name of one installed with, or beside, the package."""
+    model = os.path.expanduser(model)
+    if os.path.isdir(model) or os.sep in model:
+        return model
+    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models", model)
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        installed = os.path.join(get_package_share_directory("vit_perception"), "models", model)
+    except Exception:  # not installed, or no index: a source tree
+        return beside
+    return installed if os.path.isdir(installed) else beside
+
+
+def main(args=None):
+    """Run the node until SIGINT or SIGTERM. Returns the exit code."""
+    return run("vit_perception", lambda stop: PerceptionNode(), args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Every parameter of the node, declared once: name, default, range, unit, changeable at run time or not."""
+
+from collections import namedtuple
+
+Spec = namedtuple("Spec", "name default low high unit read_only description")
+
+
+def _fixed(name, default, description, low=None, high=None, unit=""):
+    return Spec(name, default, low, high, unit, True, description)
+
+
+def _live(name, default, description, low=None, high=None, unit=""):
+    return Spec(name, default, low, high, unit, False, description)
+
+
+# Needed before the bundle is open.
+STARTUP = (
+    _fixed("model", "hit_uav_quick", "folder of a model bundle, or the name of an installed one"),
+    _fixed("backend", "auto", "inference backend: auto or onnxruntime"),
+    _fixed("variant", "fp32", "file of the bundle to run: fp32 or int8"),
+    _fixed("threads", 0, "CPU threads of the backend; 0 lets it choose", 0, 64),
+)
+
+# Defaults that are None here come from the bundle.
+SPECS = (
+    _live("score_threshold", None, "lowest score that is published", 0.0, 1.0),
+    _live("nms_iou", None, "overlap above which the weaker box of a class is dropped", 0.0, 1.0),
+    _fixed("reliable_input", False, "subscribe RELIABLE with a queue: for replay, not for flight"),
+    _fixed("class_id_as_name", False, "publish class names, not indices, as class_id"),
+    _live("stale_after_s", 0.5, "no processed image for longer: the scan goes silent", 0.1, 5.0, "s"),
+    _live("max_failures", 5, "consecutive unusable frames: diagnostics ERROR, scan silent", 1, 1000),
+    _fixed("scan_frame", "base_link_frd", "frame_id of obstacle_scan"),
+    _fixed("scan_rate_hz", 10.0, "steady rate of obstacle_scan", 1.0, 50.0, "Hz"),
+    _live("range_min_m", 0.5, "least range in the scan", 0.1, 10.0, "m"),
+    _live("range_max_m", 40.0, "largest range in the scan", 1.0, 600.0, "m"),
+    _live("publish_clear", False, "report clear where nothing was detected; RISK: unseen is not absent"),
+    _live("tracker.iou_threshold", 0.2, "least overlap of a detection with a track's prediction", 0.01, 1.0),
+    _live("tracker.margin", 0.25, "growth of boxes for matching, part of their size per side", 0.0, 2.0),
+    _live("tracker.new_score", 0.4, "lowest score that starts a track", 0.0, 1.0),
+    _live("tracker.confirm_hits", 3, "consecutive detections that confirm a track", 1, 100),
+    _live("tracker.max_coast_s", 0.5, "longest time that a track lives without detections", 0.0, 5.0, "s"),
+    _live("tracker.max_gap_s", 1.0, "pause between images that drops all tracks", 0.1, 10.0, "s"),
+    _live("obstacles.camera_yaw_deg", 0.0, "camera in the body, right positive", -180.0, 180.0, "deg"),
+    _fixed("obstacles.classes", ["person", "car", "bicycle"], "classes of known height"),
+    _fixed("obstacles.heights_m", [1.7, 1.5, 1.5], "their heights", 0.01, 1000.0, "m"),
+    _fixed("obstacles.height_sigmas_m", [0.15, 0.2, 0.3], "spread of these heights", 0.0, 1000.0, "m"),
+    _live("obstacles.window_s", 0.8, "history that the time to contact is fitted to", 0.2, 3.0, "s"),
+    _live("obstacles.min_hits", 5, "fewest sizes in that history", 3, 100),
+    _live("obstacles.max_ttc_s", 20.0, "longest time to contact that is reported", 1.0, 100.0, "s"),
+    _live("obstacles.border_px", 2.0, "a box this close to the border counts as cut off", 0.0, 100.0, "px"),
+    _live("obstacles.box_sigma_px", 1.5, "standard deviation of a box's size", 0.0, 50.0, "px"),
+    _live("alerts.warn_ttc_s", 4.0, "time to contact that warns; 0 switches it off", 0.0, 60.0, "s"),
+    _live("alerts.error_ttc_s", 2.0, "time to contact that raises ERROR; 0 switches it off", 0.0, 60.0, "s"),
+    _live("alerts.warn_range_m", 8.0, "range that warns; 0 switches it off", 0.0, 1000.0, "m"),
+    _live("alerts.error_range_m", 3.0, "range that raises ERROR; 0 switches it off", 0.0, 1000.0, "m"),
+    _live("alerts.release_factor", 1.3, "a level is held up to its threshold times this", 1.0, 5.0),
+    _live("alerts.max_ttc_sigma", 0.35, "a time to contact is believed up to this relative sigma", 0.01, 10.0),
+    _live("alerts.trigger_count", 3, "consecutive frames that raise a level", 1, 100),
+    _live("alerts.release_count", 5, "consecutive frames that lower a level", 1, 100),
+)
+
+# (a, b): a must not exceed b, unless a is off (0).
+_ORDERED = (
+    ("range_min_m", "range_max_m"),
+    ("alerts.error_ttc_s", "alerts.warn_ttc_s"),
+    ("alerts.error_range_m", "alerts.warn_range_m"),
+)
+
+
+def check(values):
+    """What single ranges cannot say: one sentence about what is wrong with `values` (by name), or ''."""
+    for low, high in _ORDERED:
+        if values[low] > values[high] > 0:
+            return "{} ({}) must not exceed {} ({})".format(low, values[low], high, values[high])
+    tables = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
+    if len({len(t) for t in tables}) != 1:
+        text = "obstacles.classes, heights_m, height_sigmas_m have {}, {}, {} entries; they must agree"
+        return text.format(*[len(t) for t in tables])
+    for s in SPECS:
+        bounded = isinstance(s.default, list) and s.low is not None
+        if bounded and not all(s.low <= v <= s.high for v in values[s.name]):
+            return "{} must hold numbers from {} to {}".format(s.name, s.low, s.high)
+    return ""
+
+
+def declare(node, specs, defaults=None):
+    """Declare `specs` on a rclpy node, with ranges that `ros2 param describe` shows and rclpy enforces.
+
+    Args:
+        defaults: {name: value} for specs whose default is None.
+
+    Returns:
+        {name: value} as set by files, arguments or defaults.
+
+    Raises:
+        rclpy.exceptions.ParameterException: a given value has the wrong type or is out of range.
+    """
+    values = {}
+    for spec in specs:
+        default = (defaults or {}).get(spec.name) if spec.default is None else spec.default
+        values[spec.name] = node.declare_parameter(spec.name, default, _descriptor(spec, default)).value
+    return values
+
+
+def _descriptor(spec, default):
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    text = "{} [{}]".format(spec.description, spec.unit) if spec.unit else spec.description
+    descriptor = ParameterDescriptor(description=text, read_only=spec.read_only)
+    if spec.low is not None and isinstance(default, float):
+        span = FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))
+        descriptor.floating_point_range = [span]
+    elif spec.low is not None and isinstance(default, int):
+        descriptor.integer_range = [IntegerRange(from_value=spec.low, to_value=spec.high)]
+    return descriptor
+
+
+def watch(node, values, apply):
+    """Check run-time changes as a whole, update `values`, and hand them to `apply` ({name: value})."""
+    from rcl_interfaces.msg import SetParametersResult
+
+    def on_set(parameters):
+        changes = {p.name: p.value for p in parameters if p.name in values}  # use_sim_time and the like pass
+        problem = check(dict(values, **changes))
+        if problem:
+            return SetParametersResult(successful=False, reason=problem)
+        values.update(changes)
+        apply(changes)
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(on_set)

@@ -1,0 +1,91 @@
+"""Figures for /diagnostics from bounded windows: percentiles, rates, counts. Time is an argument, seconds."""
+
+import glob
+from collections import deque
+from typing import Deque, Dict
+
+import numpy as np
+
+
+class Samples:
+    """The newest `size` values of one quantity."""
+
+    def __init__(self, size=200):
+        self._values: Deque[float] = deque(maxlen=size)
+
+    def add(self, value):
+        self._values.append(float(value))
+
+    def percentile(self, q):
+        """The q-th percentile (0..100) of the window, or None while it is empty."""
+        values = list(self._values)  # a copy: another thread may be adding
+        return float(np.percentile(values, q)) if values else None
+
+
+class Rate:
+    """Events per second over the last `window_s` seconds."""
+
+    def __init__(self, window_s=5.0, size=2000):
+        self._window_s = window_s
+        self._times: Deque[float] = deque(maxlen=size)
+        self._start = None
+
+    def add(self, now_s):
+        if self._start is None:
+            self._start = now_s
+        self._times.append(now_s)
+
+    def per_second(self, now_s):
+        """Rate at time `now_s`; over the time since the first event while that is shorter than the window."""
+        if self._start is None:
+            return 0.0
+        recent = sum(1 for t in list(self._times) if t > now_s - self._window_s)
+        return recent / min(self._window_s, max(now_s - self._start, 1.0))
+
+
+class NodeStats:
+    """What the node counts: the executor's thread received, dropped and input_rate, the worker the rest."""
+
+    def __init__(self):
+        self.received = self.dropped = self.processed = self.rejected = self.failures = 0
+        self.consecutive_failures = 0
+        self.last_rejection = self.last_failure = ""
+        self.last_problem = ""  # whichever of the two came last
+        self.input_rate, self.output_rate = Rate(), Rate()
+        self.latency_ms = Samples()  # image stamp to published result, on the ROS clock
+        self.response_ms = Samples()  # image received to published result, on the steady clock
+        self.stages: Dict[str, Samples] = {}  # in the order of the stages
+
+    def add_frame(self, stage_ms, latency_ms, response_ms, now_s):
+        """One processed frame."""
+        self.processed += 1
+        self.consecutive_failures = 0
+        self.output_rate.add(now_s)
+        self.latency_ms.add(latency_ms)
+        self.response_ms.add(response_ms)
+        for name, ms in stage_ms.items():
+            self.stages.setdefault(name, Samples()).add(ms)
+
+    def add_rejection(self, reason):
+        """One image that could not be used."""
+        self.rejected += 1
+        self.consecutive_failures += 1
+        self.last_rejection = self.last_problem = reason
+
+    def add_failure(self, reason):
+        """One frame on which the pipeline failed."""
+        self.failures += 1
+        self.consecutive_failures += 1
+        self.last_failure = self.last_problem = reason
+
+
+def temperature_c(pattern="/sys/class/thermal/thermal_zone*/temp"):
+    """The hottest thermal zone that Linux reports, in degrees Celsius, or None if it reports none."""
+    readings = []
+    for name in glob.glob(pattern):
+        try:
+            with open(name) as f:
+                readings.append(int(f.read()) / 1000.0)
+        except (OSError, ValueError):  # zones that are switched off
+            continue
+    return max(readings) if readings else None
