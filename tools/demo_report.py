@@ -1,0 +1,206 @@
+"""What the demo hears on the topics, and its comparison with the truth of the rendered flight."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, LaserScan
+from vision_msgs.msg import Detection2DArray
+
+from offline.files import write_json
+from offline.samples import annotate, sheet, write_image
+from vit_perception.detector import Detections
+from vit_perception.image import view
+from vit_perception.messages import read_detections, stamp_to_seconds
+
+NAMES = ("Person", "Car", "Bicycle")
+LEVELS = ("OK", "WARN", "ERROR", "STALE")
+SHOW = 9  # frames on the contact sheet
+
+
+class Recorder:
+    """Subscribes to the camera and to all that the node publishes; keeps what came, by image stamp."""
+
+    def __init__(self, flight: Path):
+        self.flight = flight
+        self.frames: list[tuple[float, np.ndarray]] = []  # (stamp, image) in order of publication: index = frame
+        self.answers: dict[float, tuple[Detections, list[str], float]] = {}  # stamp -> detections, ids, latency ms
+        self.alerts: list[tuple[float, int, dict[str, str]]] = []  # (time heard, level, values)
+        self.scans = 0
+        self.rss_mb = float("nan")
+
+    def __enter__(self) -> "Recorder":
+        rclpy.init()
+        self.node = Node("demo_listener")
+        every = QoSProfile(depth=100)  # reliable
+        self.node.create_subscription(Image, "image_raw", self._on_image, every)
+        self.node.create_subscription(Detection2DArray, "vit_perception/detections", self._on_detections, every)
+        self.node.create_subscription(DiagnosticStatus, "vit_perception/alert", self._on_alert, every)
+        self.node.create_subscription(LaserScan, "obstacle_scan", self._on_scan, every)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown()
+
+    def wait_for_node(self, process: subprocess.Popen, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not self.node.count_publishers("vit_perception/detections"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit("error: the node did not come up; its message is above")
+            self.executor.spin_once(timeout_sec=0.1)
+
+    def listen(self, done) -> None:
+        """Until `done()` is true and a moment longer, with one line of status."""
+        until, shown = None, 0.0
+        while until is None or time.monotonic() < until:
+            self.executor.spin_once(timeout_sec=0.05)
+            if until is None and done():
+                until = time.monotonic() + 1.5
+            if time.monotonic() - shown > (0.2 if sys.stdout.isatty() else 3.0):
+                shown = time.monotonic()
+                self._show()
+        print(flush=True)
+
+    def _show(self) -> None:
+        latest = next(reversed(self.answers.values()), None)
+        found = "-"
+        if latest:
+            per_class = np.bincount(latest[0].classes, minlength=len(NAMES))
+            found = " ".join(f"{n} {c}" for n, c in zip(NAMES, per_class, strict=True))
+        _, level, values = self.alerts[-1] if self.alerts else (0.0, 0, {})
+        alert = (
+            f"{LEVELS[level]} {values.get('class', '')} ttc {values['ttc_s']} s" if "ttc_s" in values else LEVELS[level]
+        )
+        counts = f"images {len(self.frames):3d}  answers {len(self.answers):3d}  scans {self.scans:3d}"
+        line = f"{counts}  {found}  alert {alert}"
+        print(
+            f"\r{line:<100}" if sys.stdout.isatty() else line,
+            end="" if sys.stdout.isatty() else "\n",
+            flush=True,
+        )
+
+    def _on_image(self, msg: Image) -> None:
+        image, _ = view(msg)
+        self.frames.append((stamp_to_seconds(msg.header.stamp), image.copy()))
+
+    def _on_detections(self, msg: Detection2DArray) -> None:
+        boxes, scores, class_ids, ids = read_detections(msg)
+        stamp = stamp_to_seconds(msg.header.stamp)
+        found = Detections(boxes, scores, np.array([int(c) for c in class_ids], np.int64))
+        self.answers[stamp] = (found, ids, 1e3 * (time.time() - stamp))
+
+    def _on_alert(self, msg: DiagnosticStatus) -> None:
+        level = msg.level[0] if isinstance(msg.level, bytes) else int(msg.level)
+        self.alerts.append((time.time(), level, {v.key: v.value for v in msg.values}))
+
+    def _on_scan(self, msg: LaserScan) -> None:
+        self.scans += 1
+
+
+def read_truth(path: Path) -> dict[int, list[dict]]:
+    """truth.csv -> {frame: rows of the objects that a detector should find}."""
+    truth: dict[int, list[dict]] = {}
+    with path.open(newline="") as f:
+        for row in csv.DictReader(f):
+            if row["kind"] in NAMES and float(row["visible"]) >= 0.3 and min(float(row["w"]), float(row["h"])) >= 4:
+                truth.setdefault(int(row["frame"]), []).append(row)
+    return truth
+
+
+def box_of(row: dict) -> list[float]:
+    x, y, w, h = (float(row[k]) for k in "xywh")
+    return [x, y, x + w, y + h]
+
+
+def found_share(record: Recorder, truth: dict[int, list[dict]]) -> dict[str, list[int]]:
+    """{class: [objects found at IoU >= .5, objects there]} over the frames that were answered."""
+    shares = {n: [0, 0] for n in NAMES}
+    for index, (stamp, _) in enumerate(record.frames):
+        if stamp not in record.answers:
+            continue
+        found = record.answers[stamp][0]
+        for row in truth.get(index, []):
+            share = shares[row["kind"]]
+            share[1] += 1
+            same = found.classes == NAMES.index(row["kind"])
+            share[0] += bool((iou(np.array(box_of(row), np.float32), found.boxes[same]) >= 0.5).any())
+    return shares
+
+
+def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    wh = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None)
+    inter = wh.prod(1)
+    return inter / np.maximum((box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - inter, 1e-6)
+
+
+def first_alert(record: Recorder, truth: dict[int, list[dict]]) -> tuple[float, float] | None:
+    """(published, true) time to contact at the first alert that gives one; None if there was none."""
+    for heard, _, values in record.alerts:
+        if "ttc_s" not in values:
+            continue
+        index = max((i for i, (stamp, _) in enumerate(record.frames) if stamp <= heard), default=0)
+        same = [float(r["ttc_s"]) for r in truth.get(index, []) if r["kind"] == values.get("class")]
+        return float(values["ttc_s"]), min(same, default=float("nan"))
+    return None
+
+
+def report(record: Recorder, out: Path) -> bool:
+    """Print the summary table, write summary.json and flight.png; True if the flight was answered."""
+    truth = read_truth(record.flight / "truth.csv")
+    latencies = [answer[2] for answer in record.answers.values()] or [float("nan")]
+    shares = found_share(record, truth)
+    alert = first_alert(record, truth)
+    summary = {
+        "images_published": len(record.frames),
+        "images_answered": len(record.answers),
+        "latency_ms_p50": round(float(np.median(latencies)), 1),
+        "latency_ms_p95": round(float(np.percentile(latencies, 95)), 1),
+        "scans": record.scans,
+        "alerts": sum(level > 0 for _, level, _ in record.alerts),
+        "first_alert_ttc_s": {"published": round(alert[0], 2), "true": round(alert[1], 2)} if alert else None,
+        "node_rss_mb": round(record.rss_mb, 1),
+        "found": {name: f"{hit}/{there}" for name, (hit, there) in shares.items()},
+    }
+    print("\n== 4 report: what the topics said, against the truth of the flight")
+    for key, value in summary.items():
+        text = " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{key.replace('_', ' '):<22}{text}")
+    write_json(out / "summary.json", summary)
+    write_image(out / "flight.png", contact_sheet(record))
+    print(f"{'pictures':<22}flight.png, run/samples.png; the bundle's card: model/CARD.md")
+    print(json.dumps(summary))
+    return bool(record.answers) and record.scans > 0
+
+
+def contact_sheet(record: Recorder) -> np.ndarray:
+    """Frames spread over the flight with the published detections, and the alert that held then."""
+    picks = np.linspace(0, len(record.frames) - 1, min(SHOW, len(record.frames))).astype(int)
+    pictures = []
+    for i in picks:
+        stamp, image = record.frames[i]
+        canvas = image.copy() if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        if stamp in record.answers:
+            annotate(canvas, record.answers[stamp][0], list(NAMES))
+        alert = next(((level, v) for heard, level, v in reversed(record.alerts) if heard <= stamp + 0.1), (0, {}))
+        text = f"{stamp - record.frames[0][0]:.1f} s  {LEVELS[alert[0]]}"
+        if "ttc_s" in alert[1]:
+            text += f"  ttc {alert[1]['ttc_s']} s"
+        color = ((255, 255, 255), (0, 200, 255), (60, 60, 255), (200, 200, 200))[alert[0]]
+        cv2.rectangle(canvas, (0, 0), (canvas.shape[1], 15), (0, 0, 0), -1)
+        cv2.putText(canvas, text, (4, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.38, color, 1, cv2.LINE_AA)
+        pictures.append(canvas)
+    return sheet(pictures)
