@@ -64,7 +64,7 @@ test: lint
 	@$(RUN) pytest
 
 bench: setup
-	@for script in $(sort $(wildcard bench/*.py)); do \
+	@for script in $(sort $(filter-out bench/_%,$(wildcard bench/*.py))); do \
 	    echo "== $$script"; $(RUN) python "$$script" --quick; \
 	done
 

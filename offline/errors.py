@@ -39,7 +39,7 @@ def one_sentence(main):
             )
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            print("interrupted; run the same command again with --resume to go on", file=sys.stderr)
+            print("interrupted; offline.compress goes on with --resume", file=sys.stderr)
             raise SystemExit(130) from None
 
     return run

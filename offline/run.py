@@ -136,7 +136,7 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
     run.input = _input(run)
     run.identity = {
         "recipe": recipe.as_dict(),
-        "recipe_name": args.recipe,
+        "recipe_name": Path(args.recipe).name,
         "target": target.name,
         "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)},
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},

@@ -52,9 +52,11 @@ def command(data, recipe, out, *more, module="offline.compress"):
     return [*shared, "--train", "train.json", "--recipe", str(recipe), "--out", str(out), "--run", f"{out}.run", *more]
 
 
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # sums depend on the number of threads
+
+
 def run(arguments, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
 
 
 def one_sentence(result):
@@ -101,7 +103,8 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
 
 def kill_when(arguments, path):
     """SIGKILL the command as soon as `path` exists."""
-    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, **quiet)
     deadline = time.monotonic() + 120
     while not path.exists():
         assert process.poll() is None and time.monotonic() < deadline

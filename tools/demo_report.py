@@ -1,7 +1,6 @@
 """What the demo hears on the topics, and its comparison with the truth of the rendered flight."""
 
 import csv
-import json
 import subprocess
 import sys
 import time
@@ -17,11 +16,11 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, LaserScan
 from vision_msgs.msg import Detection2DArray
 
-from offline.files import write_json
 from offline.samples import annotate, sheet, write_image
 from vit_perception.detector import Detections
 from vit_perception.image import view
 from vit_perception.messages import read_detections, stamp_to_seconds
+from vit_perception.tracker import iou
 
 NAMES = ("Person", "Car", "Bicycle")
 LEVELS = ("OK", "WARN", "ERROR", "STALE")
@@ -121,9 +120,9 @@ def read_truth(path: Path) -> dict[int, list[dict]]:
     return truth
 
 
-def box_of(row: dict) -> list[float]:
+def box_of(row: dict) -> np.ndarray:
     x, y, w, h = (float(row[k]) for k in "xywh")
-    return [x, y, x + w, y + h]
+    return np.array([[x, y, x + w, y + h]], np.float32)
 
 
 def found_share(record: Recorder, truth: dict[int, list[dict]]) -> dict[str, list[int]]:
@@ -137,14 +136,8 @@ def found_share(record: Recorder, truth: dict[int, list[dict]]) -> dict[str, lis
             share = shares[row["kind"]]
             share[1] += 1
             same = found.classes == NAMES.index(row["kind"])
-            share[0] += bool((iou(np.array(box_of(row), np.float32), found.boxes[same]) >= 0.5).any())
+            share[0] += bool((iou(box_of(row), found.boxes[same]) >= 0.5).any())
     return shares
-
-
-def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    wh = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None)
-    inter = wh.prod(1)
-    return inter / np.maximum((box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - inter, 1e-6)
 
 
 def first_alert(record: Recorder, truth: dict[int, list[dict]]) -> tuple[float, float] | None:
@@ -158,11 +151,10 @@ def first_alert(record: Recorder, truth: dict[int, list[dict]]) -> tuple[float, 
     return None
 
 
-def report(record: Recorder, out: Path) -> bool:
-    """Print the summary table, write summary.json and flight.png; True if the flight was answered."""
+def report(record: Recorder, picture: Path) -> dict:
+    """Print the table of one flight, write its contact sheet, and return the figures."""
     truth = read_truth(record.flight / "truth.csv")
     latencies = [answer[2] for answer in record.answers.values()] or [float("nan")]
-    shares = found_share(record, truth)
     alert = first_alert(record, truth)
     summary = {
         "images_published": len(record.frames),
@@ -173,17 +165,14 @@ def report(record: Recorder, out: Path) -> bool:
         "alerts": sum(level > 0 for _, level, _ in record.alerts),
         "first_alert_ttc_s": {"published": round(alert[0], 2), "true": round(alert[1], 2)} if alert else None,
         "node_rss_mb": round(record.rss_mb, 1),
-        "found": {name: f"{hit}/{there}" for name, (hit, there) in shares.items()},
+        "found": {name: f"{hit}/{there}" for name, (hit, there) in found_share(record, truth).items()},
     }
-    print("\n== 4 report: what the topics said, against the truth of the flight")
+    print(f"\n== 4 report '{record.flight.name}': what the topics said, against the truth of the flight")
     for key, value in summary.items():
         text = " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         print(f"{key.replace('_', ' '):<22}{text}")
-    write_json(out / "summary.json", summary)
-    write_image(out / "flight.png", contact_sheet(record))
-    print(f"{'pictures':<22}flight.png, run/samples.png; the bundle's card: model/CARD.md")
-    print(json.dumps(summary))
-    return bool(record.answers) and record.scans > 0
+    write_image(picture, contact_sheet(record))
+    return summary
 
 
 def contact_sheet(record: Recorder) -> np.ndarray:

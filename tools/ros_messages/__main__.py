@@ -35,9 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "package_dir", type=Path, metavar="PACKAGE_DIR", help="folder with package.xml and msg/"
-    )
+    parser.add_argument("package_dir", type=Path, metavar="PACKAGE_DIR", help="folder with package.xml and msg/")
     parser.add_argument("--force", action="store_true", help="build even where the same is installed")
     parser.add_argument("--hashes", action="store_true", help="print the RIHS01 type hash of each message")
     options = parser.parse_args(argv)
@@ -59,8 +57,7 @@ def ensure(package: Package, force: bool = False) -> str:
     share = prefix / "share"
     if sys.prefix == sys.base_prefix or not (share / "rosidl_generator_py" / "resource").is_dir():
         raise BuildError(
-            f"{prefix} is not a virtual environment with the ROS wheels:"
-            " run `make setup` and use .venv/bin/python"
+            f"{prefix} is not a virtual environment with the ROS wheels: run `make setup` and use .venv/bin/python"
         )
     check_messages(package, share)
     version = f"{package.version}+b{_fingerprint(package)}"
@@ -98,9 +95,7 @@ def _ours(package_name: str) -> bool:
         return False
 
 
-def _lay_out(
-    package: Package, work: Path, libraries: list[Path], extension: Path, dependencies: set[str]
-) -> None:
+def _lay_out(package: Package, work: Path, libraries: list[Path], extension: Path, dependencies: set[str]) -> None:
     """Arrange what was built as it lies in a ROS prefix, with the entries of the ament resource index.
 
     ``work``/modules is what goes into site-packages, ``work``/data what goes into the prefix.
@@ -139,9 +134,7 @@ def _verify(package: Package, libraries: list[Path]) -> None:
     """Load the libraries and the extension in a fresh interpreter, where a missing symbol shows."""
     names = [f"lib/{path.name}" for path in libraries]
     extension = f"{package.name}.{package.name}_s__rosidl_typesupport_c"
-    code = (
-        f"import ctypes, os, sys\nfor name in {names!r}: ctypes.CDLL(f'{{sys.prefix}}/{{name}}', os.RTLD_NOW)"
-    )
+    code = f"import ctypes, os, sys\nfor name in {names!r}: ctypes.CDLL(f'{{sys.prefix}}/{{name}}', os.RTLD_NOW)"
     code += f"\nimport {package.name}.msg, {extension}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if result.returncode != 0:

@@ -67,9 +67,7 @@ class Toolchain:
         _run([*command, "-o", str(target), *map(str, objects), *search, *needed], target.name)
 
 
-def build(
-    name: str, sources: Path, dependencies: set[str], prefix: Path, out: Path
-) -> tuple[list[Path], Path]:
+def build(name: str, sources: Path, dependencies: set[str], prefix: Path, out: Path) -> tuple[list[Path], Path]:
     """Build the five libraries of message package ``name`` and its Python extension into ``out``.
 
     sources: what `generate` wrote. dependencies: message packages whose libraries are linked by suffix.
@@ -80,9 +78,7 @@ def build(
     entry = sources / "py" / name / f"_{name}_s.ep.rosidl_typesupport_c.c"
     units = {folder: _sources(sources / folder / name / "msg") for folder in LIBRARIES}
     # C++ first: those take longest.
-    queue = sorted(
-        [entry, *itertools.chain.from_iterable(units.values())], key=lambda path: path.suffix != ".cpp"
-    )
+    queue = sorted([entry, *itertools.chain.from_iterable(units.values())], key=lambda path: path.suffix != ".cpp")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(tools.compile, queue))
 
@@ -106,9 +102,7 @@ def _sources(folder: Path) -> list[Path]:
 def _compiler(variable: str, default: str) -> list[str]:
     command = shlex.split(os.environ.get(variable, "")) or [default]
     if shutil.which(command[0]) is None:
-        raise BuildError(
-            f"compiler '{command[0]}' not found: install gcc and g++, or name others in $CC and $CXX"
-        )
+        raise BuildError(f"compiler '{command[0]}' not found: install gcc and g++, or name others in $CC and $CXX")
     return command
 
 

@@ -45,9 +45,7 @@ def check_messages(package: Package, share: Path) -> None:
             with contextlib.redirect_stderr(io.StringIO()):
                 spec = parse_message_string(package.name, path.stem, path.read_text(encoding="utf-8"))
         except Exception as error:  # the parser raises whatever its own helpers raise
-            raise BuildError(
-                f"{path}: not a valid message definition: {error or type(error).__name__}"
-            ) from None
+            raise BuildError(f"{path}: not a valid message definition: {error or type(error).__name__}") from None
         for field in spec.fields:
             kind = field.type
             if kind.is_primitive_type():
@@ -127,9 +125,7 @@ def _generate(package: Package, out: Path, share: Path) -> set[str]:
     (out / "py" / name / "__init__.py").touch()
     generate_py(python, ["rosidl_typesupport_c"])
 
-    types = [
-        entry["type_name"] for path in described for entry in json.loads(path.read_text())["type_hashes"]
-    ]
+    types = [entry["type_name"] for path in described for entry in json.loads(path.read_text())["type_hashes"]]
     return {type_name.split("/")[0] for type_name in types} - {name}
 
 

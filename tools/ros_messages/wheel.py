@@ -33,9 +33,7 @@ def write_wheel(package_name: str, version: str, modules: Path, data: Path, fold
     tag = f"{python}-{python}-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
     info = f"{stem}.dist-info"
     contents = {str(path.relative_to(modules)): path.read_bytes() for path in _files(modules)}
-    contents.update(
-        {f"{stem}.data/data/{path.relative_to(data)}": path.read_bytes() for path in _files(data)}
-    )
+    contents.update({f"{stem}.data/data/{path.relative_to(data)}": path.read_bytes() for path in _files(data)})
     headers = f"Metadata-Version: 2.1\nName: {distribution_name(package_name)}\nVersion: {version}\n"
     contents[f"{info}/METADATA"] = (headers + f"Summary: ROS 2 message package {package_name}\n").encode()
     contents[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()

@@ -1,0 +1,46 @@
+"""Every bundle that ships: it opens, computes what it did when it was made, and still finds what its card says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offline.contract import ONNXRUNTIME_INT8, TENSORRT_8_2, check_contract
+from offline.data import read_coco
+from offline.evaluate import EVALUATION_SCORE, evaluate
+from vit_perception.bundle import open_bundle
+from vit_perception.detector import Detector
+from vit_perception.engines import open_engine
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+BUNDLES = sorted(p.parent for p in MODELS.glob("*/bundle.json"))
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda p: p.name)
+def test_shipped_bundles_are_whole_and_compute_their_golden_outputs(folder):
+    bundle = open_bundle(folder)
+    assert bundle.name == folder.name and (folder / "CARD.md").is_file()
+    assert bundle.metrics and bundle.made["recipe"]
+    golden = np.load(bundle.file("golden"))
+    for variant, tolerance in (("fp32", 1e-3), ("int8", 0.1)):
+        check_contract(Path(bundle.file(variant)), TENSORRT_8_2 | (ONNXRUNTIME_INT8 if variant == "int8" else set()))
+        engine = open_engine(bundle, variant=variant)
+        for i, image in enumerate(golden["images"].astype(np.float32)):
+            outputs = engine.infer(image[None])
+            for name in ("logits", "boxes"):
+                limit = tolerance * np.abs(golden[name][i]).max()
+                assert np.abs(outputs[name][0] - golden[name][i]).max() <= limit, (variant, name)
+
+
+def test_the_repository_stays_small():
+    assert sum(p.stat().st_size for p in MODELS.rglob("*") if p.is_file()) < 40e6
+
+
+def test_the_thermal_bundle_finds_people_and_cars_in_real_images(shared_data):
+    bundle = open_bundle(MODELS / "hit_uav_quick")
+    data = read_coco(shared_data / "hit_uav", "val_flights.json", ("DontCare",), ["Person", "Car", "Bicycle"])
+    data.samples = data.samples[::8]
+    engine = open_engine(bundle)
+    metrics = evaluate(Detector(bundle, engine, EVALUATION_SCORE), bundle.labels, bundle.input["color"], data)
+    published = next(m for m in bundle.metrics if m["variant"] == "fp32")
+    assert metrics["map50"] > published["map50"] - 0.1  # every eighth frame: a part of the set scatters
