@@ -89,7 +89,9 @@ def _lowrank(choices: list[dict]) -> str:
 
 def _variants(notes: dict) -> str:
     states = "; ".join(f"{v}: {state}" for v, state in notes["variants"].items())
-    return f"{states}; largest activation measured {notes['largest_activation']}, fp16's limit is 65504"
+    widest = notes["widest_fp16"]
+    where = f"{widest['value']} ({widest['tensor']})"
+    return f"{states}; widest activation outside LayerNorm and GELU {where}, fp16 holds 65504"
 
 
 def _attribution(run: Run) -> str:

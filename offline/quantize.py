@@ -61,13 +61,18 @@ def keeps_fp32(node: onnx.NodeProto) -> bool:
     return "/norm" in node.name or "/act/" in node.name
 
 
+def widest_half(model: onnx.ModelProto, ranges: dict[str, float]) -> tuple[str, float]:
+    """The tensor that would be fp16 and came nearest to its limit; its magnitude, from `activation_ranges`."""
+    half = (o for n in model.graph.node if not keeps_fp32(n) for o in n.output)
+    name = max(half, key=lambda o: ranges.get(o, 0.0))
+    return name, ranges.get(name, 0.0)
+
+
 def check_fp16(model: onnx.ModelProto, ranges: dict[str, float]) -> None:
-    """Raise ExportError if a tensor that would be fp16 came too near to its limit; `ranges` of `activation_ranges`."""
-    for name in (o for n in model.graph.node if not keeps_fp32(n) for o in n.output):
-        if ranges.get(name, 0.0) * FP16_MARGIN > FP16_MAX:
-            raise ExportError(
-                f"no fp16 variant: {name} reaches {ranges[name]:.0f}, too near to fp16's limit 65504; use fp32"
-            )
+    """Raise ExportError if a tensor that would be fp16 came too near to its limit."""
+    name, value = widest_half(model, ranges)
+    if value * FP16_MARGIN > FP16_MAX:
+        raise ExportError(f"no fp16 variant: {name} reaches {value:.0f}, too near to fp16's limit 65504; use fp32")
 
 
 def convert_fp16(master: Path, out: Path, ranges: dict[str, float]) -> None:
@@ -117,7 +122,7 @@ def convert_fp16(master: Path, out: Path, ranges: dict[str, float]) -> None:
     for tensor in [t for t in graph.initializer if t.name not in used]:
         graph.initializer.remove(tensor)
     onnx.save(model, str(out))
-    log.info("fp16: largest activation %.0f; %d casts", max(ranges.values()), len(casts))
+    log.info("fp16: largest activation %.0f; %d casts", widest_half(onnx.load(str(master)), ranges)[1], len(casts))
 
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:

@@ -22,6 +22,7 @@ from .targets import Target
 
 log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 32
+STAGES_WITH_OPTIONS = ("teacher", "distil", "prune", "lowrank")
 
 
 class Run:
@@ -88,6 +89,9 @@ class Run:
 
     def has(self, stage: str) -> bool:
         return (self.folder / f"{stage}.pt").is_file()
+
+    def begun(self, stage: str) -> bool:
+        return self.has(stage) or self.checkpoint(stage).is_file()
 
     def save(self, stage: str, model: ViTDetector) -> None:
         """Keep the model that `stage` ended with; its checkpoint is no longer needed."""
@@ -162,13 +166,20 @@ def _open_folder(run: Run, resume: bool) -> None:
         raise RecipeError(
             f"{run.folder} holds an earlier run; add --resume to go on with it, or name another folder with --run"
         )
-    old = json.loads(state.read_text(encoding="utf-8"))
-    changed = [k for k, v in json.loads(json.dumps(run.identity)).items() if old["identity"].get(k) != v]
+    try:
+        old = json.loads(state.read_text(encoding="utf-8"))
+        before, run.notes = old["identity"], old["notes"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise RecipeError(f"{state} is not the record of a run ({e}); name another folder with --run") from e
+    now = json.loads(json.dumps(run.identity))
+    for stage in STAGES_WITH_OPTIONS:  # what has not begun may still be changed
+        if not run.begun(stage):
+            before.get("recipe", {})[stage] = now["recipe"][stage]
+    changed = [k for k, v in now.items() if before.get(k) != v]
     if changed:
         raise RecipeError(
             f"cannot resume {run.folder}: {', '.join(changed)} changed since it was begun; name another with --run"
         )
-    run.notes = old["notes"]
 
 
 def _input(run: Run) -> dict:

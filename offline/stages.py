@@ -23,7 +23,7 @@ from .lowrank import factorise
 from .model import build_model, count_macs, count_parameters
 from .pretrained import inherit, load_backbone
 from .prune import prune_blocks
-from .quantize import activation_ranges, check_fp16, convert_fp16, quantise_int8
+from .quantize import activation_ranges, check_fp16, convert_fp16, quantise_int8, widest_half
 from .run import Run
 from .samples import write_samples
 from .train import train
@@ -115,15 +115,16 @@ def quantise(run: Run, folder: Path) -> None:
     """Decide which precisions the target gets, from measured activation ranges; the files are written by `export`."""
     master = run.folder / "draft.onnx"
     export_master(run.load("lowrank"), master, run.input["width"], run.input["height"])
-    ranges = activation_ranges(master, run.calibration())
+    ranges, graph = activation_ranges(master, run.calibration()), onnx.load(str(master))
     variants: dict[str, str] = dict.fromkeys(run.target.variants, "made")
     if "fp16" in variants:
         try:
-            check_fp16(onnx.load(str(master)), ranges)
+            check_fp16(graph, ranges)
         except ExportError as e:
             variants["fp16"] = str(e)
     run.note("variants", variants)
-    run.note("largest_activation", round(max(ranges.values()), 1))
+    tensor, value = widest_half(graph, ranges)
+    run.note("widest_fp16", {"tensor": tensor, "value": round(value, 1)})
     log.info("%s: variants %s (%s)", run.target.name, variants, run.target.why)
     master.unlink()
 

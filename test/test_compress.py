@@ -89,6 +89,8 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     assert "add --resume" in one_sentence(again)
     other = run(command(data, recipe, cut, "--target", "cpu", "--resume"))
     assert "target changed since it was begun" in one_sentence(other)
+    begun = run(command(data, recipe, cut, "--target", "jetson-orin-nano", "--resume", "--set", "distil.lr=0.1"))
+    assert "recipe changed since it was begun" in one_sentence(begun)
     done = run(command(data, recipe, cut, "--target", "jetson-orin-nano", "--resume"))
     assert done.returncode == 0, done.stderr
     assert open_bundle(cut).sha256 == bundle.sha256  # deterministic by seed, interrupted or not

@@ -1,0 +1,49 @@
+"""Files that are whole or not there."""
+
+import pytest
+import torch
+
+from offline.files import load_torch, replace_folder, save_torch, write_atomically, write_json, write_text
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_litter(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+
+    def fail(path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "a.txt", fail)
+    assert (tmp_path / "a.txt").read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "models" / "x"
+    with replace_folder(target) as folder:
+        (folder / "one").write_text("1")
+    with pytest.raises(KeyboardInterrupt), replace_folder(target) as folder:
+        (folder / "two").write_text("2")
+        raise KeyboardInterrupt
+    assert names(target) == ["one"]
+    with replace_folder(target) as folder:
+        (folder / "three").write_text("3")
+    assert names(target) == ["three"] and names(target.parent) == ["x"]
+
+
+def test_checkpoints_are_data_and_never_code(tmp_path):
+    save_torch(tmp_path / "ok.pt", {"step": 3, "weights": torch.ones(2)})
+    assert load_torch(tmp_path / "ok.pt")["step"] == 3
+
+    class Evil:
+        def __reduce__(self):
+            return (write_json, (tmp_path / "hacked.json", {}))
+
+    torch.save(Evil(), tmp_path / "evil.pt")
+    with pytest.raises(Exception, match="weights_only|Unsupported"):
+        load_torch(tmp_path / "evil.pt")
+    assert not (tmp_path / "hacked.json").exists()
