@@ -47,7 +47,10 @@ class Prune(Schedule):
 
 
 @dataclass
-class LowRank:
+class LowRank(Schedule):
+    epochs: float = 0  # of fine-tuning afterwards; 0 leaves it out
+    response: float = 1.0  # as in distil; both 0: labels alone
+    feature: float = 1.0
     error: float = 0.05  # largest relative error of a layer's output that is accepted
     saving: float = 0.25  # a layer is split only if it loses at least this share of its MACs
 
@@ -161,7 +164,7 @@ def _check(r: Recipe, path: Path) -> None:
     )
     for name in ("heads", "mlp"):
         demand(0 <= getattr(r.prune, name) < 1, f"prune.{name} must lie in 0..1")
-    for name in ("teacher", "distil", "prune"):
+    for name in ("teacher", "distil", "prune", "lowrank"):
         s = getattr(r, name)
         demand(s.lr > 0 and s.batch >= 1 and s.epochs >= 0, f"{name}: lr, batch and epochs must be positive")
     demand(0 < r.thresholds.score < 1 and 0 < r.thresholds.nms_iou < 1, "thresholds must lie in 0..1")

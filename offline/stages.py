@@ -26,22 +26,23 @@ from .prune import prune_blocks
 from .quantize import activation_ranges, check_fp16, convert_fp16, quantise_int8, widest_half
 from .run import Run
 from .samples import write_samples
-from .train import train
+from .train import Schedule, train
 
 log = logging.getLogger(__name__)
+SEEDS = {"teacher": 1, "distil": 2, "importance": 3, "prune": 4, "lowrank": 5}  # no two stages see the same crops
 
 
 def teacher(run: Run, folder: Path) -> None:
     """Train the teacher from scratch, or from a pre-trained backbone."""
     if run.has("teacher"):
         return
-    run.seed(1)
+    run.seed(SEEDS["teacher"])
     model = build_model(run.recipe.model | _ends(run))
     if run.backbone:
         run.note("backbone", load_backbone(model, run.backbone))
     _describe(run, "teacher", model)
     r = run.recipe.teacher
-    train(model, run.loader(1, r.batch), r, run.checkpoint("teacher"), "teacher")
+    train(model, run.loader(SEEDS["teacher"], r.batch), r, run.checkpoint("teacher"), "teacher")
     run.save("teacher", model)
 
 
@@ -49,20 +50,13 @@ def distil(run: Run, folder: Path) -> None:
     """Train the student under the teacher, from those of the teacher's weights that fit."""
     if run.has("distil"):
         return
-    run.seed(2)
+    run.seed(SEEDS["distil"])
     big = run.load("teacher")
     model = build_model(run.recipe.model | run.recipe.student | _ends(run))
     inherit(model, big)
     _describe(run, "distil", model)
     r = run.recipe.distil
-    train(
-        model,
-        run.loader(2, r.batch),
-        r,
-        run.checkpoint("distil"),
-        "distil",
-        Distiller(model, big, r.response, r.feature),
-    )
+    _train_student(run, "distil", model, r, r.response, r.feature)
     run.save("distil", model)
 
 
@@ -71,13 +65,17 @@ def prune(run: Run, folder: Path) -> None:
     if run.has("prune"):
         return
     r = run.recipe.prune
-    model = prune_blocks(run.load("distil"), run.loader(3, r.batch), heads=r.heads, mlp=r.mlp)
+    model = prune_blocks(run.load("distil"), run.loader(SEEDS["importance"], r.batch), heads=r.heads, mlp=r.mlp)
     _describe(run, "prune", model)
-    run.seed(4)
-    d = run.recipe.distil
-    distiller = Distiller(model, run.load("teacher"), d.response, d.feature)
-    train(model, run.loader(4, r.batch), r, run.checkpoint("prune"), "prune", distiller)
+    _train_student(run, "prune", model, r, run.recipe.distil.response, run.recipe.distil.feature)
     run.save("prune", model)
+
+
+def _train_student(run: Run, stage: str, model, schedule: Schedule, response: float, feature: float) -> None:
+    """Train `model` on the labels, and under the teacher where the weights of its two losses are not zero."""
+    loader = run.loader(SEEDS[stage], schedule.batch)
+    distiller = Distiller(model, run.load("teacher"), response, feature) if response or feature else None
+    train(model, loader, schedule, run.checkpoint(stage), stage, distiller)
 
 
 def _ends(run: Run) -> dict:
@@ -100,7 +98,7 @@ def _describe(run: Run, stage: str, model) -> None:
 
 
 def lowrank(run: Run, folder: Path) -> None:
-    """Factorise the linear layers where that saves enough and harms little."""
+    """Factorise the linear layers where that saves enough and harms little, then fine-tune what came out."""
     if run.has("lowrank"):
         return
     model = run.load("prune")
@@ -108,6 +106,8 @@ def lowrank(run: Run, folder: Path) -> None:
     choices = factorise(model, [torch.from_numpy(b) for b in run.calibration()], r.error, r.saving)
     run.note("lowrank", [vars(c) for c in choices])
     _describe(run, "lowrank", model)
+    if r.epochs:
+        _train_student(run, "lowrank", model, r, r.response, r.feature)
     run.save("lowrank", model)
 
 

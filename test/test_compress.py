@@ -27,7 +27,7 @@ TINY = {
     "teacher": STEPS,
     "distil": STEPS,
     "prune": STEPS | {"heads": 0.5, "mlp": 0.5},
-    "lowrank": {"error": 0.5},
+    "lowrank": STEPS | {"error": 0.5, "epochs": 0.1},
 }
 
 

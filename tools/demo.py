@@ -36,6 +36,7 @@ SMALL = {  # a detector small enough for many steps in the few minutes that a de
     "distil.lr": "1.0e-3",
     "prune.epochs": "6",
     "prune.lr": "6.0e-4",
+    "lowrank.epochs": "0",
 }
 
 
