@@ -25,6 +25,7 @@ COLORS = [
     (160, 160, 255),
 ]  # BGR
 COUNT = 6
+FEW = 12  # boxes up to which their full text is legible; beyond it, the initial of the class
 
 
 def write_samples(run: Run, folder: Path) -> None:
@@ -54,7 +55,7 @@ def annotate(canvas: np.ndarray, found: Detections, labels: list[str], truth: Sa
     for (x1, y1, x2, y2), score, c in zip(found.boxes.astype(int).tolist(), found.scores, found.classes, strict=True):
         color = COLORS[c % len(COLORS)]
         cv2.rectangle(canvas, (x1 - 1, y1 - 1), (x2 + 1, y2 + 1), color, 1)
-        text = f"{labels[c]} {score:.2f}"
+        text = f"{labels[c]} {score:.2f}" if len(found) <= FEW else labels[c][0]
         cv2.putText(canvas, text, (x1, max(9, y1 - 3)), cv2.FONT_HERSHEY_SIMPLEX, 0.36, color, 1, cv2.LINE_AA)
     return canvas
 

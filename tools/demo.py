@@ -30,13 +30,15 @@ SMALL = {  # a detector small enough for many steps in the few minutes that a de
     "model.heads": "2",
     "model.mlp": "512",
     "model.neck": "32",
-    "teacher.epochs": "30",
+    "teacher.epochs": "40",
     "teacher.lr": "2.0e-3",
     "distil.epochs": "8",
     "distil.lr": "1.0e-3",
     "prune.epochs": "6",
     "prune.lr": "6.0e-4",
     "lowrank.epochs": "0",
+    "thresholds.score": "0.45",
+    "thresholds.nms_iou": "0.5",
 }
 
 
