@@ -37,6 +37,7 @@ setup(
     extras_require={
         # The workstation: training, compression, evaluation (Python >= 3.10).
         "offline": [
+            "jinja2",
             "matplotlib",
             "numpy",
             "onnx",

@@ -22,7 +22,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from vision_msgs.msg import Detection2DArray
 
-from offline.data import Dataset, read_coco
+from offline.data import FORMATS, Dataset, read_dataset
 from offline.errors import one_sentence
 from offline.evaluate import EVALUATION_SCORE, coco_metrics, evaluate, keep_classes, pick_classes
 from offline.render import write_dataset
@@ -86,8 +86,9 @@ def replay(
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="models/hit_uav_quick")
-    parser.add_argument("--data", type=Path, help="folder with images/ and the COCO file (default: rendered flights)")
+    parser.add_argument("--data", type=Path, help="folder with the images and their labels (default: rendered flights)")
     parser.add_argument("--val", default="val.json")
+    parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
     parser.add_argument("--ignore", action="append", default=[], metavar="CLASS")
     parser.add_argument("--classes", help="comma-separated labels that count")
     parser.add_argument("--variant", default="fp32")
@@ -100,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             write_dataset(folder, "thermal", train=1, val=QUICK_IMAGES, size=(320, 256), seed=3)
         bundle = open_bundle(args.model)
         classes = pick_classes(args.classes, bundle.labels)
-        data = read_coco(args.data, args.val, tuple(args.ignore), classes)
+        data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
         if args.quick:
             data.samples = data.samples[:QUICK_IMAGES]
         detector = Detector(bundle, open_engine(bundle, variant=args.variant), score_threshold=args.score)

@@ -1,9 +1,11 @@
 """Training crops: random scale and position, mosaic, flips, and the changes of light and sensor that flights bring.
 
-Everything about batch `step` follows from (seed, step), so a resumed run sees exactly the batches it would have seen.
+Crop i of batch `step` follows from (seed, step, i) alone: a resumed run sees exactly the batches it would have seen,
+and processes that share out a batch make the crops that one process would have made.
 """
 
 import contextlib
+import copy
 import queue
 import threading
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ class Loader:
         data: what to draw from. spec: the bundle's `input` (color, mean, std).
         crop: (width, height), multiples of 32. batch: crops per batch.
         scale: (low, high) of the random zoom. mosaic: probability. photometric: strength, 0 is off.
-        seed: with the step, it determines the batch.
+        seed: with the step and the place in the batch, it determines a crop.
     """
 
     def __init__(
@@ -39,11 +41,19 @@ class Loader:
             tuple(scale),
         )
         self.mosaic, self.photometric, self.seed = mosaic, photometric, seed
+        self.places = range(batch)  # of the batch, that this loader makes
         self._mean = np.asarray(spec["mean"], np.float32).reshape(-1, 1, 1)
         self._std = np.asarray(spec["std"], np.float32).reshape(-1, 1, 1)
         self._fill = [float(255 * m) for m in spec["mean"]]
         self._cache: dict[int, np.ndarray] = {}
         self._room = CACHE_BYTES
+
+    def share(self, rank: int, count: int) -> "Loader":
+        """A loader of the same batches that makes only the rank-th of `count` equal parts of each."""
+        part = copy.copy(self)
+        size = self.batch // count
+        part.places = range(rank * size, (rank + 1) * size)
+        return part
 
     def batches(self, start: int, stop: int, mosaic_until: int) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of steps start..stop-1; mosaic is switched off from step `mosaic_until`."""
@@ -75,9 +85,7 @@ class Loader:
 
     def make(self, step: int, mosaic: float) -> dict[str, torch.Tensor]:
         """The batch of `step`: images (B, C, h, w); boxes (B, M, 4), labels (B, M; -1 pads), ignore (B, I, 4)."""
-        rng = np.random.default_rng((self.seed, step))
-        crops = [self._mosaic(rng) if rng.random() < mosaic else self._one(rng, self.crop) for _ in range(self.batch)]
-        crops = [self._finish(rng, *crop) for crop in crops]
+        crops = [self._crop(np.random.default_rng((self.seed, step, i)), mosaic) for i in self.places]
         images = torch.from_numpy(np.stack([c[0] for c in crops]))
         return {
             "images": images.contiguous(memory_format=torch.channels_last),
@@ -85,6 +93,10 @@ class Loader:
             "labels": torch.from_numpy(_pad([c[2] for c in crops], -1)),
             "ignore": torch.from_numpy(_pad([c[3] for c in crops], 0.0)),
         }
+
+    def _crop(self, rng, mosaic: float):
+        crop = self._mosaic(rng) if rng.random() < mosaic else self._one(rng, self.crop)
+        return self._finish(rng, *crop)
 
     def _image(self, index: int) -> np.ndarray:
         image = self._cache.get(index)

@@ -1,7 +1,7 @@
 """Labelled aerial images in, a compressed ViT detector out.
 
     python -m offline.compress --data DIR --train F.json --val F.json --ignore DontCare \\
-        --recipe quick --target jetson-nano --out models/NAME [--resume]
+        --recipe quick --target jetson-nano [--budget-ms 60 | --min-map 0.8] --out models/NAME [--resume]
 
 Read `STAGES` below as the order of the work. Each stage leaves its result in the run folder (out/runs/NAME), so a run
 that was stopped at any moment goes on with --resume. The bundle appears in --out when all is done, or not at all.
@@ -15,49 +15,74 @@ import time
 from pathlib import Path
 
 from . import stages
+from .data import FORMATS
+from .distributed import data_parallel
 from .errors import one_sentence
 from .files import replace_folder
 from .progress import clock
 from .recipe import load_recipe
 from .run import open_run
+from .search import confirm, search
 from .targets import TARGETS, find_target
 
 log = logging.getLogger("offline.compress")
 
 STAGES = (
     stages.teacher,  # the best detector the recipe can train
+    search,  # if a budget is given: which widths, depth, tokens and precision meet it best
     stages.distil,  # a shallower student, taught by it
-    stages.prune,  # heads and hidden units that matter least are cut out, then fine-tuned under the teacher
+    stages.prune,  # what the target pays most for and misses least is cut out, then fine-tuned under the teacher
     stages.lowrank,  # linear layers in two thin ones, where that pays
     stages.quantise,  # ranges and precisions: what the target can use
     stages.export,  # the fp32 master and its variants, held to the bundle contract
     stages.evaluate,  # every stage and every variant, with the onboard code
+    confirm,  # the goal, if one was given
     stages.bundle,  # one folder, hashed
     stages.report,  # CARD.md, plots, annotated samples
 )
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that trains says of its data."""
+    parser.add_argument("--data", required=True, type=Path, help="folder with the images and their labels")
+    parser.add_argument("--train", required=True, help="split to train on: COCO .json, YOLO or VOC split")
+    parser.add_argument("--val", required=True, help="split to measure on; never trained on")
+    parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
+    parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
+    parser.add_argument("--classes", help="comma-separated classes that the figures count (all are trained)")
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m offline.compress", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, type=Path, help="folder with images/ and the COCO files")
-    parser.add_argument("--train", required=True, help="COCO file to train on, in that folder")
-    parser.add_argument("--val", required=True, help="COCO file to measure on; never trained on")
-    parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="category of ignore regions")
-    parser.add_argument("--classes", help="comma-separated classes that the figures count (all are trained)")
+    add_data_options(parser)
     parser.add_argument("--recipe", default="quick", help="quick, full, or a yaml file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe"
     )
+    parser.add_argument(
+        "--teacher", type=Path, help="bundle or checkpoint to learn from, instead of training a teacher"
+    )
     parser.add_argument("--backbone", type=Path, help="state dict of a DeiT/DINO/timm ViT to start the teacher from")
     parser.add_argument("--target", default="cpu", help=f"one of {', '.join(TARGETS)}")
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument(
+        "--budget-ms", type=float, help="find the most accurate student that takes this long on the target"
+    )
+    goal.add_argument("--min-map", type=float, help="find the fastest student with this mAP50")
     parser.add_argument("--attribution", default="", help="source and licence of the data, for the card")
     parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; its last part is the name")
-    parser.add_argument("--run", type=Path, help="folder for checkpoints, log and pictures (default out/runs/NAME)")
+    parser.add_argument(
+        "--run",
+        "--run-folder",  # torchrun takes --run for an option of its own
+        type=Path,
+        help="folder for checkpoints, log and pictures (default out/runs/NAME)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run that the run folder holds")
     return parser.parse_args(argv)
 
 
 @one_sentence
+@data_parallel
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)

@@ -1,7 +1,9 @@
 """Errors a user can act on, and how a command ends with one: a sentence on stderr, exit code 2."""
 
 import functools
+import signal
 import sys
+import threading
 
 from vit_perception.errors import PerceptionError
 
@@ -21,11 +23,14 @@ class ExportError(PerceptionError):
 def one_sentence(main):
     """Decorate a command's main(): what the user can mend becomes one sentence, not a traceback.
 
-    Exit codes: 2 for a PerceptionError or an operating-system error (disk full, no permission), 130 for Ctrl-C.
+    Exit codes: 2 for a PerceptionError or an operating-system error (disk full, no permission), 130 for Ctrl-C or
+    SIGTERM.
     """
 
     @functools.wraps(main)
     def run(*args, **kwargs):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return main(*args, **kwargs)
         except PerceptionError as e:

@@ -1,7 +1,7 @@
 """Measure a bundle on labelled images with the very code that flies.
 
     python -m offline.evaluate --model models/NAME --data DIR --val F.json [--ignore DontCare] [--classes A,B]
-                               [--variant fp32|int8] [--score 0.01]
+                               [--format coco|yolo|voc] [--variant fp32|int8] [--score 0.01]
 
 COCO mean average precision (mAP over IoU .50:.95, mAP50). Ignore regions count as COCO's crowd: what is found there is
 neither right nor wrong. The last line is one JSON object.
@@ -21,7 +21,7 @@ from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines import open_engine
 
-from .data import Dataset, read_coco, read_image
+from .data import FORMATS, Dataset, read_dataset, read_image
 from .errors import DataError, one_sentence
 from .progress import track
 
@@ -52,17 +52,7 @@ def coco_metrics(data: Dataset, results: list[Detections]) -> dict:
     Returns:
         {"map", "map50", "per_class": {label: {"ap", "ap50", "boxes"}}, "images"}; a class without boxes has None.
     """
-    truth: list[dict] = []
-    found: list[dict] = []
-    for image, (sample, result) in enumerate(zip(data.samples, results, strict=True)):
-        rows = [(c, b, 0) for c, b in zip(sample.classes, sample.boxes, strict=True)]
-        rows += [(c, b, 1) for c in range(len(data.labels)) for b in sample.ignore]
-        for c, b, crowd in rows:
-            entry = _coco_box(image, c, b)
-            truth.append(entry | {"id": len(truth) + 1, "iscrowd": crowd, "area": entry["bbox"][2] * entry["bbox"][3]})
-        for c, b, score in zip(result.classes, result.boxes, result.scores, strict=True):
-            found.append(_coco_box(image, c, b) | {"score": float(score)})
-    precision = _precision(data, truth, found)  # (IoU, recall, class)
+    precision = _precision(data, results)  # (IoU, recall, class)
     per_class, present = {}, []
     for c, label in enumerate(data.labels):
         boxes = sum(int((s.classes == c).sum()) for s in data.samples)
@@ -77,16 +67,43 @@ def coco_metrics(data: Dataset, results: list[Detections]) -> dict:
     return {"map": _round(score), "map50": _round(score50), "per_class": per_class, "images": len(data)}
 
 
+def precision_recall(data: Dataset, results: list[Detections]) -> dict[str, np.ndarray]:
+    """Curves at IoU .5: {label: precision (101,) at recalls 0, .01, ... 1}, of the classes that have boxes in `data`.
+
+    The precision at a recall is the best at that recall or any higher one, as COCO interpolates it; its mean is AP50.
+    """
+    curves = _precision(data, results)[0]  # (recall, class)
+    return {
+        label: curves[:, c] for c, label in enumerate(data.labels) if any((s.classes == c).any() for s in data.samples)
+    }
+
+
+def _coco_boxes(data: Dataset, results: list[Detections]) -> tuple[list[dict], list[dict]]:
+    """Labels and detections as pycocotools wants them; ignore regions are crowds of every class."""
+    truth: list[dict] = []
+    found: list[dict] = []
+    for image, (sample, result) in enumerate(zip(data.samples, results, strict=True)):
+        rows = [(c, b, 0) for c, b in zip(sample.classes, sample.boxes, strict=True)]
+        rows += [(c, b, 1) for c in range(len(data.labels)) for b in sample.ignore]
+        for c, b, crowd in rows:
+            entry = _coco_box(image, c, b)
+            truth.append(entry | {"id": len(truth) + 1, "iscrowd": crowd, "area": entry["bbox"][2] * entry["bbox"][3]})
+        for c, b, score in zip(result.classes, result.boxes, result.scores, strict=True):
+            found.append(_coco_box(image, c, b) | {"score": float(score)})
+    return truth, found
+
+
 def _coco_box(image: int, category, box) -> dict:
     x1, y1, x2, y2 = (float(v) for v in box)
     return {"image_id": image, "category_id": int(category), "bbox": [x1, y1, x2 - x1, y2 - y1]}
 
 
-def _precision(data: Dataset, truth: list[dict], found: list[dict]) -> np.ndarray:
+def _precision(data: Dataset, results: list[Detections]) -> np.ndarray:
     """COCOeval's precision at all areas and 100 detections per image: (10 IoUs, 101 recalls, classes)."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    truth, found = _coco_boxes(data, results)
     if not found:
         return np.zeros((10, 101, len(data.labels)))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -109,11 +126,16 @@ def keep_classes(result: Detections, labels: list[str], wanted: list[str]) -> De
     return Detections(result.boxes[index >= 0], result.scores[index >= 0], index[index >= 0])
 
 
-def evaluate(detector: Detector, labels: list[str], color: str, data: Dataset, label: str = "evaluate") -> dict:
-    """Run `detector` (classes `labels`) over `data` and score what `data.labels` names."""
+def detect(detector: Detector, labels: list[str], color: str, data: Dataset, label: str) -> list[Detections]:
+    """What `detector` (classes `labels`) finds of `data.labels` on every image; class indices are those of `data`."""
     order = "mono" if color == "gray" else "rgb"
     results = [detector.detect(read_image(s, color), order) for s in track(data.samples, label)]
-    return coco_metrics(data, [keep_classes(r, labels, data.labels) for r in results])
+    return [keep_classes(r, labels, data.labels) for r in results]
+
+
+def evaluate(detector: Detector, labels: list[str], color: str, data: Dataset, label: str = "evaluate") -> dict:
+    """Run `detector` (classes `labels`) over `data` and score what `data.labels` names."""
+    return coco_metrics(data, detect(detector, labels, color, data, label))
 
 
 def _round(value) -> float:
@@ -141,9 +163,10 @@ def print_table(metrics: dict) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the bundle")
-    parser.add_argument("--data", required=True, type=Path, help="folder with images/ and the COCO files")
-    parser.add_argument("--val", required=True, help="COCO file inside it")
-    parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="category of ignore regions")
+    parser.add_argument("--data", required=True, type=Path, help="folder with the images and their labels")
+    parser.add_argument("--val", required=True, help="split to measure on: COCO .json, YOLO or VOC split")
+    parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
+    parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
     parser.add_argument("--classes", help="comma-separated labels that count (default: all of the model's)")
     parser.add_argument("--variant", default="fp32", help="fp32 (default), int8, ...")
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE, help="score threshold (default %(default)s)")
@@ -151,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     bundle = open_bundle(args.model)
     classes = pick_classes(args.classes, bundle.labels)
-    data = read_coco(args.data, args.val, tuple(args.ignore), classes)
+    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
     print(data.summary())
     engine = open_engine(bundle, variant=args.variant)
     detector = Detector(bundle, engine, score_threshold=args.score)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from vit_perception.detector import MAX_LOG_SIZE, grid_points
 
+from .distributed import normaliser
+
 RADIUS = 1.5  # strides; how far from its centre a box claims points
 MIN_RADIUS = 0.51  # strides; over 0.5, so that every box has at least one point
 LEVEL_LIMIT = 5.0  # strides; boxes whose side is larger belong to the next coarser level
@@ -91,5 +93,5 @@ def detection_loss(logits: Tensor, raw: Tensor, points: Tensor, batch: dict) -> 
     target[b, n, batch["labels"][b, m]] = quality
     cls = varifocal(logits, target)
     cls = cls.masked_fill((ignore_mask(points, batch["ignore"]) & (index < 0))[..., None], 0.0)
-    scale = quality.sum().clamp(min=1.0)
+    scale = normaliser(quality)
     return {"cls": cls.sum() / scale, "box": 2.0 * ((1 - g) * quality).sum() / scale}

@@ -12,37 +12,47 @@ import torch
 from torch import Tensor, nn
 
 from .model import ViTDetector
+from .prune import Cost
 
 log = logging.getLogger(__name__)
+STEP = 8  # ranks are multiples of it: matrix units are
 
 
 @dataclass
 class Choice:
-    """What was found for one layer: rank, relative output error, share of MACs saved, and whether it was used."""
+    """What was found for one layer: rank, relative output error, share of MACs and milliseconds on the target saved."""
 
     name: str
     rank: int
     error: float
     saving: float
+    ms: float
     used: bool
 
 
-def factorise(model: ViTDetector, images: list[Tensor], error: float, saving: float) -> list[Choice]:
-    """Split, in place, the linear layers that lose at least `saving` of their MACs at an output error <= `error`.
+def factorise(model: ViTDetector, images: list[Tensor], error: float, saving: float, cost: Cost) -> list[Choice]:
+    """Split, in place, the linear layers that lose at least `saving` of their MACs at an output error <= `error`, and
+    of which `cost` says that the target gains from it: two thin layers write and read one map more than a full one.
 
     Args:
         images: calibration batches (B, C, H, W). error: relative, |W x - B A x| / |W x| over centred inputs x.
+        cost: milliseconds of a config on the target.
     """
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.startswith("blocks.")}
+    layers = {n: m for n, m in layers.items() if n not in _parents(model)}
     choices = []
     for name, (mean, covariance) in input_statistics(model, layers, images).items():
         layer = layers[name]
         a, b, errors = whitened_svd(layer.weight.detach().double(), covariance)
         full, per_rank = layer.in_features * layer.out_features, layer.in_features + layer.out_features
-        rank = int((errors > error).sum()) + 1  # the smallest rank whose error is accepted
-        gain = 1 - rank * per_rank / full
-        used = gain >= saving and rank <= len(errors)
-        choices.append(Choice(name, rank, float(errors[min(rank, len(errors)) - 1]), gain, used))
+        rank = min(
+            -(-(int((errors > error).sum()) + 1) // STEP) * STEP, len(errors)
+        )  # smallest whose error is accepted
+        gain, config = 1 - rank * per_rank / full, model.config()
+        thinner = config | {"ranks": config["ranks"] | {name: rank}}
+        ms = cost(config) - cost(thinner) if gain >= saving else 0.0
+        used = gain >= saving and ms > 0
+        choices.append(Choice(name, rank, float(errors[rank - 1]), gain, ms, used))
         if used:
             thin = model.factorise(name, rank)
             with torch.no_grad():
@@ -53,6 +63,11 @@ def factorise(model: ViTDetector, images: list[Tensor], error: float, saving: fl
                 )
     log.info("low rank: %d of %d layers split", sum(c.used for c in choices), len(choices))
     return choices
+
+
+def _parents(model: ViTDetector) -> set[str]:
+    """Layers that are thin already."""
+    return {f"{name}.{i}" for name in model.config()["ranks"] for i in (0, 1)}
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
     images (B, C, H, W)
       -> stem: one stage per stride 2, 4, 8, 16: a strided conv and, but for the first, a residual block
-      -> tokens at stride 32 (B, T, D), a depthwise 3x3 conv as position, transformer blocks
+      -> tokens at stride 32 (B, T, D), normalised, a depthwise 3x3 conv as position, transformer blocks;
+         the blocks of `pool` run on tokens pooled 2x2
       -> up and add: stride 32 -> 16 -> 8 (-> 4): fine enough for 10-pixel people
       -> head per stride: logits (B, N, K), boxes (B, N, 4) = dx, dy, log w, log h in strides around each point
 
@@ -22,7 +23,16 @@ from .errors import RecipeError
 
 HEAD_DIM = 64
 TOKEN_STRIDE = 32
-DEFAULTS = {"stem": [16, 32, 64, 128], "dim": 192, "depth": 6, "heads": 3, "mlp": 768, "neck": 64, "strides": [8]}
+DEFAULTS = {
+    "stem": [16, 32, 64, 128],
+    "dim": 192,
+    "depth": 6,
+    "heads": 3,
+    "mlp": 768,
+    "neck": 64,
+    "strides": [8],
+    "pool": None,
+}
 
 
 class LayerNorm(nn.LayerNorm):
@@ -114,6 +124,24 @@ class Head(nn.Module):
         return self.cls(x).flatten(2).transpose(1, 2), self.box(x).flatten(2).transpose(1, 2)
 
 
+def pool_2x2(tokens: Tensor, h: int, w: int) -> Tensor:
+    """Means of 2x2 neighbours: (B, h*w, D) -> (B, h*w/4, D)."""
+    if h % 2 or w % 2:
+        raise RecipeError(
+            f"token pooling needs an input whose sides are multiples of 64; this one gives {w}x{h} tokens"
+        )
+    b, _, d = tokens.shape
+    return tokens.reshape(b, h // 2, 2, w // 2, 2 * d).mean(2).reshape(b, h * w // 4, 2, d).mean(2)
+
+
+def unpool_2x2(tokens: Tensor, h: int, w: int) -> Tensor:
+    """Each token copied to its 2x2 places: (B, h*w/4, D) -> (B, h*w, D)."""
+    b, _, d = tokens.shape
+    x = tokens.reshape(b, h // 2, w // 2, d)
+    x = torch.cat([x, x], -1).reshape(b, h // 2, w * d)  # doubled along w
+    return torch.cat([x, x], -1).reshape(b, h * w, d)  # and along h
+
+
 class ViTDetector(nn.Module):
     """See the module's docstring.
 
@@ -121,13 +149,14 @@ class ViTDetector(nn.Module):
         classes: number of classes K. channels: 1 (gray) or 3 (rgb).
         stem: channels at stride 2, 4, 8, 16. dim: token width D. neck: channels of the fine maps.
         heads, mlp: per block (a list), or one number for all `depth` blocks. strides: of the heads, from [8], [4, 8].
+        pool: [first, end): blocks that run on tokens pooled 2x2; None: all see all tokens.
         ranks: {linear's name: rank} of the layers that low-rank factorisation split in two.
 
     Raises:
         RecipeError: the options do not fit together.
     """
 
-    def __init__(self, classes, channels, stem, dim, depth, heads, mlp, neck, strides, ranks=None):
+    def __init__(self, classes, channels, stem, dim, depth, heads, mlp, neck, strides, pool=None, ranks=None):
         super().__init__()
         heads = [heads] * depth if isinstance(heads, int) else list(heads)
         mlp = [mlp] * depth if isinstance(mlp, int) else list(mlp)
@@ -136,16 +165,27 @@ class ViTDetector(nn.Module):
                 f"model options do not fit: stem {stem} needs 4 numbers, heads {heads} and mlp {mlp} one per block "
                 f"({depth}), strides {strides} from 4 and 8"
             )
+        if pool is not None and not (len(pool) == 2 and 0 <= pool[0] < pool[1] <= depth):
+            raise RecipeError(f"model option pool {pool} must be [first, end) within the {depth} blocks, or null")
         self._config = {"classes": classes, "channels": channels, "stem": list(stem), "dim": dim, "depth": depth}
-        self._config |= {"heads": heads, "mlp": mlp, "neck": neck, "strides": sorted(strides), "ranks": {}}
+        self._config |= {
+            "heads": heads,
+            "mlp": mlp,
+            "neck": neck,
+            "strides": sorted(strides),
+            "pool": pool,
+            "ranks": {},
+        }
         widths = [channels, *stem]
         # No residual block at stride 2: that map is memory-bound, it would cost a quarter of the whole training step.
         self.stem = nn.ModuleList(
             nn.Sequential(conv_bn(a, b, stride=2), Residual(b)) if i else conv_bn(a, b, stride=2)
             for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
         )
-        self.embed = nn.Conv2d(stem[3], dim, 3, 2, 1)
+        # Tokens enter normalised: an unbounded residual stream drowns what the blocks add, and overflows in fp16.
+        self.embed = conv_bn(stem[3], dim, stride=2, act=False)
         self.position = nn.Conv2d(dim, dim, 3, 1, 1, groups=dim)
+        self.pool = range(*pool) if pool else range(0)
         self.blocks = nn.ModuleList(Block(dim, h, m) for h, m in zip(heads, mlp, strict=True))
         self.norm = LayerNorm(dim, eps=1e-6)
         finest = min(strides)
@@ -178,10 +218,7 @@ class ViTDetector(nn.Module):
         x = self.embed(x)  # (B, D, H/32, W/32)
         x = x + self.position(x)
         b, d, h, w = x.shape
-        tokens = x.flatten(2).transpose(1, 2)  # (B, T, D)
-        for block in self.blocks:
-            tokens = block(tokens)
-        tokens = self.norm(tokens)
+        tokens = self.norm(self.run_blocks(x.flatten(2).transpose(1, 2), h, w))  # (B, T, D)
         x = tokens.transpose(1, 2).reshape(b, d, h, w)
         out = {"tokens": tokens}
         for stride, up, lateral in zip((16, 8, 4), self.up, self.lateral, strict=False):
@@ -189,6 +226,20 @@ class ViTDetector(nn.Module):
             if str(stride) in self.smooth:
                 out[str(stride)] = x = self.smooth[str(stride)](x)
         return out
+
+    def run_blocks(self, tokens: Tensor, h: int, w: int) -> Tensor:
+        """(B, T, D) -> (B, T, D). Between `pool`'s ends every 2x2 tokens are one; what that changed is added to all 4,
+        so that no detail is lost (as Funnel-Transformer does in one dimension, Dai et al., arXiv 2006.03236).
+        """
+        kept = pooled = tokens
+        for i, block in enumerate(self.blocks):
+            if self.pool and i == self.pool.start:
+                kept, tokens = tokens, pool_2x2(tokens, h, w)
+                pooled = tokens
+            tokens = block(tokens)
+            if self.pool and i == self.pool.stop - 1:
+                tokens = kept + unpool_2x2(tokens - pooled, h, w)
+        return tokens
 
     def predict(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What `features` returned -> logits (B, N, K), boxes (B, N, 4); points level by level, finest first."""

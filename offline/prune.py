@@ -1,91 +1,121 @@
-"""Structured pruning: attention heads and MLP hidden units are cut out for real, so every backend gets faster.
+"""Structured pruning: which units go. They are ranked over the whole model by what a millisecond on the target costs.
 
-Importance is the first-order Taylor estimate (Molchanov et al., arXiv 1906.10771): how much the loss would change if
-the unit's contribution were zero, |sum of weight x gradient|, over some training batches.
+Importance of a unit, with m its mask and L the loss on training crops:
+- magnitude: squared norm of its weights, relative to the mean of its group (Li et al., arXiv 1608.08710);
+- taylor: |dL/dm|, summed over batches (Molchanov et al., arXiv 1906.10771);
+- fisher: half the diagonal Fisher information of m, (dL/dm)^2 per image (Kwon et al., arXiv 2204.09656): a unit that
+  helps one image and harms another is important, which the mean gradient hides.
+dL/dm is (weight x gradient) summed over the tensors that read the unit.
 """
 
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from .augment import Loader
+from .errors import RecipeError
+from .groups import Group, cut, groups, smaller, unit_sums
 from .losses import detection_loss, points_for
-from .model import HEAD_DIM, ViTDetector, build_model
+from .model import ViTDetector
 from .progress import track
 
 log = logging.getLogger(__name__)
 BATCHES = 24
+CRITERIA = ("fisher", "taylor", "magnitude")
+
+Scores = dict[str, Tensor]  # group -> importance of each of its units
+Cost = Callable[[dict], float]  # a model's config -> milliseconds on the target
 
 
-def prune_blocks(model: ViTDetector, loader: Loader, heads: float, mlp: float) -> ViTDetector:
-    """A smaller copy of `model`: every block loses the share `heads` of its heads and `mlp` of its hidden units."""
-    scores = taylor_scores(model, loader)
-    keep = {}
-    for i, block in enumerate(model.blocks):
-        for kind, share, units in (
-            ("heads", heads, block.attn and block.attn.heads),
-            ("mlp", mlp, _hidden(block)),
-        ):
-            if units:
-                count = max(1, round(units * (1 - share)))
-                if kind == "mlp":
-                    count = max(8, count - count % 8)  # multiples of 8 suit every matrix unit
-                keep[i, kind] = scores[i, kind].topk(count).indices.sort().values
-    small = slice_blocks(model, keep)
-    log.info("prune: heads %s, hidden units %s", small.config()["heads"], small.config()["mlp"])
-    return small
-
-
-def taylor_scores(model: ViTDetector, loader: Loader) -> dict[tuple[int, str], Tensor]:
-    """{(block, 'heads' | 'mlp'): importance of each unit}, from the weights that read the unit's output."""
+def importance(model: ViTDetector, loader: Loader, criterion: str) -> Scores:
+    """Importance of every unit of every group. Raises RecipeError for an unknown criterion."""
+    if criterion not in CRITERIA:
+        raise RecipeError(f"prune.criterion must be one of {', '.join(CRITERIA)}, not '{criterion}'")
+    table = groups(model)
+    if criterion == "magnitude":
+        squares = {k: v.detach().square() for k, v in model.named_parameters()}
+        scores = {name: unit_sums(g, squares, reads=False) for name, g in table.items()}
+        return {name: s / s.mean().clamp(min=1e-12) for name, s in scores.items()}
+    totals = {name: torch.zeros(g.count) for name, g in table.items()}
     points = points_for(model, *loader.crop)
-    totals: dict[tuple[int, str], Tensor] = {}
     model.eval().requires_grad_(True)
-    for step in track(range(BATCHES), "importance"):
+    for step in track(range(BATCHES), f"importance ({criterion})"):
         batch = loader.make(step, mosaic=0.0)
-        model.zero_grad(set_to_none=True)
-        logits, raw = model(batch["images"])
-        torch.stack(list(detection_loss(logits, raw, points, batch).values())).sum().backward()
-        for i, block in enumerate(model.blocks):
-            for kind, layer in (
-                ("heads", block.attn and block.attn.proj),
-                ("mlp", block.mlp and block.mlp.fc2),
-            ):
-                if layer:
-                    contribution = (layer.weight * layer.weight.grad).sum(0)  # per input unit
-                    if kind == "heads":
-                        contribution = contribution.view(-1, HEAD_DIM).sum(1)
-                    totals[i, kind] = totals.get((i, kind), 0) + contribution.detach().abs()
+        size = 1 if criterion == "fisher" else loader.batch
+        for first in range(0, loader.batch, size):
+            part = {k: v[first : first + size] for k, v in batch.items() if v.dim()}
+            for name, gradient in _mask_gradients(model, table, points, part).items():
+                totals[name] += 0.5 * gradient.square() if criterion == "fisher" else gradient.abs()
     model.zero_grad(set_to_none=True)
     return totals
 
 
-@torch.no_grad()
-def slice_blocks(model: ViTDetector, keep: dict[tuple[int, str], Tensor]) -> ViTDetector:
-    """A new model with only the units in `keep` ({(block, 'heads' | 'mlp'): indices}); everything else is copied."""
-    config = model.config()
-    for (i, kind), units in keep.items():
-        config[kind][i] = len(units)
-    state = dict(model.state_dict())
-    for (i, kind), units in keep.items():
-        if kind == "mlp":
-            rows = {"mlp.fc1": units}
-            columns = {"mlp.fc2": units}
-        else:
-            inner = (units[:, None] * HEAD_DIM + torch.arange(HEAD_DIM)).flatten()
-            width = model.blocks[i].attn.heads * HEAD_DIM
-            rows = {"attn.qkv": torch.cat([inner + part * width for part in range(3)])}
-            columns = {"attn.proj": inner}
-        for name, index in rows.items():
-            for leaf in ("weight", "bias"):
-                state[f"blocks.{i}.{name}.{leaf}"] = state[f"blocks.{i}.{name}.{leaf}"][index]
-        for name, index in columns.items():
-            state[f"blocks.{i}.{name}.weight"] = state[f"blocks.{i}.{name}.weight"][:, index]
-    small = build_model(config)
-    small.load_state_dict(state)
-    return small.eval()
+def _mask_gradients(model: ViTDetector, table: dict[str, Group], points: Tensor, batch: dict) -> Scores:
+    model.zero_grad(set_to_none=True)
+    logits, raw = model(batch["images"])
+    torch.stack(list(detection_loss(logits, raw, points, batch).values())).sum().backward()
+    products = {k: (p * p.grad).detach() for k, p in model.named_parameters() if p.grad is not None}
+    return {name: unit_sums(g, products, reads=True) for name, g in table.items()}
 
 
-def _hidden(block) -> int:
-    return block.mlp.fc1.out_features if block.mlp is not None else 0
+def prune_shares(model: ViTDetector, scores: Scores, shares: dict[str, float]) -> ViTDetector:
+    """Cut the given share of every group of a kind: {'heads': .34, 'mlp': .5, 'dim': .25, 'stem': .5, 'neck': .5}."""
+    keep = {}
+    for name, g in groups(model).items():
+        share = shares.get(name.partition(".")[0], 0.0)
+        if share:
+            count = max(g.least, g.step, round(g.count * (1 - share) / g.step) * g.step)
+            keep[name] = _best(scores[name], min(count, g.count))
+    return cut(model, keep)
+
+
+def prune_to_cost(model: ViTDetector, scores: Scores, cost: Cost, budget: float, depth: int = 1) -> ViTDetector:
+    """Cut what loses least per millisecond saved until `cost(config)` is at most `budget`; `depth` blocks must stay.
+
+    Raises:
+        RecipeError: even the smallest model is over the budget.
+    """
+    table, config = groups(model), model.config()
+    order = {name: scores[name].sort().values for name in table}  # the least important go first
+    counts = {name: g.count for name, g in table.items()}
+    now = cost(config)
+    while now > budget:
+        best, choice = float("inf"), None
+        for name, g in table.items():
+            left = counts[name] - min(g.step, counts[name])
+            if left < g.least or counts[name] == 0 or len(_blocks(counts | {name: left})) < depth:
+                continue
+            gone = g.count - counts[name]
+            loss = float(order[name][gone : g.count - left].sum())
+            saved = now - cost(smaller(config, counts | {name: left}))
+            if saved > 0 and loss / saved < best:
+                best, choice = loss / saved, (name, left)
+        if choice is None:
+            raise RecipeError(
+                f"pruning cannot reach {budget:.1f} ms: with all cut that may go the model still takes {now:.1f} ms; "
+                "give a larger budget or a smaller input"
+            )
+        counts[choice[0]] = choice[1]
+        now = cost(smaller(config, counts))
+    keep = {name: _best(scores[name], n) for name, n in counts.items() if n < table[name].count}
+    small = cut(model, keep)
+    log.info("pruned to %.1f ms: %s", now, describe(small.config()))
+    return small
+
+
+def _blocks(counts: dict[str, int]) -> set[str]:
+    """Numbers of the blocks that still have both halves."""
+    there = [{name.split(".")[1] for name, n in counts.items() if n and name.startswith(k)} for k in ("heads", "mlp")]
+    return there[0] & there[1]
+
+
+def describe(config: dict) -> str:
+    """The widths of a model in one line."""
+    keys = ("stem", "dim", "heads", "mlp", "neck", "pool")
+    return " ".join(f"{k} {config[k]}" for k in keys if config[k] is not None)
+
+
+def _best(scores: Tensor, count: int) -> Tensor:
+    return scores.topk(count).indices.sort().values

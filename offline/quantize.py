@@ -1,30 +1,149 @@
-"""Smaller numbers: int8 for ONNX Runtime, mixed fp16 for TensorRT 11. Both are derived from the fp32 master.
+"""int8 files, derived from the fp32 master: one for ONNX Runtime, one for TensorRT. They are not the same file.
 
-int8: dynamic, per channel, on matrix products with weights. The attention products stay in float: their int8 softmax is
-five times slower. fp16: everything but the LayerNorms and the GELUs, whose squares and tails leave fp16's range and
-precision; and only if the fp32 activations, measured on real images, stay well inside it: no CPU shows an overflow.
+ONNX Runtime, static: convolutions, products with weights and what is added between them; int8 weights per channel,
+uint8 activations whose ranges are the minima and maxima seen on calibration images. In float stay the attention
+products (an int8 softmax is five times slower), the residual additions of the blocks (a few large channels would take
+all the range), and the last 1x1 convolutions of the heads (a box is an exponent, a logit may be of a rare class).
+ONNX Runtime, dynamic: the matrix products only, activations ranged at run time; convolutions stay in float.
+
+TensorRT: quantise-dequantise pairs around what the tensor cores compute; activations symmetric (zero point 0), both
+halves of the pair on weights, biases in float, a pair for each reader. On ONNX Runtime it is not faster than fp32.
 """
 
+import contextlib
 import logging
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-from .errors import ExportError
+from .contract import ONNXRUNTIME_INT8, TENSORRT_8_2, check_contract
+from .errors import ExportError, RecipeError
+from .export import compare_outputs
+from .files import write_atomically
+from .targets import Target
 
 log = logging.getLogger(__name__)
-FP16_MAX = 65504.0
-FP16_MARGIN = 4.0  # the largest activation seen may be a quarter of fp16's range
+INT8_MODES = ("static", "dynamic", "auto")
+TENSORRT_MODES = ("auto", "int8", "fp16")
+CLOSE = 0.1  # largest difference to fp32 that `auto` accepts, relative to the largest output
+ORT_STATIC = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Relu"]
+TENSORRT_STATIC = ["Conv", "MatMul", "Gemm"]
 
 
-def quantise_int8(master: Path, out: Path) -> None:
-    """Write ONNX Runtime's dynamic int8 variant of `master`."""
+def wanted_variants(target: Target, int8: str, tensorrt: str) -> tuple[str, ...]:
+    """The ONNX files to make beside the master for `target`. int8: of INT8_MODES. tensorrt: of TENSORRT_MODES.
+
+    Raises:
+        RecipeError: an unknown mode, or a precision that the target's hardware lacks.
+    """
+    for key, value, known in (("int8", int8, INT8_MODES), ("tensorrt", tensorrt, TENSORRT_MODES)):
+        if value not in known:
+            raise RecipeError(f"quantise.{key} must be one of {', '.join(known)}, not '{value}'")
+    if tensorrt != "auto" and target.tensorrt is None:
+        raise RecipeError(
+            f"quantise.tensorrt={tensorrt}: {target.name} ({target.board}) has no TensorRT; leave it at auto"
+        )
+    if tensorrt == "int8" and "int8" not in target.precisions:
+        raise RecipeError(
+            f"quantise.tensorrt=int8: the GPU of {target.name} ({target.board}) has no int8 instructions, "
+            "int8 would run slower than fp16 there; leave it at auto or choose fp16"
+        )
+    if tensorrt == "fp16":
+        return tuple(v for v in target.variants if v != "int8_trt")
+    return target.variants
+
+
+def quantise_int8(master: Path, out: Path, images: list[np.ndarray], mode: str = "static") -> str:
+    """Write ONNX Runtime's int8 variant of `master`; returns the mode it was made in, "static" or "dynamic".
+
+    Args:
+        images: calibration inputs, float32 (1, C, H, W), of the training set.
+        mode: of INT8_MODES. "auto" is the faster one on this machine whose outputs stay close to fp32: its choice can
+            differ from one machine, and one measurement, to the next.
+
+    Raises:
+        ExportError: the file breaks the contract, or in "auto" neither mode stays close.
+    """
+    if mode == "auto":
+        mode = faster_int8(master, images)
+    make = {"static": lambda p: _static(master, p, images, tensorrt=False), "dynamic": lambda p: _dynamic(master, p)}
+    write_atomically(out, make[mode])
+    check_contract(out, TENSORRT_8_2 | ONNXRUNTIME_INT8)
+    return mode
+
+
+def quantise_tensorrt(master: Path, out: Path, images: list[np.ndarray]) -> None:
+    """Write TensorRT's symmetric Q/DQ variant of `master`; images as in quantise_int8.
+
+    Its weights are stored in fp32 (8.2 imports no int8 constants); the engine built from it holds int8.
+
+    Raises:
+        ExportError: the file breaks the contract, or a zero point is not 0.
+    """
+    write_atomically(out, lambda p: _static(master, p, images, tensorrt=True))
+    check_contract(out)
+    check_symmetric(out)
+
+
+def check_symmetric(path: Path) -> None:
+    """Raise ExportError unless every scale of a Q/DQ file is a constant and every zero point an int8 0."""
+    model = onnx.load(str(path))
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scale, zero = (constants.get(name) for name in node.input[1:])
+            if scale is None or zero is None or not (scale > 0).all() or zero.dtype != np.int8 or zero.any():
+                raise ExportError(
+                    f"{path}: {node.output[0]} is not symmetric int8 with a constant scale; TensorRT refuses it"
+                )
+
+
+def faster_int8(master: Path, images: list[np.ndarray]) -> str:
+    """ "static" or "dynamic": the faster on one thread of this machine, of those whose outputs stay close to fp32."""
+    from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+
+    from .latency import alternate
+
+    with tempfile.TemporaryDirectory() as folder:
+        engines = {}
+        fp32 = OnnxRuntimeEngine(str(master), threads=1)
+        for mode in ("static", "dynamic"):
+            path = Path(folder) / f"{mode}.onnx"
+            quantise_int8(master, path, images, mode)
+            engine = OnnxRuntimeEngine(str(path), threads=1)
+            difference = max(compare_outputs(fp32.infer(x), engine.infer(x)) for x in images[:4])
+            log.info("int8 %s: %.3f of the outputs' range from fp32", mode, difference)
+            if difference <= CLOSE:
+                engines[mode] = engine
+        if not engines:
+            raise ExportError(
+                f"no int8 variant: neither mode stays within {CLOSE} of fp32; use fp32, or train with QAT"
+            )
+        times = alternate(engines, np.concatenate(images[:4]))
+        return min(times, key=lambda mode: times[mode])
+
+
+def float_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that stay in float: see the module's docstring."""
+    constants = {t.name: list(t.dims) for t in graph.initializer}
+    attention = [n.name for n in graph.node if n.op_type == "MatMul" and not set(n.input) & set(constants)]
+    blocks = [n.name for n in graph.node if n.op_type in ("Add", "Relu") and n.name.startswith("/blocks.")]
+    heads = [n.name for n in graph.node if n.op_type == "Conv" and is_last_of_head(n.name, constants[n.input[1]][2:])]
+    return attention + blocks + heads
+
+
+def is_last_of_head(name: str, kernel: list[int]) -> bool:
+    """Whether this is the 1x1 convolution that a head ends with; `name` of a node, or of a torch module."""
+    return name.lstrip("/").startswith("heads.") and list(kernel) == [1, 1]
+
+
+def _dynamic(master: Path, out: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.disable(logging.WARNING)  # it reports every product that it rightly leaves alone
-    try:
+    with _silence():
         quantize_dynamic(
             str(master),
             str(out),
@@ -33,100 +152,67 @@ def quantise_int8(master: Path, out: Path) -> None:
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
-    finally:
-        logging.disable(logging.NOTSET)
 
 
-def activation_ranges(master: Path, batches: list[np.ndarray]) -> dict[str, float]:
-    """Largest magnitude of every intermediate tensor of the fp32 master over real inputs: {tensor: value}."""
-    import onnxruntime as ort
+def _static(master: Path, out: Path, images: list[np.ndarray], tensorrt: bool) -> None:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    model = onnx.load(str(master))
-    names = [o for n in model.graph.node for o in n.output]
-    known = {v.name for v in model.graph.output}
-    model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names if n not in known)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    ranges = dict.fromkeys(names, 0.0)
-    for batch in batches:
-        for name, value in zip(names, session.run(names, {"images": batch}), strict=True):
-            if value.dtype == np.float32 and value.size:
-                ranges[name] = max(ranges[name], float(np.abs(value).max()))
-    return ranges
-
-
-def keeps_fp32(node: onnx.NodeProto) -> bool:
-    """LayerNorm and GELU, told by the module names that the exporter writes into node names."""
-    return "/norm" in node.name or "/act/" in node.name
-
-
-def widest_half(model: onnx.ModelProto, ranges: dict[str, float]) -> tuple[str, float]:
-    """The tensor that would be fp16 and came nearest to its limit; its magnitude, from `activation_ranges`."""
-    half = (o for n in model.graph.node if not keeps_fp32(n) for o in n.output)
-    name = max(half, key=lambda o: ranges.get(o, 0.0))
-    return name, ranges.get(name, 0.0)
-
-
-def check_fp16(model: onnx.ModelProto, ranges: dict[str, float]) -> None:
-    """Raise ExportError if a tensor that would be fp16 came too near to its limit."""
-    name, value = widest_half(model, ranges)
-    if value * FP16_MARGIN > FP16_MAX:
-        raise ExportError(f"no fp16 variant: {name} reaches {value:.0f}, too near to fp16's limit 65504; use fp32")
-
-
-def convert_fp16(master: Path, out: Path, ranges: dict[str, float]) -> None:
-    """Write the mixed fp16 variant: every float tensor is fp16 except inside LayerNorm and GELU.
-
-    The graph's inputs and outputs stay fp32, so that a host feeds every variant alike. Raises as check_fp16.
-    """
-    model = onnx.load(str(master))
-    check_fp16(model, ranges)
-    graph = model.graph
-    low = [n for n in graph.node if not keeps_fp32(n)]
-    floats = _float_tensors(model)
-    half = {o for n in low for o in n.output if o in floats}  # what fp16 nodes produce
-    weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
-    nodes, casts = [], {}
-
-    def cast(name: str, to: int) -> str:
-        """The tensor `name` in another precision; one cast serves all its readers."""
-        key = (name, to)
-        if key not in casts:
-            casts[key] = f"{name}_{'fp16' if to == TensorProto.FLOAT16 else 'fp32'}"
-            if name in weights:
-                array = numpy_helper.to_array(weights[name]).astype(np.float16)
-                graph.initializer.append(numpy_helper.from_array(array, casts[key]))
-            else:
-                nodes.append(helper.make_node("Cast", [name], [casts[key]], to=to, name=f"/cast/{casts[key]}"))
-        return casts[key]
-
-    outputs = {v.name for v in graph.output}
-    for node in graph.node:
-        inside = not keeps_fp32(node)
-        for i, name in enumerate(node.input):
-            if name in floats and (name in half) != inside:
-                node.input[i] = cast(name, TensorProto.FLOAT16 if inside else TensorProto.FLOAT)
-        nodes.append(node)
-        for i, name in enumerate(node.output):
-            if name in outputs and name in half:  # the graph's outputs stay fp32
-                node.output[i] = f"{name}_fp16"
-                half.discard(name)
-                nodes.append(
-                    helper.make_node("Cast", [f"{name}_fp16"], [name], to=TensorProto.FLOAT, name=f"/cast/{name}")
-                )
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.value_info[:]
-    used = {i for n in graph.node for i in n.input}
-    for tensor in [t for t in graph.initializer if t.name not in used]:
-        graph.initializer.remove(tensor)
+    options = {"MatMulConstBOnly": True}
+    if tensorrt:
+        options |= dict.fromkeys(("ActivationSymmetric", "AddQDQPairToWeight", "DedicatedQDQPair"), True)
+        options["QuantizeBias"] = False
+    with _silence():
+        quantize_static(
+            str(master),
+            str(out),
+            _Reader(images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=TENSORRT_STATIC if tensorrt else ORT_STATIC,
+            per_channel=True,
+            activation_type=QuantType.QInt8 if tensorrt else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=float_nodes(onnx.load(str(master)).graph),
+            extra_options=options,
+        )
+    model = onnx.load(str(out))
+    shorten(model)
     onnx.save(model, str(out))
-    log.info("fp16: largest activation %.0f; %d casts", widest_half(onnx.load(str(master)), ranges)[1], len(casts))
 
 
-def _float_tensors(model: onnx.ModelProto) -> set[str]:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = (*inferred.value_info, *inferred.input, *inferred.output)
-    names = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return names | {t.name for t in inferred.initializer if t.data_type == TensorProto.FLOAT}
+def shorten(model: onnx.ModelProto) -> None:
+    """Give inner tensors short names and drop what only a reader of the file would want: a tenth of a small file."""
+    graph = model.graph
+    outer = {v.name for v in (*graph.input, *graph.output)}
+    names: dict[str, str] = {"": ""}
+    for node in graph.node:
+        for part in (node.input, node.output):
+            for i, name in enumerate(part):
+                part[i] = name if name in outer else names.setdefault(name, f"t{len(names)}")
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.name = ""
+        node.doc_string = ""
+    for tensor in graph.initializer:
+        tensor.name = names[tensor.name]
+    del graph.value_info[:]
+
+
+class _Reader:
+    """Calibration images as ONNX Runtime's quantiser wants them."""
+
+    def __init__(self, images: list[np.ndarray]):
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._images, None)
+        return None if image is None else {"images": image}
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The quantiser reports every product that it rightly leaves alone."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

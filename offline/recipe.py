@@ -3,12 +3,13 @@
 `offline/recipes/quick.yaml` and `full.yaml` are commented examples; `--set prune.mlp=0.25` changes one value.
 """
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from .errors import RecipeError
+from .prune import CRITERIA
 from .train import Schedule
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -33,26 +34,66 @@ class Crops:
 
 
 @dataclass
-class Distil(Schedule):
+class Distilled(Schedule):
+    """A schedule under the teacher: the weights of what it tells (offline/distill.py). All 0: labels alone."""
+
     epochs: float = 0
     response: float = 1.0
     feature: float = 1.0
+    relation: float = 0.0
+    attention: float = 0.0
+
+    def alone(self) -> "Distilled":
+        """The same without the teacher."""
+        return replace(self, response=0.0, feature=0.0, relation=0.0, attention=0.0)
+
+    def scaled(self, part: float) -> "Distilled":
+        """A part of its length."""
+        return replace(self, epochs=self.epochs * part, min_steps=round(self.min_steps * part))
 
 
 @dataclass
-class Prune(Schedule):
-    epochs: float = 0
-    heads: float = 0.0  # share of every block's heads that goes
-    mlp: float = 0.0  # share of every block's hidden units that goes
+class Distil(Distilled):
+    cache_gb: float = 0.0  # disk for the teacher's answers; pays where several runs see the same crops
 
 
 @dataclass
-class LowRank(Schedule):
-    epochs: float = 0  # of fine-tuning afterwards; 0 leaves it out
-    response: float = 1.0  # as in distil; both 0: labels alone
-    feature: float = 1.0
+class Prune(Distilled):
+    """`latency` ranks all units of the model together; without it, every group of a kind loses the same share."""
+
+    criterion: str = "fisher"  # fisher | taylor | magnitude
+    rounds: int = 1  # 1: one shot; more: cut and fine-tune in turns, the epochs shared among them
+    latency: float = 0.0  # share of the model's time on the target that may stay; 0: use the shares
+    depth: int = 1  # whole blocks that must stay, though the ranking by `latency` would cut them
+    heads: float = 0.0  # shares that go: of every block's heads,
+    mlp: float = 0.0  # of every block's hidden units,
+    dim: float = 0.0  # of the token width,
+    stem: float = 0.0  # of every stem stage's channels,
+    neck: float = 0.0  # of the fine maps' channels
+
+
+@dataclass
+class LowRank(Distilled):
     error: float = 0.05  # largest relative error of a layer's output that is accepted
-    saving: float = 0.25  # a layer is split only if it loses at least this share of its MACs
+    saving: float = 0.25  # a layer is split only if it loses at least this share of its time on the target
+
+
+@dataclass
+class Quantise(Distilled):
+    """`epochs` of quantisation-aware fine-tuning (offline/qat.py); 0: none."""
+
+    smooth: bool = True  # even out ranges first (offline/smooth.py)
+    int8: str = "static"  # for ONNX Runtime: static | dynamic | auto, the faster one on this machine that stays close
+    tensorrt: str = "auto"  # int8 | fp16 | auto, all that the target's GPU has
+
+
+@dataclass
+class Search(Distilled):
+    """Used when a budget is given (offline/search.py)."""
+
+    epochs: float = 0.6  # of brief fine-tuning for every candidate
+    levels: list[float] = field(default_factory=lambda: [0.6, 0.8, 1.0])  # of the budget, or of the teacher's time
+    images: int = 96  # validation images that candidates are compared on
 
 
 @dataclass
@@ -76,7 +117,9 @@ class Recipe:
     teacher: Schedule = field(default_factory=lambda: Schedule(epochs=10))
     distil: Distil = field(default_factory=Distil)
     prune: Prune = field(default_factory=Prune)
+    search: Search = field(default_factory=Search)
     lowrank: LowRank = field(default_factory=LowRank)
+    quantise: Quantise = field(default_factory=Quantise)
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def as_dict(self) -> dict:
@@ -162,9 +205,19 @@ def _check(r: Recipe, path: Path) -> None:
         len(r.crops.scale) == 2 and 0 < r.crops.scale[0] <= r.crops.scale[1],
         "crops.scale must be [low, high]",
     )
-    for name in ("heads", "mlp"):
+    for name in ("heads", "mlp", "dim", "stem", "neck", "latency"):
         demand(0 <= getattr(r.prune, name) < 1, f"prune.{name} must lie in 0..1")
-    for name in ("teacher", "distil", "prune", "lowrank"):
+    demand(
+        r.prune.criterion in CRITERIA,
+        f"prune.criterion must be one of {', '.join(CRITERIA)}, not '{r.prune.criterion}'",
+    )
+    demand(1 <= r.prune.rounds <= 10, "prune.rounds must be 1 to 10")
+    for name in ("teacher", "distil", "search", "prune", "lowrank", "quantise"):
         s = getattr(r, name)
         demand(s.lr > 0 and s.batch >= 1 and s.epochs >= 0, f"{name}: lr, batch and epochs must be positive")
+    levels = r.search.levels
+    demand(
+        bool(levels) and all(isinstance(v, (int, float)) and 0 < v <= 1 for v in levels) and r.search.images > 0,
+        f"search.levels must be shares in 0..1 and search.images positive, not {levels} and {r.search.images}",
+    )
     demand(0 < r.thresholds.score < 1 and 0 < r.thresholds.nms_iou < 1, "thresholds must lie in 0..1")

@@ -3,26 +3,31 @@
 import importlib.metadata
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vit_perception import __version__
-from vit_perception.bundle import FORMAT, FORMAT_VERSION
-from vit_perception.detector import Letterbox
+from vit_perception.bundle import FORMAT, FORMAT_VERSION, Bundle
+from vit_perception.detector import Detector, Letterbox
 
 from .augment import Loader
-from .data import Dataset, detect_color, pixel_statistics, read_coco, read_image
+from .data import Dataset, detect_color, leak_warning, pixel_statistics, read_image, read_pair
 from .errors import RecipeError
+from .evaluate import EVALUATION_SCORE, evaluate
 from .files import load_torch, save_torch, write_json
 from .model import ViTDetector, build_model
+from .pretrained import Teacher, load_teacher
+from .quantize import wanted_variants
 from .recipe import Recipe
 from .targets import Target
+from .teacher_cache import model_hash
 
 log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 32
-STAGES_WITH_OPTIONS = ("teacher", "distil", "prune", "lowrank")
+STAGES_WITH_OPTIONS = ("teacher", "search", "distil", "prune", "lowrank", "quantise")
 
 
 class Run:
@@ -32,12 +37,17 @@ class Run:
         folder, name, recipe, target, train_data, val_data (counts only `classes`), labels.
         input (dict): width, height, color, mean, std: the bundle's.
         notes (dict): figures that stages leave for the card; kept in run.json.
+        source (Teacher): given with --teacher. answers: folder of the teacher's cached answers; runs may share one.
     """
 
     def __init__(self, folder: Path, name: str, recipe: Recipe, target: Target, train: Dataset, val: Dataset):
         self.folder, self.name, self.recipe, self.target = folder, name, recipe, target
         self.train_data, self.val_data, self.labels = train, val, train.labels
+        self.answers = folder / "answers"
         self.backbone: Path | None = None
+        self.source: Teacher | None = None
+        self.budget_ms: float | None = None
+        self.min_map: float | None = None
         self.attribution = ""
         self.input: dict = {}
         self.identity: dict = {}
@@ -63,6 +73,19 @@ class Run:
         images = (read_image(self.train_data.samples[i], self.input["color"]) for i in picks)
         return [letterbox(image, order)[0].copy() for image in images]
 
+    def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
+        """COCO figures of an engine on the validation images (or `images` of them, evenly spread), by onboard code."""
+        model = {"format_version": FORMAT_VERSION, "name": self.name, "labels": self.labels, "input": self.input}
+        model |= {"head": {"strides": strides}, "thresholds": vars(self.recipe.thresholds), "files": {}}
+        detector = Detector(Bundle(str(self.folder), model), engine, score_threshold=EVALUATION_SCORE)
+        data = self.val_data
+        if images and images < len(data):
+            picks = np.linspace(0, len(data) - 1, images).astype(int)
+            data = replace(data, samples=[data.samples[i] for i in picks])
+        metrics = evaluate(detector, self.labels, self.input["color"], data, f"evaluate {label}")
+        log.info("%s: mAP %.3f, mAP50 %.3f", label, metrics["map"], metrics["map50"])
+        return metrics
+
     def manifest(self) -> dict:
         """bundle.json, with what is known so far."""
         files = self.notes["export"]["files"]
@@ -71,6 +94,7 @@ class Run:
             for v in files
             if f"{v}.metrics" in self.notes
         ]
+        config = self.load("quantise").config()
         versions = {m: importlib.metadata.version(m) for m in ("torch", "onnx", "onnxruntime", "numpy")}
         return {
             "format": FORMAT,
@@ -78,12 +102,13 @@ class Run:
             "name": self.name,
             "labels": self.labels,
             "input": self.input,
-            "head": {"strides": self.load("lowrank").config()["strides"]},
+            "head": {"strides": config["strides"]},
             "thresholds": vars(self.recipe.thresholds),
             "files": files,
             "operators": self.notes["export"]["operators"],
             "metrics": measured,
             "made": self.identity
+            | {"model": config}
             | {"seconds": self.notes["seconds"], "versions": versions | {"vit_perception": __version__}},
         }
 
@@ -95,7 +120,8 @@ class Run:
 
     def save(self, stage: str, model: ViTDetector) -> None:
         """Keep the model that `stage` ended with; its checkpoint is no longer needed."""
-        save_torch(self.folder / f"{stage}.pt", {"config": model.config(), "weights": model.state_dict()})
+        state = {"config": model.config(), "weights": model.state_dict()}
+        save_torch(self.folder / f"{stage}.pt", state | {"labels": self.labels, "input": self.input})
         self.checkpoint(stage).unlink(missing_ok=True)
 
     def load(self, stage: str) -> ViTDetector:
@@ -126,18 +152,16 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
         DataError, RecipeError: with one sentence.
     """
     ignore = tuple(args.ignore)
-    train = read_coco(args.data, args.train, ignore)
-    wanted = args.classes.split(",") if args.classes else train.labels
-    val = read_coco(args.data, args.val, ignore, wanted)
-    for c in wanted:
-        if c not in train.labels:
-            raise RecipeError(
-                f"--classes names '{c}', which {train.name} does not train; it trains: {', '.join(train.labels)}"
-            )
+    wanted = args.classes.split(",") if args.classes else None
+    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
+    wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
     folder = args.run or Path("out/runs") / args.out.name
     run = Run(folder, args.out.name, recipe, target, train, val)
     run.backbone, run.attribution = args.backbone, args.attribution
+    run.budget_ms, run.min_map = args.budget_ms, args.min_map
     run.input = _input(run)
+    if args.teacher:
+        _take_teacher(run, args.teacher)
     run.identity = {
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
@@ -145,6 +169,8 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
         "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)},
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": args.backbone.name if args.backbone else None,
+        "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
+        "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
         "input": run.input,
     }
     _open_folder(run, resume=args.resume)
@@ -153,6 +179,11 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
     logging.getLogger().addHandler(handler)
     log.info("%s", train.summary())
     log.info("%s", val.summary())
+    for line in train.table():
+        log.info("%s", line)
+    leak = None if args.resume else leak_warning(train, val)
+    if leak:
+        log.warning("%s", leak)
     return run
 
 
@@ -180,6 +211,16 @@ def _open_folder(run: Run, resume: bool) -> None:
         raise RecipeError(
             f"cannot resume {run.folder}: {', '.join(changed)} changed since it was begun; name another with --run"
         )
+
+
+def _take_teacher(run: Run, path: Path) -> None:
+    """The teacher that is given, and pixels as it knows them: the student sees what its teacher sees."""
+    if run.backbone:
+        raise RecipeError(
+            "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
+        )
+    run.source = load_teacher(path, run.labels, len(run.input["mean"]))
+    run.input |= {k: run.source.input[k] for k in ("mean", "std")} if run.source.input else {}
 
 
 def _input(run: Run) -> dict:

@@ -6,35 +6,56 @@ from pathlib import Path
 import onnx
 import torch
 
-from vit_perception.bundle import Bundle, open_bundle
-from vit_perception.detector import Detector
+from vit_perception.bundle import open_bundle
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 from .card import card, plot_stages
-from .contract import ONNXRUNTIME_INT8, TENSORRT_8_2, check_contract
+from .cost import cost_on
 from .distill import Distiller
 from .errors import ExportError
-from .evaluate import EVALUATION_SCORE, TorchEngine
-from .evaluate import evaluate as measure
+from .evaluate import TorchEngine
 from .export import check_against_torch, export_master, file_entry, golden_inputs, write_golden
 from .files import write_json, write_text
 from .latency import compare_latency
 from .lowrank import factorise
-from .model import build_model, count_macs, count_parameters
-from .pretrained import inherit, load_backbone
-from .prune import prune_blocks
-from .quantize import activation_ranges, check_fp16, convert_fp16, quantise_int8, widest_half
+from .model import ViTDetector, build_model, count_macs, count_parameters
+from .pretrained import inherit, load_backbone, settle_norms
+from .prune import importance, prune_shares, prune_to_cost
+from .qat import insert, remove
+from .quantize import faster_int8, quantise_int8, quantise_tensorrt, wanted_variants
+from .quantize_fp16 import activation_ranges, convert_fp16, repaired, widest_half
+from .recipe import Distilled
+from .report import write_report
 from .run import Run
 from .samples import write_samples
-from .train import Schedule, train
+from .smooth import smooth
+from .teacher_cache import TeacherCache
+from .train import train
 
 log = logging.getLogger(__name__)
-SEEDS = {"teacher": 1, "distil": 2, "importance": 3, "prune": 4, "lowrank": 5}  # no two stages see the same crops
+SEEDS = {
+    "teacher": 1,
+    "distil": 2,
+    "importance": 3,
+    "prune": 4,
+    "lowrank": 5,
+    "search": 6,
+    "first": 7,  # of the ablation
+    "second": 8,
+    "quantise": 9,
+}  # no two stages see the same crops
+SEEDS |= {f"prune{n}": 40 + n for n in range(1, 10)}
 
 
 def teacher(run: Run, folder: Path) -> None:
-    """Train the teacher from scratch, or from a pre-trained backbone."""
+    """Train the teacher from scratch or from a pre-trained backbone, or take the one that was given."""
     if run.has("teacher"):
+        return
+    if run.source:
+        if run.source.folded:
+            settle_norms(run.source.model, [torch.from_numpy(b) for b in run.calibration()])
+        _describe(run, "teacher", run.source.model)
+        run.save("teacher", run.source.model)
         return
     run.seed(SEEDS["teacher"])
     model = build_model(run.recipe.model | _ends(run))
@@ -51,31 +72,65 @@ def distil(run: Run, folder: Path) -> None:
     if run.has("distil"):
         return
     run.seed(SEEDS["distil"])
-    big = run.load("teacher")
-    model = build_model(run.recipe.model | run.recipe.student | _ends(run))
-    inherit(model, big)
+    if run.has("search"):
+        model = run.load("search")  # cut out of the teacher, to the budget
+    else:
+        model = build_model(student_options(run))
+        inherit(model, run.load("teacher"))
     _describe(run, "distil", model)
     r = run.recipe.distil
-    _train_student(run, "distil", model, r, r.response, r.feature)
+    train_student(run, "distil", model, r)
     run.save("distil", model)
 
 
 def prune(run: Run, folder: Path) -> None:
-    """Cut heads and hidden units out of the student, then fine-tune what is left under the teacher."""
+    """Cut out of the student what the target pays most for and misses least, in rounds; fine-tune after each."""
     if run.has("prune"):
         return
     r = run.recipe.prune
-    model = prune_blocks(run.load("distil"), run.loader(SEEDS["importance"], r.batch), heads=r.heads, mlp=r.mlp)
-    _describe(run, "prune", model)
-    _train_student(run, "prune", model, r, run.recipe.distil.response, run.recipe.distil.feature)
-    run.save("prune", model)
+    model = run.load("distil")
+    shares = {k: getattr(r, k) for k in ("heads", "mlp", "dim", "stem", "neck")}
+    cost = cost_on(run) if r.latency else None
+    start = cost(model.config()) if cost else 0.0
+    wanted = not run.has("search") and (r.latency or any(shares.values()))  # a search has chosen the widths already
+    for n in range(1, r.rounds + 1) if wanted else ():
+        stage = "prune" if n == r.rounds else f"prune{n}"
+        if run.has(stage):
+            model = run.load(stage)
+            continue
+        scores = importance(model, run.loader(SEEDS["importance"], r.batch), r.criterion)
+        if cost:
+            model = prune_to_cost(model, scores, cost, start * r.latency ** (n / r.rounds), r.depth)
+        else:
+            model = prune_shares(model, scores, {k: 1 - (1 - v) ** (1 / r.rounds) for k, v in shares.items()})
+        _describe(run, stage, model)
+
+        train_student(run, stage, model, r.scaled(1 / r.rounds))
+        run.save(stage, model)
+    if not run.has("prune"):
+        _describe(run, "prune", model)
+        run.save("prune", model)
 
 
-def _train_student(run: Run, stage: str, model, schedule: Schedule, response: float, feature: float) -> None:
-    """Train `model` on the labels, and under the teacher where the weights of its two losses are not zero."""
-    loader = run.loader(SEEDS[stage], schedule.batch)
-    distiller = Distiller(model, run.load("teacher"), response, feature) if response or feature else None
+def train_student(run: Run, stage: str, model: ViTDetector, schedule: Distilled) -> None:
+    """Train `model` on the labels, and under the teacher where a weight of what it tells is not zero."""
+    if not (schedule.epochs or schedule.min_steps):
+        return
+    loader = run.loader(SEEDS[stage.partition("-")[0]], schedule.batch)
+    weights = {k: getattr(schedule, k) for k in ("response", "feature", "relation", "attention")}
+    distiller = None
+    if any(weights.values()):
+        teacher, limit = run.load("teacher"), run.recipe.distil.cache_gb
+        cache = TeacherCache(run.answers, teacher, limit) if limit else None
+        distiller = Distiller(model, teacher, **weights, cache=cache)
     train(model, loader, schedule, run.checkpoint(stage), stage, distiller)
+    if distiller:
+        distiller.close()
+
+
+def student_options(run: Run) -> dict:
+    """The config of the recipe's student."""
+    return run.recipe.model | run.recipe.student | _ends(run)
 
 
 def _ends(run: Run) -> dict:
@@ -103,25 +158,39 @@ def lowrank(run: Run, folder: Path) -> None:
         return
     model = run.load("prune")
     r = run.recipe.lowrank
-    choices = factorise(model, [torch.from_numpy(b) for b in run.calibration()], r.error, r.saving)
+    choices = factorise(model, [torch.from_numpy(b) for b in run.calibration()], r.error, r.saving, cost_on(run))
     run.note("lowrank", [vars(c) for c in choices])
     _describe(run, "lowrank", model)
-    if r.epochs:
-        _train_student(run, "lowrank", model, r, r.response, r.feature)
+    train_student(run, "lowrank", model, r)
     run.save("lowrank", model)
 
 
 def quantise(run: Run, folder: Path) -> None:
-    """Decide which precisions the target gets, from measured activation ranges; the files are written by `export`."""
+    """Make the model bear int8, by smoothing and rounding-aware fine-tuning; then decide, from measured activation
+    ranges, which precisions the target gets. The files are written by `export`.
+    """
+    r = run.recipe.quantise
+    if not run.has("quantise"):
+        model = run.load("lowrank")
+        if r.smooth:
+            run.note("smooth", round(smooth(model, [torch.from_numpy(b) for b in run.calibration()]), 2))
+        if r.epochs or r.min_steps:
+            insert(model)
+            train_student(run, "quantise", model, r)
+            remove(model)
+        run.save("quantise", model)
     master = run.folder / "draft.onnx"
-    export_master(run.load("lowrank"), master, run.input["width"], run.input["height"])
-    ranges, graph = activation_ranges(master, run.calibration()), onnx.load(str(master))
-    variants: dict[str, str] = dict.fromkeys(run.target.variants, "made")
+    export_master(run.load("quantise"), master, run.input["width"], run.input["height"])
+    images, graph = run.calibration(), onnx.load(str(master))
+    ranges = activation_ranges(master, images)
+    variants: dict[str, str] = dict.fromkeys(wanted_variants(run.target, r.int8, r.tensorrt), "made")
     if "fp16" in variants:
         try:
-            check_fp16(graph, ranges)
+            run.note("fp16_kept", sorted(repaired(graph, ranges)))
         except ExportError as e:
             variants["fp16"] = str(e)
+    if "int8" in variants and "int8_mode" not in run.notes:  # a measured choice is made once
+        run.note("int8_mode", faster_int8(master, images) if r.int8 == "auto" else r.int8)
     run.note("variants", variants)
     tensor, value = widest_half(graph, ranges)
     run.note("widest_fp16", {"tensor": tensor, "value": round(value, 1)})
@@ -131,21 +200,23 @@ def quantise(run: Run, folder: Path) -> None:
 
 def export(run: Run, folder: Path) -> None:
     """Write the master and its variants, each held to its consumer's contract, and the golden data."""
-    model = run.load("lowrank")
+    model = run.load("quantise")
     master = folder / "model.onnx"
     operators = export_master(model, master, run.input["width"], run.input["height"])
     files = {"fp32": file_entry(master, "fp32", "any: TensorRT 8.2 and later, ONNX Runtime")}
     made = [v for v, state in run.notes["variants"].items() if state == "made"]
-    if "int8" in made:
-        path = folder / "model.int8.onnx"
-        quantise_int8(master, path)
-        check_contract(path, TENSORRT_8_2 | ONNXRUNTIME_INT8)
-        files["int8"] = file_entry(path, "int8", "ONNX Runtime")
-    if "fp16" in made:
-        path = folder / "model.fp16.onnx"
-        convert_fp16(master, path, activation_ranges(master, run.calibration()))
-        check_contract(path)
-        files["fp16"] = file_entry(path, "fp16", "TensorRT 11 and later, strongly typed")
+    images = run.calibration()
+    for variant in made:
+        path = folder / f"model.{variant}.onnx"
+        if variant == "int8":
+            quantise_int8(master, path, images, run.notes["int8_mode"])
+            files["int8"] = file_entry(path, "int8", "ONNX Runtime")
+        elif variant == "fp16":
+            convert_fp16(master, path, activation_ranges(master, images))
+            files["fp16"] = file_entry(path, "fp16", "TensorRT 11 and later, strongly typed")
+        elif variant == "int8_trt":
+            quantise_tensorrt(master, path, images)
+            files["int8_trt"] = file_entry(path, "int8", "TensorRT 8.2 and later, on a GPU with int8")
     engine = OnnxRuntimeEngine(str(master))
     golden = golden_inputs(run.input)
     difference = check_against_torch(model, engine, golden)
@@ -156,23 +227,17 @@ def export(run: Run, folder: Path) -> None:
 
 def evaluate(run: Run, folder: Path) -> None:
     """Accuracy of every stage and of every file, with the onboard code."""
-    draft = run.manifest()
     for stage in ("teacher", "distil", "prune"):
         if f"{stage}.metrics" not in run.notes:
-            engine = TorchEngine(run.load(stage), run.input["width"], run.input["height"])
-            run.note(f"{stage}.metrics", _measure(run, Bundle(str(folder), draft), engine, stage))
+            model = run.load(stage)
+            engine = TorchEngine(model, run.input["width"], run.input["height"])
+            run.note(f"{stage}.metrics", run.score(engine, model.config()["strides"], stage))
+    draft = run.manifest()
     for variant, entry in draft["files"].items():
         if entry["path"].endswith(".onnx") and run.notes.get(f"{variant}.measured") != entry["sha256"]:
             session = OnnxRuntimeEngine(str(folder / entry["path"]), variant)
-            run.note(f"{variant}.metrics", _measure(run, Bundle(str(folder), draft), session, variant))
+            run.note(f"{variant}.metrics", run.score(session, draft["head"]["strides"], variant))
             run.note(f"{variant}.measured", entry["sha256"])
-
-
-def _measure(run: Run, draft: Bundle, engine, label: str) -> dict:
-    detector = Detector(draft, engine, score_threshold=EVALUATION_SCORE)
-    metrics = measure(detector, run.labels, run.input["color"], run.val_data, f"evaluate {label}")
-    log.info("%s: mAP %.3f, mAP50 %.3f", label, metrics["map"], metrics["map50"])
-    return metrics
 
 
 def bundle(run: Run, folder: Path) -> None:
@@ -182,8 +247,9 @@ def bundle(run: Run, folder: Path) -> None:
 
 
 def report(run: Run, folder: Path) -> None:
-    """CARD.md and its plots into the bundle; annotated samples of the data beside the run."""
+    """CARD.md and its plots into the bundle; what shows frames of the data, report.html too, beside the run."""
     latency = compare_latency(run, folder)
     write_samples(run, folder)
     plot_stages(run, latency, folder / "stages.png")
     write_text(folder / "CARD.md", card(run, latency))
+    write_report(run, folder, latency)

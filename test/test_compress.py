@@ -1,34 +1,20 @@
 """offline.compress and offline.evaluate as a user runs them: real processes, a tiny recipe, rendered flights."""
 
 import json
-import os
 import resource
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
+from commands import ENVIRONMENT, ROOT, TINY, command, one_sentence, run
 
 from offline import compress, evaluate
 from offline.errors import RecipeError
 from offline.recipe import load_recipe
 from offline.render import write_dataset
 from vit_perception.bundle import open_bundle
-
-ROOT = Path(__file__).resolve().parents[1]
-STEPS = {"epochs": 0, "min_steps": 6, "batch": 2, "warmup": 2}
-TINY = {
-    "model": {"stem": [8, 8, 16, 16], "dim": 64, "depth": 2, "heads": 2, "mlp": 64, "neck": 16},
-    "student": {"depth": 1},
-    "crops": {"size": [96, 64]},
-    "teacher": STEPS,
-    "distil": STEPS,
-    "prune": STEPS | {"heads": 0.5, "mlp": 0.5},
-    "lowrank": STEPS | {"error": 0.5, "epochs": 0.1},
-}
 
 
 @pytest.fixture(scope="module")
@@ -43,28 +29,6 @@ def recipe(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     return path
-
-
-def command(data, recipe, out, *more, module="offline.compress"):
-    shared = [sys.executable, "-m", module, "--data", str(data), "--val", "val.json", "--ignore", "DontCare"]
-    if module == "offline.evaluate":
-        return [*shared, "--model", str(out), *more]
-    return [*shared, "--train", "train.json", "--recipe", str(recipe), "--out", str(out), "--run", f"{out}.run", *more]
-
-
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # sums depend on the number of threads
-
-
-def run(arguments, **options):
-    return subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
-
-
-def one_sentence(result):
-    assert result.returncode not in (0, None), result.stdout
-    assert "Traceback" not in result.stderr, result.stderr
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, result.stderr
-    return errors[0]
 
 
 def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_path):

@@ -1,0 +1,164 @@
+"""What does each technique give? Every one alone, the pairs, and all together, over seeds, at equal budget.
+
+    python -m offline.ablate --data DIR --train F.json --val F.json --ignore DontCare --teacher PATH \\
+        [--recipe ablation] [--seeds 3] [--jobs 2] --out out/ablation
+
+Every row trains the same number of steps on the same crops, and ends with a student of the same size class:
+- none: the recipe's `student`, from scratch, on the labels alone;
+- distil: the same under the teacher;
+- prune: the student is not built but cut out of the teacher, to the predicted time of the recipe's student;
+- lowrank: for the last part of the steps its linear layers are factorised where that pays;
+- int8: the ONNX Runtime int8 file of the row beside it; it costs no training.
+A row that is done is a file in --out: run the same command again after a kill, or with more seeds, and it goes on.
+The last line is one JSON object; table.md, results.json and ablation.png are in --out.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from . import ablation_report, stages
+from .compress import add_data_options
+from .cost import cost_on
+from .errors import RecipeError, one_sentence
+from .files import write_json
+from .lowrank import factorise
+from .model import ViTDetector, build_model
+from .prune import importance, prune_to_cost
+from .recipe import load_recipe
+from .run import Run, open_run
+from .targets import find_target
+
+log = logging.getLogger("offline.ablate")
+TECHNIQUES = ("distil", "prune", "lowrank")  # int8 is measured for every row
+ROWS = ["+".join(c) or "none" for n in range(4) for c in itertools.combinations(TECHNIQUES, n)]
+LOWRANK_PART = 0.3  # of the steps, after the factorisation
+
+
+def train_row(run: Run, row: str) -> ViTDetector:
+    """The student of one row, trained; resumable."""
+    if run.has("row"):
+        return run.load("row")
+    on = set(row.split("+"))
+    schedule = run.recipe.distil
+    if "distil" not in on:
+        schedule = schedule.alone()
+    run.seed(stages.SEEDS["distil"])
+    if not run.has("first"):
+        model = _cut(run) if "prune" in on else build_model(stages.student_options(run))
+        part = 1 - LOWRANK_PART if "lowrank" in on else 1.0
+        stages.train_student(run, "first", model, schedule.scaled(part))
+        run.save("first", model)
+    model = run.load("first")
+    if "lowrank" in on:
+        images = [torch.from_numpy(b) for b in run.calibration()]
+        r = run.recipe.lowrank
+        choices = factorise(model, images, r.error, r.saving, cost_on(run))
+        run.note("lowrank", [vars(c) for c in choices])
+        stages.train_student(run, "second", model, schedule.scaled(LOWRANK_PART))
+    run.save("row", model)
+    return model
+
+
+def _cut(run: Run) -> ViTDetector:
+    """The teacher, pruned to the predicted time of the recipe's student."""
+    cost = cost_on(run)
+    budget = cost(build_model(stages.student_options(run)).config())
+    scores = importance(run.load("teacher"), run.loader(stages.SEEDS["importance"], 8), run.recipe.prune.criterion)
+    return prune_to_cost(run.load("teacher"), scores, cost, budget, run.recipe.prune.depth)
+
+
+def run_row(args: argparse.Namespace, row: str, seed: int) -> None:
+    """Train and measure one row with one seed; its result is OUT/ROW.SEED.json."""
+    folder = args.out / f"{row}.{seed}"
+    recipe = load_recipe(args.recipe, [*args.set, f"seed={seed}"])
+    target = find_target(args.target)
+    args.run, args.resume, args.attribution = folder, (folder / "run.json").is_file(), ""
+    args.backbone = args.budget_ms = args.min_map = None
+    run = open_run(args, recipe, target)
+    stages.teacher(run, folder)
+    model = train_row(run, row)
+    result = ablation_report.measure(run, model, folder)
+    choices = run.notes.get("lowrank", [])
+    result |= {"row": row, "seed": seed, "config": model.config(), "split": sum(c["used"] for c in choices)}
+    write_json(args.out / f"{row}.{seed}.json", result)
+
+
+def run_all(args: argparse.Namespace, argv: list[str]) -> None:
+    """Every row that has no result yet, `--jobs` at a time, each in a process of its own."""
+    rows = [(row, seed) for seed in range(args.seeds) for row in args.rows]
+    waiting = [(row, seed) for row, seed in rows if not (args.out / f"{row}.{seed}.json").is_file()]
+    log.info("%d of %d rows to do", len(waiting), len(rows))
+    threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    running: dict[tuple[str, int], subprocess.Popen] = {}
+    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        while waiting or running:
+            while waiting and len(running) < args.jobs:
+                row, seed = waiting.pop(0)
+                log.info("row %s, seed %d", row, seed)
+                with open(args.out / f"{row}.{seed}.log", "a", encoding="utf-8") as output:
+                    running[row, seed] = subprocess.Popen(
+                        [sys.executable, "-m", "offline.ablate", *argv, "--only", f"{row}.{seed}"],
+                        env=os.environ | {"OMP_NUM_THREADS": threads},
+                        stderr=output,
+                        stdout=output,
+                    )
+            _reap(args.out, running)
+    finally:
+        for process in running.values():
+            process.terminate()
+
+
+def _reap(out: Path, running: dict) -> None:
+    for (row, seed), process in list(running.items()):
+        try:
+            process.wait(timeout=1.0 / len(running))
+        except subprocess.TimeoutExpired:
+            continue
+        del running[row, seed]
+        if process.returncode:
+            lines = (out / f"{row}.{seed}.log").read_text(encoding="utf-8").splitlines()
+            raise RecipeError(f"row {row}, seed {seed} failed: {lines[-1] if lines else process.returncode}")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m offline.ablate", description=__doc__.split("\n")[0])
+    add_data_options(parser)
+    parser.add_argument("--recipe", default="ablation", help="a shipped recipe or a yaml file (default %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
+    parser.add_argument("--teacher", required=True, type=Path, help="bundle or checkpoint")
+    parser.add_argument("--target", default="cpu", help="whose time decides what is cut (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default %(default)s)")
+    parser.add_argument("--rows", type=lambda t: t.split(","), default=ROWS, help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time (default %(default)s)")
+    parser.add_argument("--only", help=argparse.SUPPRESS)  # one row, in this process
+    parser.add_argument("--out", required=True, type=Path, help="folder for rows, table and plots")
+    args = parser.parse_args(argv)
+    if unknown := [row for row in args.rows if row not in ROWS]:
+        raise RecipeError(f"--rows: no row '{unknown[0]}'; choose from {', '.join(ROWS)}")
+    return args
+
+
+@one_sentence
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    if args.only:
+        row, _, seed = args.only.rpartition(".")
+        run_row(args, row, int(seed))
+        return
+    run_all(args, argv)
+    print(json.dumps(ablation_report.write(args.out, args.rows, args.seeds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Labelled images, checked before anything expensive starts: COCO, YOLO txt folders, Pascal VOC.
+
+    train, val = read_pair(Path("DIR"), "train.json", "val.json", ignore=("DontCare",))
+
+`python -m offline.data check DIR` explains everything that is wrong with a data set. Classes named in `ignore` mark
+regions to leave alone ("DontCare"): no loss there, no false positive there, and never a class to predict. So do
+COCO's iscrowd and VOC's difficult.
+"""
+
+from .images import detect_color, pixel_statistics, read_image
+from .read import FORMATS, read_coco, read_dataset, read_pair
+from .sample import Dataset, Sample
+from .twins import leak_warning
+
+__all__ = [
+    "FORMATS",
+    "Dataset",
+    "Sample",
+    "detect_color",
+    "leak_warning",
+    "pixel_statistics",
+    "read_coco",
+    "read_dataset",
+    "read_image",
+    "read_pair",
+]

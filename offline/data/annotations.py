@@ -1,0 +1,98 @@
+"""What every format's reader hands over, and where it says what is wrong.
+
+A reader reports faults to `Findings`. In a run the first fault ends it with one sentence; `offline.data check` collects
+all of them.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError
+from .images import image_size
+
+SHOWN = 3  # places that a line names; the rest is counted
+
+
+class Label(NamedTuple):
+    """A box as its file has it: class name, (x1, y1, x2, y2) in pixels, and whether nobody is judged on it."""
+
+    name: str
+    box: tuple[float, float, float, float]
+    crowd: bool = False
+
+
+@dataclass
+class Image:
+    """An image file and its labels, nothing clipped or dropped yet."""
+
+    path: Path
+    id: int
+    width: int
+    height: int
+    labels: list[Label] = field(default_factory=list)
+
+
+@dataclass
+class Annotations:
+    """One split as its files have it. `declared`: `names` is the format's own list, not just what was found."""
+
+    source: Path
+    name: str
+    names: list[str]
+    images: list[Image]
+    sha256: str
+    declared: bool = True
+
+
+class Findings:
+    """Faults (the set is unusable) and warnings, grouped by what is wrong.
+
+    strict: the first fault raises DataError, as a run wants it. root: what lines need not repeat.
+    """
+
+    def __init__(self, strict: bool = True, root: Path | None = None):
+        self.strict, self._root = strict, root
+        self._groups: dict[tuple[str, str, str], list[str]] = {}
+
+    def fault(self, where, what: str, remedy: str) -> None:
+        if self.strict:
+            raise DataError(f"{where}: {what}; {remedy}")
+        self._groups.setdefault(("error", what, remedy), []).append(str(where))
+
+    def warn(self, where, what: str, remedy: str) -> None:
+        self._groups.setdefault(("warning", what, remedy), []).append(str(where))
+
+    def stop(self, error: DataError) -> None:
+        """What kept a check from going on."""
+        self._groups.setdefault(("error", str(error), ""), [])
+
+    @property
+    def usable(self) -> bool:
+        return not any(level == "error" for level, _, _ in self._groups)
+
+    def lines(self) -> list[str]:
+        """One line for each kind of trouble, errors first: what, where (the first few), what to do."""
+        lines = []
+        for (level, what, remedy), places in sorted(self._groups.items(), key=lambda g: g[0][0]):
+            if not places:
+                lines.append(f"{level}: {what}")
+                continue
+            seen = list(dict.fromkeys(p.removeprefix(f"{self._root}/") for p in places))
+            more = f" and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
+            times = f" ({len(places)} times)" if len(places) > 1 else ""
+            lines.append(f"{level}: {what}{times}: {', '.join(seen[:SHOWN])}{more}; {remedy}")
+        return lines
+
+
+def measure(path: Path, findings: Findings, said: tuple[int, int] | None = None) -> tuple[int, int] | None:
+    """(width, height) from the image's header, compared with what its annotation `said`; None after a fault."""
+    size = image_size(path)
+    if size is None:
+        findings.fault(path, "cannot read the image", "replace it or drop it from the annotations")
+        return None
+    if said and said != size:
+        what = f"the image is {size[0]}x{size[1]} but its annotation says {said[0]}x{said[1]}"
+        findings.fault(path, what, "boxes would be wrong, export the annotations again")
+        return None
+    return size

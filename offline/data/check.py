@@ -1,0 +1,144 @@
+"""Everything that is wrong with a data set, in one go: what, where, what to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..progress import track
+from . import yolo
+from .annotations import Annotations, Findings
+from .images import is_sound
+from .read import FORMATS, build, check_classes, find_format, read_annotations, unknown_classes
+from .sample import Dataset, sides
+from .twins import Fingerprints, describe, find_leak, fingerprints, repeated
+
+OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
+TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see
+FEW_BOXES, RARE = 50, 0.01  # a class with fewer boxes, or less than this share of the commonest one, is hardly learnt
+
+
+def find_splits(root: Path, format: str | None) -> tuple[str, str | None]:
+    """The train and val split of a folder, if they have usual names."""
+    kind = find_format(root, "train.json" if (root / "train.json").is_file() else "train", format)
+    known = {Path(name).stem: name for name in FORMATS[kind].splits(root)}
+    if "train" not in known:
+        raise DataError(f"{root} has no split 'train' ({kind}); name one with --train; known: {', '.join(known)}")
+    return known["train"], known.get("val") or known.get("valid")
+
+
+def check(
+    root: Path,
+    train: str | None = None,
+    val: str | None = None,
+    format: str | None = None,
+    ignore: tuple[str, ...] = (),
+    classes: list[str] | None = None,
+) -> tuple[bool, list[str]]:
+    """Examine the splits `train` and `val` (None: those with the usual names) of the data set in `root`.
+
+    Returns:
+        whether it can be used, and the lines of the report. Every image is decoded, with a bar.
+    """
+    findings = Findings(strict=False, root=root)
+    report: list[str] = []
+    try:
+        if train is None:
+            train, usual = find_splits(root, format)
+            val = val or usual
+        taught, seen = _check_split(root, train, format, ignore, None, findings, report)
+        if val is None:
+            findings.warn(root, "there is no val split", "name one with --val: what is not measured is not known")
+        elif taught:
+            check_classes(taught, classes)
+            wanted = classes or taught.labels
+            measured, seen_too = _check_split(root, val, format, ignore, wanted, findings, report)
+            _check_pair(taught, measured, seen, seen_too, classes, findings)
+    except DataError as e:
+        findings.stop(e)
+    return findings.usable, report + (findings.lines() or ["nothing to complain of"])
+
+
+def _check_split(root, split, format, ignore, labels, findings, report) -> tuple[Dataset | None, Fingerprints]:
+    """The split as a run would see it (None if it could not use it), and its fingerprints."""
+    found = read_annotations(root, split, format, findings)
+    _check_pixels(found, findings)
+    _check_boxes(found, findings)
+    prints = fingerprints([image.path for image in found.images])
+    for first, copy in repeated(prints):
+        findings.warn(copy, f"an image is in {found.name} twice ({first.name} is the same)", "drop one of them")
+    try:
+        data = build(found, ignore, labels)
+    except DataError as e:
+        findings.stop(e)
+        return None, prints
+    report += [data.summary(), *data.table(), ""]
+    if labels is None:
+        _check_balance(data, findings)
+    return data, prints
+
+
+def _check_pair(train, val, train_prints, val_prints, classes, findings) -> None:
+    if val is not None:
+        unknown = unknown_classes(train, val)
+        if unknown and not classes:
+            remedy = "leave them out with --classes, or --ignore them"
+            findings.fault(val.name, f"boxes of classes that train does not teach: {unknown}", remedy)
+        for label, count in zip(val.labels, val.counts(), strict=True):
+            if not count:
+                findings.warn(val.name, f"no boxes of class {label}", "its accuracy cannot be measured: add some")
+    leak = find_leak(train_prints, val_prints)
+    if leak.pairs:
+        what, _, remedy = describe(leak, train.name, "val").partition("; ")
+        findings.warn(val.name if val else "val", what, remedy)
+
+
+def _check_pixels(found: Annotations, findings: Findings) -> None:
+    for image in track(found.images, f"decode {found.name}"):
+        if not is_sound(image.path):
+            findings.fault(image.path, "the image is damaged", "replace it or drop it from the annotations")
+
+
+def _check_boxes(found: Annotations, findings: Findings) -> None:
+    for image in found.images:
+        if not image.labels:
+            file = yolo.label_file(image.path)
+            empty = "an empty label file" if file.is_file() and not file.read_bytes().strip() else "no boxes"
+            findings.warn(image.path, f"an image has {empty}", "fine if it shows none of the classes, else label it")
+            continue
+        for what, remedy in _box_troubles(image):
+            findings.warn(image.path, what, remedy)
+
+
+def _box_troubles(image) -> Iterator[tuple[str, str]]:
+    """One (what, remedy) for each box that has a trouble."""
+    boxes = np.array([label.box for label in image.labels], np.float64)  # (n, 4)
+    finite = np.isfinite(boxes).all(1)
+    size = np.array([image.width, image.height] * 2)
+    clipped = np.clip(boxes, 0, size)
+    empty = ~finite | (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    gone = ~empty & ((clipped[:, 2] - clipped[:, 0] < 1) | (clipped[:, 3] - clipped[:, 1] < 1))
+    outside = ~empty & ~gone & (np.abs(boxes - clipped).max(1) > OUTSIDE_PX)
+    small = sides(np.where((empty | gone)[:, None], [0, 0, TINY_PX, TINY_PX], clipped)) < TINY_PX
+    copies = len(boxes) - len({(label.name, label.box) for label in image.labels})
+    yield from [("a box has no area", "it is dropped: correct or delete it")] * int(empty.sum())
+    yield from [("a box has less than a pixel inside its image", "it is dropped: correct or delete it")] * int(
+        gone.sum()
+    )
+    yield from [("a box reaches out of its image", "it is clipped: check that it belongs there")] * int(outside.sum())
+    remedy = "hardly anything to see: label it as an ignored class, or use larger images"
+    yield from [(f"a box is smaller than {TINY_PX:.0f} pixels", remedy)] * int(small.sum())
+    yield from [("a box is there twice", "delete one")] * copies
+
+
+def _check_balance(data: Dataset, findings: Findings) -> None:
+    counts = data.counts()
+    for label, count in zip(data.labels, counts, strict=True):
+        if count == 0:
+            findings.warn(data.name, f"no boxes of class {label}", "it cannot be learnt: add some or drop the class")
+        elif count < FEW_BOXES:
+            findings.warn(data.name, f"only {count} boxes of class {label}", "label more of them, or --ignore it")
+        elif count < RARE * counts.max():
+            what = f"class {label} has {count} boxes, the commonest {counts.max()}"
+            findings.warn(data.name, what, "expect little of it; add images that show it")

@@ -1,0 +1,172 @@
+"""From annotations of any format to a checked Dataset."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from . import coco, voc, yolo
+from .annotations import Annotations, Findings, Image
+from .sample import Dataset, Sample
+
+log = logging.getLogger(__name__)
+FORMATS = {"coco": coco, "voc": voc, "yolo": yolo}
+NO_AREA = "no area inside their image"
+
+
+def read_dataset(
+    root: Path | str,
+    annotations: str,
+    format: str | None = None,
+    ignore: tuple[str, ...] = (),
+    labels: list[str] | None = None,
+) -> Dataset:
+    """Read and check one split of a labelled data set.
+
+    Args:
+        root: folder of the data set.
+        annotations: coco: a .json in it; yolo: a split of data.yaml, a folder of images or a list of them;
+            voc: a list in ImageSets/Main or a folder of .xml files.
+        format: coco, yolo or voc; None finds out.
+        ignore: names of the classes that mark ignore regions.
+        labels: classes wanted, in order; None takes all but the ignored ones, in the format's order.
+
+    Raises:
+        DataError: with one sentence: what is wrong, where, what to do.
+    """
+    findings = Findings()
+    data = build(read_annotations(root, annotations, format, findings), ignore, labels)
+    for line in findings.lines():
+        log.warning("%s", line)
+    return data
+
+
+def read_coco(
+    root: Path | str, annotations: str, ignore: tuple[str, ...] = (), labels: list[str] | None = None
+) -> Dataset:
+    """read_dataset of COCO's format."""
+    return read_dataset(root, annotations, "coco", ignore, labels)
+
+
+def read_pair(
+    root: Path | str,
+    train: str,
+    val: str,
+    format: str | None = None,
+    ignore: tuple[str, ...] = (),
+    classes: list[str] | None = None,
+) -> tuple[Dataset, Dataset]:
+    """Both splits of a data set; val counts only `classes` (None: all that train teaches), in their order.
+
+    Raises:
+        DataError: as read_dataset does, and if val has boxes of a class that train does not teach. Where `classes` is
+            given, they are left out, counted and warned of instead.
+    """
+    taught = read_dataset(root, train, format, ignore)
+    check_classes(taught, classes)
+    measured = read_dataset(root, val, format, ignore, classes or taught.labels)
+    unknown = unknown_classes(taught, measured)
+    if unknown and classes is None:
+        raise DataError(
+            f"{measured.name} has boxes of {unknown}, which {taught.name} does not teach; name the classes that count "
+            f"with --classes ({','.join(taught.labels)}), or --ignore the others"
+        )
+    if unknown:
+        log.warning("%s: left out boxes of %s, which %s does not teach", measured.name, unknown, taught.name)
+    return taught, measured
+
+
+def check_classes(train: Dataset, classes: list[str] | None) -> None:
+    """Raises DataError for a class that train does not teach."""
+    for c in classes or []:
+        if c not in train.labels:
+            raise DataError(
+                f"--classes names '{c}', which {train.name} does not train; it trains: {', '.join(train.labels)}"
+            )
+
+
+def unknown_classes(train: Dataset, val: Dataset) -> str:
+    """'Truck (12), Boat (3)': what val left out and train does not teach; empty if nothing."""
+    return ", ".join(f"{name} ({n})" for name, n in val.left_out.items() if name not in train.labels)
+
+
+def find_format(root: Path, split: str, format: str | None) -> str:
+    """The name of the format. Raises DataError if there is no folder or nothing tells."""
+    if not root.is_dir():
+        raise DataError(f"no data folder at {root}; give --data the folder that holds the images and their labels")
+    if format is None:
+        tests = (("coco", coco.is_coco), ("voc", voc.is_voc), ("yolo", yolo.is_yolo))
+        format = next((name for name, test in tests if test(root, split)), None)
+    if format is None:
+        raise DataError(
+            f"cannot tell the format of {root}: '{split}' is no .json (coco), there is no data.yaml or classes.txt "
+            f"(yolo) and no Annotations folder (voc); name another file or give --format"
+        )
+    if format not in FORMATS:
+        raise DataError(f"no format '{format}'; use one of {', '.join(FORMATS)}")
+    return format
+
+
+def read_annotations(root: Path | str, split: str, format: str | None, findings: Findings) -> Annotations:
+    """A split as its files have it, nothing clipped or dropped. Raises DataError if it cannot be read at all."""
+    root = Path(root)
+    return FORMATS[find_format(root, split, format)].read(root, split, findings)
+
+
+def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None) -> Dataset:
+    """The Dataset of `found`: classes chosen, boxes clipped, ignore regions set apart. Raises DataError."""
+    labels = _labels(found, ignore, labels)
+    data = Dataset(found.name, labels, [], found.sha256)
+    data.samples = [_sample(image, labels, ignore, data) for image in found.images]
+    if not data.samples:
+        raise DataError(f"{found.source} lists no images; nothing to train or evaluate on")
+    if not any(len(s.boxes) for s in data.samples):
+        raise DataError(f"{found.source} has no box of {', '.join(labels)}; check the class names and --ignore")
+    return data
+
+
+def _labels(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None) -> list[str]:
+    """The classes to detect, in order."""
+    complete = labels is None or found.declared  # else a name that is missing may just not occur here
+    for name in ignore if complete else ():
+        if name not in found.names:
+            raise DataError(
+                f"{found.source} has no category '{name}' to ignore; it has: {', '.join(found.names) or 'none'}"
+            )
+    if labels is None:
+        labels = [n for n in found.names if n not in ignore]
+    for name in labels:
+        if complete and name not in found.names:
+            raise DataError(f"{found.source} has no category '{name}'; it has: {', '.join(found.names)}")
+        if name in ignore:
+            raise DataError(f"category '{name}' cannot be both a class and ignored; drop it from one of the options")
+    if not labels:
+        what = f"once {', '.join(ignore)} is ignored" if ignore else "because it names none"
+        raise DataError(f"{found.source} leaves no class to detect {what}")
+    return list(labels)
+
+
+def _sample(image: Image, labels: list[str], ignore: tuple[str, ...], data: Dataset) -> Sample:
+    """The image as the Loader wants it; what is left out is counted in `data`."""
+    boxes, classes, regions = [], [], []
+    for name, corners, crowd in image.labels:
+        box = np.clip(corners, 0, [image.width, image.height] * 2)
+        if not np.isfinite(box).all() or box[2] - box[0] < 1 or box[3] - box[1] < 1:
+            data.dropped[NO_AREA] = data.dropped.get(NO_AREA, 0) + 1
+        elif name in ignore or (crowd and name in labels):
+            regions.append(box)
+        elif name in labels:
+            boxes.append(box)
+            classes.append(labels.index(name))
+        else:
+            data.left_out[name] = data.left_out.get(name, 0) + 1
+    return Sample(
+        image.path,
+        image.id,
+        image.width,
+        image.height,
+        np.asarray(boxes, np.float32).reshape(-1, 4),
+        np.asarray(classes, np.int64),
+        np.asarray(regions, np.float32).reshape(-1, 4),
+    )

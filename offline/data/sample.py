@@ -1,0 +1,64 @@
+"""What the rest of the workstation sees of a data set: a list of samples, whatever format they came in."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass
+class Sample:
+    """One labelled image. boxes and ignore: float32 (n, 4) x1 y1 x2 y2 in pixels; classes: int64 (n,)."""
+
+    path: Path
+    id: int
+    width: int
+    height: int
+    boxes: np.ndarray
+    classes: np.ndarray
+    ignore: np.ndarray
+
+
+@dataclass
+class Dataset:
+    """A checked data set. `labels[c]` names class c; `sha256` identifies its annotations."""
+
+    name: str
+    labels: list[str]
+    samples: list[Sample]
+    sha256: str
+    dropped: dict[str, int] = field(default_factory=dict)  # why -> how many boxes
+    left_out: dict[str, int] = field(default_factory=dict)  # class that is neither wanted nor ignored -> its boxes
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def counts(self) -> np.ndarray:
+        """Boxes per class: int64 (len(labels),)."""
+        classes = [s.classes for s in self.samples]
+        return np.bincount(np.concatenate(classes) if classes else [], minlength=len(self.labels)).astype(np.int64)
+
+    def summary(self) -> str:
+        """One line: images, boxes per class, and what was dropped."""
+        per_class = ", ".join(f"{label} {n}" for label, n in zip(self.labels, self.counts(), strict=True))
+        regions = sum(len(s.ignore) for s in self.samples)
+        dropped = "".join(f"; dropped {n} boxes: {why}" for why, n in self.dropped.items())
+        dropped += "".join(f"; left out {n} boxes of {name}" for name, n in self.left_out.items())
+        return f"{self.name}: {len(self)} images, boxes: {per_class}; ignore regions {regions}{dropped}"
+
+    def table(self) -> list[str]:
+        """Lines of a table: per class its boxes, the images that hold it, and sides = sqrt(area) in pixels."""
+        width = max(5, *(len(label) for label in self.labels))
+        lines = [f"{'class':<{width}}{'boxes':>8}{'images':>8}{'median side':>13}{'smallest 5%':>13}"]
+        for c, label in enumerate(self.labels):
+            boxes = [s.boxes[s.classes == c] for s in self.samples]
+            images = sum(len(b) > 0 for b in boxes)
+            side = sides(np.concatenate(boxes)) if images else np.zeros(0)
+            cells = [f"{np.percentile(side, q):>10.0f} px" if images else f"{'-':>13}" for q in (50, 5)]
+            lines.append(f"{label:<{width}}{len(side):>8}{images:>8}{''.join(cells)}")
+        return lines
+
+
+def sides(boxes: np.ndarray) -> np.ndarray:
+    """Square roots of the areas of boxes (n, 4): float (n,), pixels."""
+    return np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))

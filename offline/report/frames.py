@@ -1,0 +1,104 @@
+"""What the teacher and the final file find on the validation images: curves, and the best and worst frames."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vit_perception.bundle import Bundle
+from vit_perception.detector import Detections, Detector
+from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.tracker import iou
+
+from ..data import Dataset, Sample, read_image
+from ..evaluate import EVALUATION_SCORE, detect
+from ..run import Run
+from ..samples import COLORS, annotate
+
+MATCH = 0.5  # IoU from which a detection counts as found
+SHOWN = 4  # best frames, and as many worst ones
+WIDTH = 480  # pixels; smaller frames are drawn larger
+
+
+@dataclass
+class Frame:
+    """Detections over the threshold on one image: right (of the class, IoU >= .5), missed, and false alarms."""
+
+    index: int
+    found: int
+    missed: int
+    false: int
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN); 1 where there was nothing to find and nothing was found."""
+        total = 2 * self.found + self.missed + self.false
+        return 2 * self.found / total if total else 1.0
+
+
+def detections(run: Run, folder: Path, path: Path, variant: str, strides: list[int]) -> list[Detections]:
+    """What one ONNX file finds on every validation image, at scores from EVALUATION_SCORE on."""
+    manifest = run.manifest() | {"head": {"strides": strides}}
+    engine = OnnxRuntimeEngine(str(path), variant)
+    detector = Detector(Bundle(str(folder), manifest), engine, score_threshold=EVALUATION_SCORE)
+    return detect(detector, run.labels, run.input["color"], run.val_data, f"report {path.name}")
+
+
+def over(result: Detections, score: float) -> Detections:
+    """Those with at least this score."""
+    keep = result.scores >= score
+    return Detections(result.boxes[keep], result.scores[keep], result.classes[keep])
+
+
+def judge(index: int, sample: Sample, result: Detections) -> Frame:
+    """Match greedily, best score first, each label once; what lies half in an ignore region does not count."""
+    overlap = iou(result.boxes, sample.boxes) * (result.classes[:, None] == sample.classes[None])  # (found, labels)
+    free, found, false = np.ones(len(sample.boxes), bool), 0, 0
+    for i in np.argsort(-result.scores, kind="stable"):
+        candidates = overlap[i] * free
+        if len(candidates) and candidates.max() >= MATCH:
+            free[candidates.argmax()] = False
+            found += 1
+        elif not ignored(result.boxes[i], sample.ignore):
+            false += 1
+    return Frame(index, found, int(free.sum()), false)
+
+
+def ignored(box: np.ndarray, regions: np.ndarray) -> bool:
+    """Whether half of the box (4,) lies in one of the regions (n, 4)."""
+    inside = np.minimum(box[2:], regions[:, 2:]) - np.maximum(box[:2], regions[:, :2])
+    area = max(float(np.prod(box[2:] - box[:2])), 1e-9)
+    return bool((np.prod(np.maximum(inside, 0), axis=1) >= 0.5 * area).any())
+
+
+def rank(data: Dataset, results: list[Detections]) -> tuple[list[Frame], list[Frame]]:
+    """(best, worst) frames by F1, busier ones first among equals; no frame is in both. Frames without labels and
+    without detections say nothing and are left out."""
+    frames = [judge(i, s, r) for i, (s, r) in enumerate(zip(data.samples, results, strict=True))]
+    frames = [f for f in frames if f.found + f.missed + f.false]
+    count = min(SHOWN, len(frames) // 2)
+    best = sorted(frames, key=lambda f: (-f.f1, -f.found))[:count]
+    rest = [f for f in frames if f not in best]
+    return best, sorted(rest, key=lambda f: (f.f1, -f.missed - f.false))[:count]
+
+
+def picture(run: Run, frame: Frame, result: Detections) -> dict:
+    """The annotated image as a data URI, with its caption's figures."""
+    sample, color = run.val_data.samples[frame.index], run.input["color"]
+    image = read_image(sample, color)
+    canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if color == "gray" else cv2.COLOR_RGB2BGR)
+    scale = max(1, round(WIDTH / canvas.shape[1]))
+    canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    larger = Sample(sample.path, sample.id, 0, 0, sample.boxes * scale, sample.classes, sample.ignore * scale)
+    annotate(canvas, Detections(result.boxes * scale, result.scores, result.classes), run.val_data.labels, larger)
+    ok, jpeg = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert ok, "OpenCV cannot encode JPEG"
+    uri = "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+    return {"uri": uri, "name": sample.path.name, "frame": frame}
+
+
+def class_colors(labels: list[str]) -> list[tuple[str, str]]:
+    """(label, CSS colour that `annotate` draws it in)."""
+    return [(label, "rgb({2}, {1}, {0})".format(*COLORS[c % len(COLORS)])) for c, label in enumerate(labels)]

@@ -1,0 +1,217 @@
+"""The best mix for a budget, found by trying: depth, widths, tokens, ranks and precision.
+
+Every candidate is cut out of the teacher to a time on the target, at several times around the budget, with and without
+token pooling and low rank, in every precision that the target has; it is fine-tuned briefly under the teacher and
+measured on some validation images. All of them are a table and a picture with the Pareto front. The best within the
+budget goes on to the full training; if none is, the run ends and says so.
+"""
+
+import itertools
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+
+from .cost import cost_on, precisions_of
+from .errors import RecipeError
+from .export import export_master
+from .files import write_atomically, write_json
+from .latency import measured_ms
+from .latency_model import predict
+from .layers import layers_of_onnx
+from .lowrank import factorise
+from .model import ViTDetector, build_model
+from .prune import describe, importance, prune_to_cost
+from .quantize import quantise_int8
+from .run import Run
+from .stages import SEEDS, train_student
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Candidate:
+    """One that was tried. ms: measured on this CPU, predicted (and then with an error) on a board; mAP50 after a brief
+    fine-tuning, on some of the validation images: to compare candidates, not to quote."""
+
+    name: str
+    precision: str
+    ms: float
+    error: float
+    map50: float
+    config: dict
+
+
+def search(run: Run, folder: Path) -> None:
+    """Stage: choose the student for `run.budget_ms` or `run.min_map`; without either, nothing is searched.
+
+    Raises:
+        RecipeError: no candidate meets the goal.
+    """
+    if run.has("search") or not (run.budget_ms or run.min_map):
+        return
+    tried = [try_candidate(run, *plan) for plan in plans(run)]
+    tried = [c for group in tried for c in group]
+    best = choose(tried, run.budget_ms, run.min_map)
+    write_json(run.folder / "search.json", [asdict(c) for c in tried])
+    plot(run, tried, best)
+    for c in sorted(tried, key=lambda c: c.ms):
+        front = "*" if c in pareto(tried) else " "
+        log.info(
+            "%s %-36s %-5s %6.1f ms  mAP50 %.3f  %s", front, c.name, c.precision, c.ms, c.map50, describe(c.config)
+        )
+    if best is None:
+        raise RecipeError(explain(run, tried))
+    log.info("chosen: %s in %s, %.1f ms on %s", best.name, best.precision, best.ms, run.target.board)
+    run.note("search", {"chosen": asdict(best), "tried": [asdict(c) for c in tried]})
+    run.save("search", run.load(f"search-{best.name}"))
+
+
+def confirm(run: Run, folder: Path) -> None:
+    """Stage: hold the finished bundle to the goal, and say how it ended; nothing without a goal."""
+    if "search" not in run.notes:
+        return
+    precision = run.notes["search"]["chosen"]["precision"]
+    variant = "int8" if precision == "int8" and run.target.name == "cpu" else "fp32"
+    master = folder / run.notes["export"]["files"][variant]["path"]
+    if run.target.name == "cpu":
+        ms, how = measured_ms(OnnxRuntimeEngine(str(master), variant, threads=1)), "measured"
+    else:
+        prediction = predict(layers_of_onnx(folder / "model.onnx"), run.target, precision)
+        ms, how = prediction.ms, f"predicted, error {prediction.error:.0%}"
+    map50 = run.notes[f"{variant}.metrics"]["map50"]
+    met = ms <= run.budget_ms if run.budget_ms else map50 >= (run.min_map or 0.0)
+    goal = f"{run.budget_ms:g} ms" if run.budget_ms else f"mAP50 {run.min_map:g}"
+    ending = "met" if met else "NOT met"
+    log.info(
+        "goal %s on %s %s: %.1f ms in %s (%s), mAP50 %.3f", goal, run.target.name, ending, ms, precision, how, map50
+    )
+    run.note("goal", {"goal": goal, "met": met, "ms": round(ms, 2), "how": how, "precision": precision, "map50": map50})
+
+
+def plans(run: Run) -> list[tuple[str, float, bool, bool]]:
+    """(name, milliseconds, pooled, low rank) of every candidate."""
+    teacher = cost_on(run)(run.load("teacher").config())
+    top = min(run.budget_ms, teacher) if run.budget_ms else teacher
+    can_pool = run.load("teacher").config()["depth"] > 2 and all(run.input[k] % 64 == 0 for k in ("width", "height"))
+    pooling = (False, True) if can_pool and all(v % 64 == 0 for v in run.recipe.crops.size) else (False,)
+    return [
+        (f"{level:.2f}{'-pooled' * pooled}{'-lowrank' * low}", top * level, pooled, low)
+        for level, pooled, low in itertools.product(run.recipe.search.levels, pooling, (False, True))
+    ]
+
+
+def try_candidate(run: Run, name: str, ms: float, pooled: bool, low: bool) -> list[Candidate]:
+    """Cut, fine-tune and measure one candidate, in every precision of the target; [] if it cannot be made so fast."""
+    done = run.notes.get("candidates", {})
+    if name not in done:
+        r, cost = run.recipe.search, cost_on(run)
+        model = run.load("teacher")
+        if pooled:
+            model = pool_middle(model)
+        scores = importance(model, run.loader(SEEDS["importance"], r.batch), run.recipe.prune.criterion)
+        try:
+            model = prune_to_cost(model, scores, cost, ms, run.recipe.prune.depth)
+        except RecipeError as e:
+            log.info("candidate %s: %s", name, e)
+            run.note("candidates", done | {name: []})
+            return []
+        if low:
+            images = [torch.from_numpy(b) for b in run.calibration()]
+            if not any(
+                c.used for c in factorise(model, images, run.recipe.lowrank.error, run.recipe.lowrank.saving, cost)
+            ):
+                log.info("candidate %s: low rank pays for no layer, so it is the one without", name)
+                run.note("candidates", done | {name: []})
+                return []
+        train_student(run, f"search-{name}", model, r)
+        run.save(f"search-{name}", model)
+        run.note("candidates", done | {name: _measure(run, name, model)})
+    return [Candidate(**c) for c in run.notes["candidates"][name]]
+
+
+def pool_middle(model: ViTDetector) -> ViTDetector:
+    """The same weights, all blocks but the first and the last on pooled tokens."""
+    pooled = build_model(model.config() | {"pool": [1, model.config()["depth"] - 1]})
+    pooled.load_state_dict(model.state_dict())
+    return pooled.eval()
+
+
+def _measure(run: Run, name: str, model: ViTDetector) -> list[dict]:
+    """One Candidate per precision of the target. fp16 has the master's accuracy: the range gate sees to that."""
+    master, small = run.folder / "search.fp32.onnx", run.folder / "search.int8.onnx"
+    export_master(model, master, run.input["width"], run.input["height"])
+    found = []
+    for precision in precisions_of(run.target):
+        path = small if precision == "int8" else master
+        if precision == "int8":
+            quantise_int8(master, small, run.calibration())
+        engine = OnnxRuntimeEngine(str(path), precision, threads=1)
+        map50 = run.score(engine, model.config()["strides"], name, run.recipe.search.images)["map50"]
+        if run.target.name == "cpu":
+            ms, error = measured_ms(engine), 0.0
+        else:
+            prediction = predict(layers_of_onnx(master), run.target, precision)
+            ms, error = prediction.ms, prediction.error
+        found.append(asdict(Candidate(name, precision, round(ms, 2), error, map50, model.config())))
+    return found
+
+
+def choose(tried: list[Candidate], budget_ms: float | None, min_map: float | None) -> Candidate | None:
+    """The most accurate within the budget, or the fastest that is accurate enough; None if there is none."""
+    if budget_ms:
+        return max((c for c in tried if c.ms <= budget_ms), key=lambda c: c.map50, default=None)
+    return min((c for c in tried if c.map50 >= (min_map or 0.0)), key=lambda c: c.ms, default=None)
+
+
+def pareto(tried: list[Candidate]) -> list[Candidate]:
+    """Those that no other beats in both time and accuracy."""
+    return [c for c in tried if not any(o.ms <= c.ms and o.map50 >= c.map50 and o is not c for o in tried)]
+
+
+def explain(run: Run, tried: list[Candidate]) -> str:
+    """Why the goal cannot be met, and what to do."""
+    board, where = run.target.board, f"what was tried is in {run.folder / 'search.png'}"
+    easier = "give a larger budget, a smaller input.size, or another target"
+    if not tried:
+        return f"no model can be cut to {run.budget_ms:g} ms on {board}: {easier}"
+    fastest, best = min(tried, key=lambda c: c.ms), max(tried, key=lambda c: c.map50)
+    if run.budget_ms:
+        return (
+            f"the budget of {run.budget_ms:g} ms on {board} cannot be met: the fastest candidate takes "
+            f"{fastest.ms:.1f} ms; {where}; {easier}"
+        )
+    return (
+        f"no candidate reaches mAP50 {run.min_map:g} after its brief training: the best has {best.map50:.3f} at "
+        f"{best.ms:.1f} ms; {where}; lower the goal, or train the teacher or the candidates (search.epochs) longer"
+    )
+
+
+def plot(run: Run, tried: list[Candidate], best: Candidate | None) -> None:
+    """search.png: every candidate, the Pareto front, the goal."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
+    for precision in sorted({c.precision for c in tried}):
+        some = [c for c in tried if c.precision == precision]
+        axis.scatter([c.ms for c in some], [c.map50 for c in some], label=precision)
+    front = sorted(pareto(tried), key=lambda c: c.ms)
+    axis.plot([c.ms for c in front], [c.map50 for c in front], color="#888888", linewidth=1, label="Pareto front")
+    if best:
+        axis.scatter([best.ms], [best.map50], s=160, facecolors="none", edgecolors="black", label="chosen")
+    if run.budget_ms:
+        axis.axvline(run.budget_ms, color="#cc6677", linestyle="--", label="budget")
+    for c in tried:
+        axis.annotate(c.name, (c.ms, c.map50), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    kind = "measured" if run.target.name == "cpu" else "predicted"
+    axis.set(xlabel=f"ms on {run.target.board}, {kind}", ylabel="mAP50 after a brief fine-tuning", title="Candidates")
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    write_atomically(run.folder / "search.png", lambda p: figure.savefig(p, dpi=110, format="png"))
+    plt.close(figure)
