@@ -44,9 +44,11 @@ setup(
             "onnxruntime",
             "onnxslim",
             "opencv-python-headless>=4.5,<5",
+            "pillow",
             "pycocotools",
             "pyyaml",
             "rich",
+            "tensorboard",
             "torch>=2.4",
         ],
         # A ROS 2 Jazzy where none is installed (Linux, Python 3.11), with what builds message packages.

@@ -32,7 +32,7 @@ from .files import write_json
 from .lowrank import factorise
 from .model import ViTDetector, build_model
 from .prune import importance, prune_to_cost
-from .recipe import load_recipe
+from .recipe import Distilled, load_recipe
 from .run import Run, open_run
 from .targets import find_target
 
@@ -47,9 +47,7 @@ def train_row(run: Run, row: str) -> ViTDetector:
     if run.has("row"):
         return run.load("row")
     on = set(row.split("+"))
-    schedule = run.recipe.distil
-    if "distil" not in on:
-        schedule = schedule.alone()
+    schedule: Distilled = run.recipe.distil if "distil" in on else run.recipe.distil.alone()
     run.seed(stages.SEEDS["distil"])
     if not run.has("first"):
         model = _cut(run) if "prune" in on else build_model(stages.student_options(run))
@@ -83,6 +81,7 @@ def run_row(args: argparse.Namespace, row: str, seed: int) -> None:
     args.run, args.resume, args.attribution = folder, (folder / "run.json").is_file(), ""
     args.backbone = args.budget_ms = args.min_map = None
     run = open_run(args, recipe, target)
+    run.answers = args.out / "answers"  # rows of one seed see the same crops
     stages.teacher(run, folder)
     model = train_row(run, row)
     result = ablation_report.measure(run, model, folder)

@@ -7,10 +7,11 @@ In one process everything here does nothing.
 """
 
 import functools
-import gc
+import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+
+from .errors import one_sentence
 
 PATIENCE = timedelta(days=7)  # the others wait while process 0 prunes or evaluates; a death is noticed at once
 CPU = torch.device("cpu")
@@ -39,9 +42,9 @@ def is_main() -> bool:
 
 
 def data_parallel(main: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: under torchrun process 0 runs it, and the others train with it.
+    """Decorate a command that ends with `one_sentence`: under torchrun process 0 runs it, the others train with it.
 
-    When a process fails, it says why; the rest end without a word of their own (torchrun stops them too).
+    When a process fails it says why, and the others, which lose it, end too.
     """
 
     @functools.wraps(main)
@@ -49,22 +52,36 @@ def data_parallel(main: Callable[..., None]) -> Callable[..., None]:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             main(*args, **kwargs)
             return
-        _join()
+        code = 1
         try:
+            _join()
             if is_main():
                 main(*args, **kwargs)
                 call_others(None)
             else:
-                _serve()
-            gc.collect()  # what still holds the group would end its threads when Python is gone, and abort
-            dist.destroy_process_group()
+                one_sentence(_serve)()
+            code = 0
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else 1
         except (RuntimeError, dist.DistError) as e:
-            if "onnection" not in str(e):  # closed or reset by a process that ended
-                raise
-            print(f"process {rank()} of {world_size()} stops: it lost another one; --resume goes on", file=sys.stderr)
-            raise SystemExit(1) from None
+            if "onnection" in str(e):  # closed or reset by a process that ended
+                print(f"process {rank()} ends, because it lost another one; --resume goes on", file=sys.stderr)
+            else:
+                traceback.print_exc()
+        except Exception:
+            traceback.print_exc()
+        finally:
+            _leave(code)
 
     return run
+
+
+def _leave(code: int) -> None:
+    """End this process without taking it apart: threads of gloo that are still at work make that hang or abort."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def call_others(function: Callable | None, **arguments) -> None:

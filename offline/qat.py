@@ -70,10 +70,16 @@ def insert(model: ViTDetector) -> int:
 
 
 def remove(model: ViTDetector) -> None:
-    """Take out everything that `insert` put in; the weights are those that were trained, not rounded."""
+    """Take out everything that `insert` put in; the weights are those that were trained, not rounded.
+
+    Deep copies taken in between share the parametrised classes: they no longer run afterwards.
+    """
     for layer in quantised_layers(model):
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+            bias = layer.bias  # behind the weight again: the order of a state dict stays what it was
+            del layer.bias
+            layer.register_parameter("bias", bias)
             layer.round_hook.remove()
             del layer.round_hook, layer.round_inputs
 

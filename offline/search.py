@@ -24,7 +24,7 @@ from .latency_model import predict
 from .layers import layers_of_onnx
 from .lowrank import factorise
 from .model import ViTDetector, build_model
-from .prune import describe, importance, prune_to_cost
+from .prune import Scores, describe, importance, prune_to_cost
 from .quantize import quantise_int8
 from .run import Run
 from .stages import SEEDS, train_student
@@ -53,8 +53,8 @@ def search(run: Run, folder: Path) -> None:
     """
     if run.has("search") or not (run.budget_ms or run.min_map):
         return
-    tried = [try_candidate(run, *plan) for plan in plans(run)]
-    tried = [c for group in tried for c in group]
+    bases: dict[bool, tuple[ViTDetector, Scores]] = {}
+    tried = [candidate for plan in plans(run) for candidate in try_candidate(run, bases, *plan)]
     best = choose(tried, run.budget_ms, run.min_map)
     write_json(run.folder / "search.json", [asdict(c) for c in tried])
     plot(run, tried, best)
@@ -104,30 +104,31 @@ def plans(run: Run) -> list[tuple[str, float, bool, bool]]:
     ]
 
 
-def try_candidate(run: Run, name: str, ms: float, pooled: bool, low: bool) -> list[Candidate]:
-    """Cut, fine-tune and measure one candidate, in every precision of the target; [] if it cannot be made so fast."""
+def try_candidate(run: Run, bases: dict, name: str, ms: float, pooled: bool, low: bool) -> list[Candidate]:
+    """Cut, fine-tune and measure one candidate, in every precision of the target; [] if it cannot be made so fast.
+
+    bases: {pooled: the teacher and the importance of its units}, filled as needed.
+    """
     done = run.notes.get("candidates", {})
     if name not in done:
-        r, cost = run.recipe.search, cost_on(run)
-        model = run.load("teacher")
-        if pooled:
-            model = pool_middle(model)
-        scores = importance(model, run.loader(SEEDS["importance"], r.batch), run.recipe.prune.criterion)
+        r, cost = run.recipe, cost_on(run)
+        if pooled not in bases:
+            whole = pool_middle(run.load("teacher")) if pooled else run.load("teacher")
+            loader = run.loader(SEEDS["importance"], r.search.batch)
+            bases[pooled] = whole, importance(whole, loader, r.prune.criterion)
+        whole, scores = bases[pooled]
         try:
-            model = prune_to_cost(model, scores, cost, ms, run.recipe.prune.depth)
+            model = prune_to_cost(whole, scores, cost, ms, r.prune.depth)
         except RecipeError as e:
             log.info("candidate %s: %s", name, e)
             run.note("candidates", done | {name: []})
             return []
-        if low:
-            images = [torch.from_numpy(b) for b in run.calibration()]
-            if not any(
-                c.used for c in factorise(model, images, run.recipe.lowrank.error, run.recipe.lowrank.saving, cost)
-            ):
-                log.info("candidate %s: low rank pays for no layer, so it is the one without", name)
-                run.note("candidates", done | {name: []})
-                return []
-        train_student(run, f"search-{name}", model, r)
+        images = [torch.from_numpy(b) for b in run.calibration()] if low else []
+        if low and not any(c.used for c in factorise(model, images, r.lowrank.error, r.lowrank.saving, cost)):
+            log.info("candidate %s: low rank pays for no layer, so it would be the one without", name)
+            run.note("candidates", done | {name: []})
+            return []
+        train_student(run, f"search-{name}", model, r.search)
         run.save(f"search-{name}", model)
         run.note("candidates", done | {name: _measure(run, name, model)})
     return [Candidate(**c) for c in run.notes["candidates"][name]]

@@ -17,8 +17,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
     write_dataset(folder / "data", "thermal", train=4, val=2, size=(128, 64), seed=1)
     recipe = folder / "tiny.yaml"
-    student = {"stem": [8, 8, 8, 16], "dim": 64, "depth": 1, "heads": 1, "mlp": 32}
-    recipe.write_text(yaml.safe_dump(TINY | {"student": student, "crops": {"size": [64, 64]}}))
+    teacher = {"stem": [16, 16, 32, 32], "dim": 96, "depth": 2, "heads": 2, "mlp": 128, "neck": 32}
+    student = {"stem": [8, 16, 16, 16], "dim": 64, "depth": 1, "heads": 1, "mlp": 64, "neck": 16}
+    recipe.write_text(yaml.safe_dump(TINY | {"model": teacher, "student": student, "crops": {"size": [64, 64]}}))
     done = run(command(folder / "data", recipe, folder / "bundle"))
     assert done.returncode == 0, done.stderr
     return folder, recipe

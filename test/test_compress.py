@@ -44,10 +44,14 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     assert {m["variant"] for m in bundle.metrics} == {"fp32", "int8", "fp16"}
     assert bundle.made["recipe"]["prune"]["heads"] == 0.5 and bundle.made["train"]["sha256"]
 
-    cut = tmp_path / "cut"  # kill it twice in the middle of things, then let it finish
-    for stage in ("teacher", "distil"):
+    cut = tmp_path / "cut"  # kill it in the middle of every training and right after the first, then let it finish
+    for file in (
+        "teacher.checkpoint.pt",
+        "teacher.pt",
+        *(f"{s}.checkpoint.pt" for s in ("distil", "prune", "lowrank")),
+    ):
         resume = ["--resume"] if (tmp_path / "cut.run").exists() else []
-        kill_when(command(data, recipe, cut, "--target", "jetson-orin-nano", *resume), tmp_path / f"cut.run/{stage}.pt")
+        kill_when(command(data, recipe, cut, "--target", "jetson-orin-nano", *resume), tmp_path / "cut.run" / file)
         assert not cut.exists()
     again = run(command(data, recipe, cut, "--target", "jetson-orin-nano"))
     assert "add --resume" in one_sentence(again)
@@ -68,13 +72,14 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
 
 
 def kill_when(arguments, path):
-    """SIGKILL the command as soon as `path` exists."""
+    """SIGKILL the command, which writes a checkpoint after every step, as soon as `path` exists."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, **quiet)
+    eager = ENVIRONMENT | {"VIT_PERCEPTION_SAVE_EVERY_S": "0"}
+    process = subprocess.Popen(arguments, cwd=ROOT, env=eager, **quiet)
     deadline = time.monotonic() + 120
     while not path.exists():
         assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
 

@@ -9,19 +9,22 @@ import pytest
 import torch
 import yaml
 from bundles import LABELS, write_bundle
-from commands import TINY, command, one_sentence, run
+from commands import TINY, command
 
+from offline import compress, stages
 from offline.distill import Distiller, attention_loss, relation_loss, response_loss
 from offline.errors import RecipeError
 from offline.export import export_master, file_entry, golden_inputs, write_golden
-from offline.files import load_torch
 from offline.from_bundle import check_golden, model_of_bundle, module_path
 from offline.losses import points_for
 from offline.model import build_model
 from offline.pretrained import load_teacher, settle_norms
+from offline.recipe import load_recipe
 from offline.render import write_dataset
+from offline.run import open_run
+from offline.targets import find_target
 from offline.teacher_cache import TeacherCache
-from vit_perception.bundle import Bundle, open_bundle
+from vit_perception.bundle import Bundle
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 BIG = {"classes": 3, "channels": 1, "stem": [8, 8, 16, 16], "dim": 96, "depth": 3, "heads": 3, "mlp": 96, "neck": 24}
@@ -293,36 +296,35 @@ def test_a_graph_of_another_architecture_is_refused(tmp_path):
         load_teacher(folder, LABELS, 1)
 
 
-def test_compress_learns_from_any_teacher(tmp_path):
-    """With a bundle as the teacher nothing is trained for it; its pixels, labels and answers go into the student's."""
+def test_a_run_learns_from_a_given_teacher(tmp_path, capsys, caplog):
+    """With a bundle as the teacher none is trained; its pixels, config and answers go into the student's run."""
+    caplog.set_level("INFO")
     write_dataset(tmp_path / "data", "thermal", train=4, val=2, size=(128, 64), seed=1)
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(TINY | {"crops": {"size": [64, 64]}}))
     made = write_bundle(tmp_path / "teacher")
-    options = [
-        "--set",
-        "distil.relation=1",
-        "--set",
-        "distil.attention=1",
-        "--set",
-        "distil.cache_gb=1",
-        "--target",
-        "jetson-nano",
-    ]
-    done = run(command(tmp_path / "data", recipe, tmp_path / "out", "--teacher", str(made), *options))
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "out.run"
-    kept = list((folder / "answers").rglob("*.npz"))
-    assert len(kept) >= 12 and "batches from disk" in (folder / "log.txt").read_text()
-    bundle = open_bundle(tmp_path / "out")
-    assert bundle.input["mean"] == [0.5] and bundle.made["teacher"]["file"] == "teacher"
-    assert bundle.made["model"] == load_torch(folder / "lowrank.pt")["config"]
-    assert load_teacher(tmp_path / "out", LABELS, 1).model.config() == bundle.made["model"]
-    images = np.load(made / "golden.npz")["images"].astype(np.float32)
-    twin = build_model(load_torch(folder / "teacher.pt")["config"]).eval()
-    twin.load_state_dict(load_torch(folder / "teacher.pt")["weights"])
-    expected = np.load(made / "golden.npz")["logits"]
-    assert np.abs(twin(torch.from_numpy(images))[0].detach().numpy() - expected).max() < 1e-3 * np.abs(expected).max()
+    options = ["--set", "distil.relation=1", "--set", "distil.attention=1", "--set", "distil.cache_gb=1"]
+    options += ["--target", "jetson-nano", "--teacher"]
+    arguments = [*command(tmp_path / "data", recipe, tmp_path / "out", *options)[3:], str(made)]
+    args = compress.parse(arguments)
+    run = open_run(args, load_recipe(args.recipe, args.set), find_target(args.target))
+    assert run.input["mean"] == [0.5] and run.identity["teacher"]["file"] == "teacher"
+    stages.teacher(run, tmp_path)
+    stages.distil(run, tmp_path)
+    assert check_golden(run.load("teacher"), made / "golden.npz") < 1e-3
+    assert len(list(run.answers.rglob("*.npz"))) == TINY["distil"]["min_steps"]
+    assert "0 batches from disk, 6 computed" in caplog.text
+    (run.folder / "distil.pt").unlink()
+    stages.distil(run, tmp_path)
+    assert "6 batches from disk, 0 computed" in caplog.text
 
-    failed = run(command(tmp_path / "data", recipe, tmp_path / "x", "--teacher", str(tmp_path / "nothing")))
-    assert "no teacher at" in one_sentence(failed) and not (tmp_path / "x.run").exists()
+    again = load_teacher(run.folder / "distil.pt", LABELS, 1)  # a stage of one run may teach the next
+    assert again.input == run.input and again.labels == LABELS
+    run.save("quantise", run.load("distil"))
+    run.note("export", {"files": {}, "operators": []})
+    assert run.manifest()["made"]["model"] == run.load("distil").config()
+
+    for wrong, says in ((str(tmp_path / "no"), "no teacher at"), (str(tmp_path / "data"), "no model bundle at")):
+        with pytest.raises(SystemExit):
+            compress.main([*arguments[:-1], wrong, "--run", str(tmp_path / "x")])
+        assert says in capsys.readouterr().err and not (tmp_path / "x").exists()

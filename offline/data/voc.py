@@ -115,9 +115,8 @@ def _image(root: Path, path: Path, tree, number: int, findings: Findings) -> Ima
     names.append(Path(_text(tree, "filename").replace("\\", "/")).name)  # often stale, so it comes last
     file = next((f / n for f in folders for n in names if n and (f / n).is_file()), None)
     if file is None:
-        findings.fault(
-            path, f"an annotation's image is not in {', '.join(str(f) for f in folders)}", "copy it there or drop it"
-        )
+        places = ", ".join(str(f) for f in folders)
+        findings.fault(path, f"the image of an annotation is not in {places}", "copy it there or drop it")
         return None
     try:
         said = int(float(_text(tree, "size/width") or 0)), int(float(_text(tree, "size/height") or 0))
