@@ -85,8 +85,7 @@ def run_row(args: argparse.Namespace, row: str, seed: int) -> None:
     stages.teacher(run, folder)
     model = train_row(run, row)
     result = ablation_report.measure(run, model, folder)
-    choices = run.notes.get("lowrank", [])
-    result |= {"row": row, "seed": seed, "config": model.config(), "split": sum(c["used"] for c in choices)}
+    result |= {"row": row, "seed": seed, "config": model.config(), "split": len(model.config()["ranks"])}
     write_json(args.out / f"{row}.{seed}.json", result)
 
 

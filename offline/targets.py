@@ -82,7 +82,7 @@ TARGETS = {
             "cpu",
             "any CPU, ONNX Runtime",
             ("int8",),
-            "dynamic int8 needs no calibration and is the faster one there",
+            "static int8, convolutions included, is the faster and smaller one there",
         ),
     )
 }

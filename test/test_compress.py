@@ -16,6 +16,8 @@ from offline.recipe import load_recipe
 from offline.render import write_dataset
 from vit_perception.bundle import open_bundle
 
+STAGES_WITH_STEPS = ("teacher", "distil", "prune", "lowrank")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -36,20 +38,16 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     done = run(command(data, recipe, whole, "--target", "jetson-orin-nano", "--attribution", "Rendered, CC0."))
     assert done.returncode == 0, done.stderr
     bundle = open_bundle(whole)
-    assert bundle.labels == ["Person", "Car", "Bicycle"] and bundle.variants == ["fp32", "int8", "fp16"]
+    assert bundle.labels == ["Person", "Car", "Bicycle"] and bundle.variants == ["fp32", "int8", "fp16", "int8_trt"]
     assert (bundle.input["width"], bundle.input["height"], bundle.input["color"]) == (128, 96, "gray")
     text = (whole / "CARD.md").read_text()
     assert "Rendered, CC0." in text and "mAP50" in text and (whole / "stages.png").stat().st_size > 5000
     assert (tmp_path / "whole.run" / "samples.png").is_file() and (tmp_path / "whole.run" / "log.txt").is_file()
-    assert {m["variant"] for m in bundle.metrics} == {"fp32", "int8", "fp16"}
+    assert {m["variant"] for m in bundle.metrics} == {"fp32", "int8", "fp16", "int8_trt"}
     assert bundle.made["recipe"]["prune"]["heads"] == 0.5 and bundle.made["train"]["sha256"]
 
     cut = tmp_path / "cut"  # kill it in the middle of every training and right after the first, then let it finish
-    for file in (
-        "teacher.checkpoint.pt",
-        "teacher.pt",
-        *(f"{s}.checkpoint.pt" for s in ("distil", "prune", "lowrank")),
-    ):
+    for file in ("teacher.checkpoint.pt", "teacher.pt", *(f"{s}.checkpoint.pt" for s in STAGES_WITH_STEPS[1:])):
         resume = ["--resume"] if (tmp_path / "cut.run").exists() else []
         kill_when(command(data, recipe, cut, "--target", "jetson-orin-nano", *resume), tmp_path / "cut.run" / file)
         assert not cut.exists()

@@ -58,6 +58,8 @@ def test_two_processes_train_as_one(data, tmp_path):
         assert [row["step"] for row in a] == list(range(12))
         for x, y in zip(a, b, strict=True):
             del x["images_per_s"], y["images_per_s"]
+            # The gradient has kinks (ReLU, the corners of GIoU): rounding may tip one over for a step.
+            assert x.pop("grad_norm") == pytest.approx(y.pop("grad_norm"), rel=1e-2), stage
             assert x == pytest.approx(y, rel=1e-4), stage
     a, b = (load_torch(tmp_path / name / "models.pt") for name in ("one", "two"))
     begin = {"teacher": training.fresh().state_dict(), "student": training.fresh(depth=1).state_dict()}

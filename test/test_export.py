@@ -1,17 +1,15 @@
-"""The ONNX files: the contract, and what the int8 and fp16 variants do to the numbers."""
+"""The fp32 master: the contract, and the function of the torch model."""
 
-import numpy as np
 import onnx
 import pytest
 import torch
 from bundles import INPUT, LABELS, TINY
 from onnx import TensorProto, helper
 
-from offline.contract import ONNXRUNTIME_INT8, TENSORRT_8_2, check_contract
+from offline.contract import TENSORRT_8_2, check_contract
 from offline.errors import ExportError
-from offline.export import check_against_torch, compare_outputs, export_master, golden_inputs
+from offline.export import check_against_torch, export_master, golden_inputs
 from offline.model import build_model
-from offline.quantize import activation_ranges, check_fp16, convert_fp16, keeps_fp32, quantise_int8
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 
@@ -76,42 +74,3 @@ def test_what_breaks_the_contract_is_refused(tmp_path, model, says):
 
 def test_layer_normalization_and_gelu_never_pass():
     assert not {"LayerNormalization", "Gelu", "GridSample", "DynamicQuantizeLinear", "MatMulInteger"} & TENSORRT_8_2
-
-
-def test_int8_stays_close_and_leaves_attention_alone(master, batches, tmp_path):
-    path = tmp_path / "int8.onnx"
-    quantise_int8(master, path)
-    assert set(check_contract(path, TENSORRT_8_2 | ONNXRUNTIME_INT8)) & ONNXRUNTIME_INT8
-    with pytest.raises(ExportError, match="DynamicQuantizeLinear"):
-        check_contract(path)  # and it is not for TensorRT
-    fp32, int8 = OnnxRuntimeEngine(str(master)), OnnxRuntimeEngine(str(path))
-    assert max(compare_outputs(fp32.infer(b), int8.infer(b)) for b in batches) < 0.05
-    assert path.stat().st_size < 0.85 * master.stat().st_size
-    kinds = [n.op_type for n in onnx.load(str(path)).graph.node]
-    assert kinds.count("MatMul") == 2  # both attention products
-
-
-def test_fp16_keeps_layer_norm_and_gelu_in_fp32(master, batches, tmp_path):
-    path = tmp_path / "fp16.onnx"
-    convert_fp16(master, path, activation_ranges(master, batches))
-    check_contract(path)
-    inferred = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True)
-    kinds = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
-    wide = [o for n in inferred.graph.node if keeps_fp32(n) and n.op_type != "Cast" for o in n.output]
-    half = [o for n in inferred.graph.node if n.op_type in ("Conv", "MatMul", "Gemm", "Softmax") for o in n.output]
-    assert wide and all(kinds[o] == TensorProto.FLOAT for o in wide)
-    assert half and all(kinds[o] == TensorProto.FLOAT16 for o in half if o in kinds)
-    a, b = OnnxRuntimeEngine(str(master)), OnnxRuntimeEngine(str(path))
-    assert max(compare_outputs(a.infer(x), b.infer(x)) for x in batches) < 0.02
-    assert path.stat().st_size < 0.6 * master.stat().st_size
-
-
-def test_fp16_is_refused_when_activations_come_near_its_limit(master, batches):
-    graph, ranges = onnx.load(str(master)), activation_ranges(master, batches)
-    assert len(ranges) > 20 and all(np.isfinite(v) for v in ranges.values())
-    check_fp16(graph, ranges)
-    half = next(n.output[0] for n in graph.graph.node if n.op_type == "Conv")
-    with pytest.raises(ExportError, match="too near to fp16's limit"):
-        check_fp16(graph, ranges | {half: 20000.0})
-    wide = next(n.output[0] for n in graph.graph.node if keeps_fp32(n))
-    check_fp16(graph, ranges | {wide: 1e9})  # stays fp32: no harm

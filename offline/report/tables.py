@@ -89,7 +89,7 @@ def headline(run: Run, rows: list[Row]) -> dict:
     """What the page opens with: the teacher's row, that of the file the target flies, the board's prediction."""
     by_name = {r.name: r for r in rows}
     teacher, final = by_name["teacher"], by_name[flown(run)]
-    board = predict_config(run, run.load("lowrank").config()) if run.target.peak else None
+    board = predict_config(run, run.load("quantise").config()) if run.target.peak else None
     others = [r for r in rows if r.name in ("fp32", "int8") and r is not final]
     share = final.map50 / teacher.map50 if teacher.map50 and final.map50 is not None else None
     return {
