@@ -204,7 +204,10 @@ class ViTDetector(nn.Module):
     def factorise(self, name: str, rank: int) -> nn.Sequential:
         """Put two thin layers (in -> rank -> out), weights unset, in the place of the linear layer `name`."""
         parent, _, leaf = name.rpartition(".")
-        full = self.get_submodule(name)
+        full = dict(self.named_modules()).get(name)
+        if not isinstance(full, nn.Linear) or not 0 < rank <= min(full.in_features, full.out_features):
+            sizes = f"{full.in_features} to {full.out_features}" if isinstance(full, nn.Linear) else "no linear layer"
+            raise RecipeError(f"model option ranks: {name} is {sizes}, so it cannot have rank {rank}")
         thin = nn.Sequential(nn.Linear(full.in_features, rank, bias=False), nn.Linear(rank, full.out_features))
         setattr(self.get_submodule(parent), leaf, thin)
         self._config["ranks"][name] = rank

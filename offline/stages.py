@@ -29,7 +29,7 @@ from .report import write_report
 from .run import Run
 from .samples import write_samples
 from .smooth import smooth
-from .teacher_cache import TeacherCache
+from .teacher_cache import TeacherCache, model_hash
 from .train import train
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,6 @@ def prune(run: Run, folder: Path) -> None:
         else:
             model = prune_shares(model, scores, {k: 1 - (1 - v) ** (1 / r.rounds) for k, v in shares.items()})
         _describe(run, stage, model)
-
         train_student(run, stage, model, r.scaled(1 / r.rounds))
         run.save(stage, model)
     if not run.has("prune"):
@@ -227,11 +226,14 @@ def export(run: Run, folder: Path) -> None:
 
 def evaluate(run: Run, folder: Path) -> None:
     """Accuracy of every stage and of every file, with the onboard code."""
+    known: dict[str, dict] = {}  # a stage that changed nothing is not measured again
     for stage in ("teacher", "distil", "prune"):
+        model = run.load(stage)
+        weights = model_hash(model)
         if f"{stage}.metrics" not in run.notes:
-            model = run.load(stage)
             engine = TorchEngine(model, run.input["width"], run.input["height"])
-            run.note(f"{stage}.metrics", run.score(engine, model.config()["strides"], stage))
+            run.note(f"{stage}.metrics", known.get(weights) or run.score(engine, model.config()["strides"], stage))
+        known[weights] = run.notes[f"{stage}.metrics"]
     draft = run.manifest()
     for variant, entry in draft["files"].items():
         if entry["path"].endswith(".onnx") and run.notes.get(f"{variant}.measured") != entry["sha256"]:

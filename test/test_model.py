@@ -66,6 +66,12 @@ def test_pooled_blocks_see_means_of_neighbours_and_leave_the_detail():
         build_model(SMALL | {"pool": [1, 3]})
 
 
+@pytest.mark.parametrize(("name", "rank"), [("blocks.0.mlp.fc1", 65), ("blocks.0.mlp.fc1", 0), ("blocks.9.mlp.fc1", 8)])
+def test_ranks_that_a_layer_cannot_have_are_refused(name, rank):
+    with pytest.raises(RecipeError, match=f"{name} is .* cannot have rank {rank}"):
+        build_model(SMALL | {"ranks": {name: rank}})
+
+
 def test_macs_of_a_block_are_those_of_the_formula():
     """One block more: T (4 D inner + 2 D mlp) for the linear layers, 2 T^2 inner for attention."""
     one, two = (count_macs(build_model(SMALL | {"depth": d}), 64, 64) for d in (1, 2))
