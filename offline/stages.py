@@ -128,8 +128,13 @@ def train_student(run: Run, stage: str, model: ViTDetector, schedule: Distilled)
 
 
 def student_options(run: Run) -> dict:
-    """The config of the recipe's student."""
-    return run.recipe.model | run.recipe.student | _ends(run)
+    """The config of the recipe's student: it differs from the teacher, trained here or given, in `recipe.student`."""
+    base = run.recipe.model | _ends(run)
+    if run.source:
+        config = run.load("teacher").config()
+        same = {k: config[k][0] for k in ("heads", "mlp") if len(set(config[k])) == 1}  # so that the depth may change
+        base = config | same | ({"ranks": {}} if run.recipe.student else {})
+    return base | run.recipe.student
 
 
 def _ends(run: Run) -> dict:

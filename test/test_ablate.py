@@ -8,7 +8,9 @@ import yaml
 from commands import TINY, command, one_sentence, run
 
 from offline.ablate import ROWS
+from offline.files import load_torch
 from offline.render import write_dataset
+from vit_perception.bundle import open_bundle
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,17 @@ def test_rows_alone_in_pairs_and_together_with_a_table(trained):
     result = json.loads((out / "prune+lowrank.0.json").read_text())
     teacher = json.loads((out / "none.0.json").read_text())
     assert result["predicted_ms"]["jetson-nano"] <= 1.05 * teacher["predicted_ms"]["jetson-nano"]  # cut to its time
+
+
+def test_a_teacher_can_be_kept_as_it_is(trained):
+    """Recipe keep: the bundle is the teacher, whatever architecture the recipe's defaults would have."""
+    folder, _ = trained
+    teacher = folder / "bundle.run" / "teacher.pt"
+    done = run(command(folder / "data", "keep", folder / "kept", "--teacher", str(teacher)))
+    assert done.returncode == 0, done.stderr
+    kept, notes = open_bundle(folder / "kept"), json.loads((folder / "kept.run" / "run.json").read_text())["notes"]
+    assert kept.made["model"] == load_torch(teacher)["config"]
+    assert notes["fp32.metrics"] == notes["teacher.metrics"] == notes["prune.metrics"]
 
 
 def test_rows_that_do_not_exist_are_refused(trained):
