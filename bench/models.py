@@ -66,7 +66,8 @@ def figures(bundle: Bundle, ms: dict, args: argparse.Namespace) -> dict:
         **{f"ms_1t_{v}": (bundle.name, v) in ms and round(ms[bundle.name, v], 1) or None for v in VARIANTS},
         "rss_mb": round(memory_mb(master), 1),
         "nano_fps_predicted": round(1e3 / nano.ms, 1),
-        "nano_fps_error": round(nano.error, 3),
+        "nano_fps_error": round(nano.error, 3),  # leave-one-out
+        "nano_fps_error_new_design": round(nano.new_design, 3),
         "map50_val": accuracy(bundle, args, args.val),
         "map50_val_flights": accuracy(bundle, args, args.val_flights),
     }
@@ -89,9 +90,9 @@ def main(argv: list[str] | None = None) -> None:
     width = max(len(r["name"]) for r in rows)
     for key in rows[0]:
         if key != "name":
-            print(f"{key:<20}" + "".join(f"{'-' if r[key] is None else r[key]:>{width + 2}}" for r in rows))
+            print(f"{key:<28}" + "".join(f"{'-' if r[key] is None else r[key]:>{width + 2}}" for r in rows))
         else:
-            print(" " * 20 + "".join(f"{r['name']:>{width + 2}}" for r in rows))
+            print(" " * 28 + "".join(f"{r['name']:>{width + 2}}" for r in rows))
     print(json.dumps(rows))
 
 

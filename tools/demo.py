@@ -37,6 +37,7 @@ SMALL = {  # a detector small enough for many steps in the few minutes that a de
     "prune.epochs": "6",
     "prune.lr": "6.0e-4",
     "lowrank.epochs": "0",
+    "lowrank.min_steps": "0",
     "thresholds.score": "0.45",
     "thresholds.nms_iou": "0.5",
 }
