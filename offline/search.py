@@ -121,6 +121,7 @@ def try_candidate(run: Run, bases: dict, name: str, ms: float, pooled: bool, low
             model = prune_to_cost(whole, scores, cost, ms, r.prune.depth)
         except RecipeError as e:
             log.info("candidate %s: %s", name, e)
+            run.note("out of reach", str(e))
             run.note("candidates", done | {name: []})
             return []
         images = [torch.from_numpy(b) for b in run.calibration()] if low else []
@@ -178,7 +179,7 @@ def explain(run: Run, tried: list[Candidate]) -> str:
     board, where = run.target.board, f"what was tried is in {run.folder / 'search.png'}"
     easier = "give a larger budget, a smaller input.size, or another target"
     if not tried:
-        return f"no model can be cut to {run.budget_ms:g} ms on {board}: {easier}"
+        return f"no candidate can be made for {board}: {run.notes['out of reach']}"
     fastest, best = min(tried, key=lambda c: c.ms), max(tried, key=lambda c: c.map50)
     if run.budget_ms:
         return (
