@@ -100,7 +100,8 @@ def table(figures: list[dict]) -> str:
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for f in figures:
         cells = [f["row"], str(f["seeds"])]
-        cells += [f"{f[k]:.3f} ± {f[k + '_spread']:.3f}" for k in ("map50", "map")]
+        spread = f["seeds"] > 1
+        cells += [f"{f[k]:.3f}" + (f" ± {f[k + '_spread']:.3f}" if spread else "") for k in ("map50", "map")]
         cells += [f"{f['per_class_ap50'][c]:.3f}" for c in labels]
         cells += [
             f"{f['params_m']:.2f}",
