@@ -11,6 +11,7 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import matplotlib
 import torch
 
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
@@ -26,6 +27,7 @@ from .lowrank import factorise
 from .model import ViTDetector, build_model
 from .prune import Scores, describe, importance, prune_to_cost
 from .quantize import quantise_int8
+from .report import plots
 from .run import Run
 from .stages import SEEDS, train_student
 
@@ -57,7 +59,8 @@ def search(run: Run, folder: Path) -> None:
     tried = [candidate for plan in plans(run) for candidate in try_candidate(run, bases, *plan)]
     best = choose(tried, run.budget_ms, run.min_map)
     write_json(run.folder / "search.json", [asdict(c) for c in tried])
-    plot(run, tried, best)
+    if tried:
+        plot(run, tried, best)
     for c in sorted(tried, key=lambda c: c.ms):
         front = "*" if c in pareto(tried) else " "
         log.info(
@@ -172,7 +175,8 @@ def choose(tried: list[Candidate], budget_ms: float | None, min_map: float | Non
 
 def pareto(tried: list[Candidate]) -> list[Candidate]:
     """Those that no other beats in both time and accuracy."""
-    return [c for c in tried if not any(o.ms <= c.ms and o.map50 >= c.map50 and o is not c for o in tried)]
+    front = plots.front_of([(c.name, c.ms, c.map50) for c in tried])
+    return [c for c in tried if (c.name, c.ms, c.map50) in front]
 
 
 def explain(run: Run, tried: list[Candidate]) -> str:
@@ -194,27 +198,10 @@ def explain(run: Run, tried: list[Candidate]) -> str:
 
 
 def plot(run: Run, tried: list[Candidate], best: Candidate | None) -> None:
-    """search.png: every candidate, the Pareto front, the goal."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
-    for precision in sorted({c.precision for c in tried}):
-        some = [c for c in tried if c.precision == precision]
-        axis.scatter([c.ms for c in some], [c.map50 for c in some], label=precision)
-    front = sorted(pareto(tried), key=lambda c: c.ms)
-    axis.plot([c.ms for c in front], [c.map50 for c in front], color="#888888", linewidth=1, label="Pareto front")
-    if best:
-        axis.scatter([best.ms], [best.map50], s=160, facecolors="none", edgecolors="black", label="chosen")
-    if run.budget_ms:
-        axis.axvline(run.budget_ms, color="#cc6677", linestyle="--", label="budget")
-    for c in tried:
-        axis.annotate(c.name, (c.ms, c.map50), fontsize=6, xytext=(3, 3), textcoords="offset points")
-    kind = "measured" if run.target.name == "cpu" else "predicted"
-    axis.set(xlabel=f"ms on {run.target.board}, {kind}", ylabel="mAP50 after a brief fine-tuning", title="Candidates")
-    axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-    write_atomically(run.folder / "search.png", lambda p: figure.savefig(p, dpi=110, format="png"))
-    plt.close(figure)
+    """search.png: the report's picture of the candidates, there as soon as the search has ended."""
+    label = f"ms on {run.target.board}, {'predicted' if run.target.peak else 'measured'}"
+    with matplotlib.rc_context(plots.STYLE):
+        figure = plots.candidates(
+            [asdict(c) for c in tried], asdict(best) if best else None, label, run.budget_ms, run.min_map
+        )
+        write_atomically(run.folder / "search.png", lambda p: figure.savefig(p, dpi=110, format="png"))

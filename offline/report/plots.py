@@ -63,7 +63,9 @@ def pareto(groups: list[tuple[str, list[Point]]]) -> Figure:
     return figure
 
 
-def candidates(tried: list[dict], chosen: dict, label: str, budget_ms: float | None, min_map: float | None) -> Figure:
+def candidates(
+    tried: list[dict], chosen: dict | None, label: str, budget_ms: float | None, min_map: float | None
+) -> Figure:
     """mAP50 against time of every candidate of the search, the front, the goal, and the one that was chosen."""
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     axis = figure.subplots()
@@ -74,8 +76,9 @@ def candidates(tried: list[dict], chosen: dict, label: str, budget_ms: float | N
     points = [(c["name"], c["ms"], c["map50"]) for c in tried]
     front = front_of(points)
     axis.plot([p[1] for p in front], [p[2] for p in front], color=GRAY, linewidth=1, label="Pareto front")
-    where = [chosen["ms"]], [chosen["map50"]]
-    axis.scatter(*where, s=170, facecolors="none", edgecolors="black", linewidths=1.2, label="chosen", zorder=4)
+    if chosen:
+        where = [chosen["ms"]], [chosen["map50"]]
+        axis.scatter(*where, s=170, facecolors="none", edgecolors="black", linewidths=1.2, label="chosen", zorder=4)
     if budget_ms:
         axis.axvline(budget_ms, color=ORANGE, linestyle="--", linewidth=1, label="budget")
     if min_map:
