@@ -76,6 +76,7 @@ setup(
         "console_scripts": [
             "vit_perception = vit_perception.node:main",
             "player = vit_perception.player:main",
+            "build_engine = vit_perception.build_engine:main",
         ],
     },
 )

@@ -1,7 +1,7 @@
 """Is what the node publishes what was evaluated? Replays a data set through the running node and scores the topics.
 
     python -m tools.ros_environment python bench/topic_parity.py --model models/NAME --data DIR --val F.json
-        [--ignore DontCare] [--classes A,B] [--variant fp32] [--score 0.01] [--quick]
+        [--ignore DontCare] [--classes A,B] [--precision fp32] [--score 0.01] [--quick]
 
 A camera process publishes every image, reliably and paced by the answers; the node process answers over DDS. This
 process computes mAP from the published Detection2DArray messages and, in the same run, by offline.evaluate's own path.
@@ -37,7 +37,7 @@ FIRST_STAMP_S, FPS = 1000.0, 1000.0  # image i carries the stamp FIRST + i / FPS
 
 
 def replay(
-    model: str, variant: str, score: float, data: Dataset, labels: list[str], timeout_s: float
+    model: str, precision: str, score: float, data: Dataset, labels: list[str], timeout_s: float
 ) -> list[Detections]:
     """Detections published for every image of `data`, in its order; missing answers are empty."""
     answers: dict[int, Detections] = {}
@@ -56,7 +56,7 @@ def replay(
         names = Path(folder) / "images.txt"
         names.write_text("".join(f"{s.path.name}\n" for s in data.samples))
         node = start(
-            "vit_perception.node", "-p", f"model:={Path(model).resolve()}", "-p", f"variant:={variant}",
+            "vit_perception.node", "-p", f"model:={Path(model).resolve()}", "-p", f"precision:={precision}",
             "-p", f"score_threshold:={score}", "-p", "reliable_input:=true",
         )  # fmt: skip
         camera = start(
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
     parser.add_argument("--ignore", action="append", default=[], metavar="CLASS")
     parser.add_argument("--classes", help="comma-separated labels that count")
-    parser.add_argument("--variant", default="fp32")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE)
     parser.add_argument("--quick", action="store_true", help=f"the first {QUICK_IMAGES} images")
     args = parser.parse_args(argv)
@@ -104,9 +104,9 @@ def main(argv: list[str] | None = None) -> None:
         data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
         if args.quick:
             data.samples = data.samples[:QUICK_IMAGES]
-        detector = Detector(bundle, open_engine(bundle, variant=args.variant), score_threshold=args.score)
+        detector = Detector(bundle, open_engine(bundle, precision=args.precision), score_threshold=args.score)
         offline = evaluate(detector, bundle.labels, bundle.input["color"], data)
-        topic = coco_metrics(data, replay(args.model, args.variant, args.score, data, bundle.labels, timeout_s=10.0))
+        topic = coco_metrics(data, replay(args.model, args.precision, args.score, data, bundle.labels, timeout_s=10.0))
     print(f"{'':<10}{'topic':>9}{'offline':>9}{'difference':>12}")
     for key in ("map", "map50"):
         print(f"{key:<10}{topic[key]:>9.4f}{offline[key]:>9.4f}{topic[key] - offline[key]:>+12.4f}")

@@ -15,7 +15,8 @@ ARGUMENTS = (
     ("scan_topic", "obstacle_scan", "topic of the obstacle scan; with mavros: /mavros/obstacle/send"),
     ("namespace", "", "namespace of the node and of its relative topics"),
     ("params_file", "{share}/config/drone.yaml", "YAML file of the node's parameters"),
-    ("backend", "", "inference backend, auto or onnxruntime; empty: as params_file says"),
+    ("backend", "", "inference backend: auto, tensorrt or onnxruntime; empty: as params_file says"),
+    ("precision", "", "auto, fp32, fp16 or int8; empty: as params_file says"),
     ("log_level", "info", "debug, info, warn, error or fatal"),
     ("use_sim_time", "false", "true takes the ROS clock from /clock"),
 )
@@ -23,7 +24,7 @@ ARGUMENTS = (
 
 def start_node(context):
     value = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    overrides = {name: value[name] for name in ("model", "backend") if value[name]}
+    overrides = {name: value[name] for name in ("model", "backend", "precision") if value[name]}
     overrides["use_sim_time"] = value["use_sim_time"].lower() in ("true", "1")
     node = Node(
         package="vit_perception",

@@ -1,7 +1,7 @@
 """Measure a bundle on labelled images with the very code that flies.
 
     python -m offline.evaluate --model models/NAME --data DIR --val F.json [--ignore DontCare] [--classes A,B]
-                               [--format coco|yolo|voc] [--variant fp32|int8] [--score 0.01]
+                               [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01]
 
 COCO mean average precision (mAP over IoU .50:.95, mAP50). Ignore regions count as COCO's crowd: what is found there is
 neither right nor wrong. The last line is one JSON object.
@@ -19,7 +19,7 @@ import torch
 
 from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
-from vit_perception.engines import open_engine
+from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
 from .data import FORMATS, Dataset, read_dataset, read_image
 from .errors import DataError, one_sentence
@@ -168,7 +168,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
     parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
     parser.add_argument("--classes", help="comma-separated labels that count (default: all of the model's)")
-    parser.add_argument("--variant", default="fp32", help="fp32 (default), int8, ...")
+    parser.add_argument("--backend", default="onnxruntime", choices=BACKENDS, help="default: onnxruntime")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE, help="score threshold (default %(default)s)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -176,12 +177,16 @@ def main(argv: list[str] | None = None) -> None:
     classes = pick_classes(args.classes, bundle.labels)
     data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
     print(data.summary())
-    engine = open_engine(bundle, variant=args.variant)
+    engine = open_engine(bundle, args.backend, args.precision)
     detector = Detector(bundle, engine, score_threshold=args.score)
     metrics = evaluate(detector, bundle.labels, bundle.input["color"], data)
     engine.close()
     print_table(metrics)
-    print(json.dumps({"model": bundle.name, "variant": args.variant, "data": data.name} | metrics))
+    print(
+        json.dumps(
+            {"model": bundle.name, "backend": engine.name, "precision": engine.precision, "data": data.name} | metrics
+        )
+    )
 
 
 if __name__ == "__main__":

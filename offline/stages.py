@@ -23,7 +23,7 @@ from .pretrained import inherit, load_backbone, settle_norms
 from .prune import importance, prune_shares, prune_to_cost
 from .qat import insert, remove
 from .quantize import faster_int8, quantise_int8, quantise_tensorrt, wanted_variants
-from .quantize_fp16 import activation_ranges, convert_fp16, repaired, widest_half
+from .quantize_fp16 import activation_ranges, convert_fp16, keeps_fp32, repaired, widest_half
 from .recipe import Distilled
 from .report import write_report
 from .run import Run
@@ -188,11 +188,15 @@ def quantise(run: Run, folder: Path) -> None:
     images, graph = run.calibration(), onnx.load(str(master))
     ranges = activation_ranges(master, images)
     variants: dict[str, str] = dict.fromkeys(wanted_variants(run.target, r.int8, r.tensorrt), "made")
-    if "fp16" in variants:
-        try:
-            run.note("fp16_kept", sorted(repaired(graph, ranges)))
-        except ExportError as e:
+    try:  # for the fp16 file, and for TensorRT before 11, which makes fp16 engines of the master by itself
+        run.note("fp16_kept", sorted(repaired(graph, ranges)))
+        run.note("fp16_refused", "")
+    except ExportError as e:
+        run.note("fp16_refused", str(e))
+        if "fp16" in variants:
             variants["fp16"] = str(e)
+    normal = {n.name for n in graph.graph.node if keeps_fp32(n)}
+    run.note("fp32_layers", sorted(normal.union(run.notes.get("fp16_kept", []))))
     if "int8" in variants and "int8_mode" not in run.notes:  # a measured choice is made once
         run.note("int8_mode", faster_int8(master, images) if r.int8 == "auto" else r.int8)
     run.note("variants", variants)

@@ -1,12 +1,14 @@
 """A real bundle with a tiny real ONNX model: it detects bright 8 x 8 blocks. For the node's tests."""
 
-import hashlib
 import json
 import os
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from vit_perception.bundle import sha256_of
+from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 WIDTH, HEIGHT, STRIDE = 64, 48, 8
 
@@ -23,8 +25,8 @@ def make_bundle(folder, labels=("person", "car"), model_classes=None, work=0):
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "model.onnx")
     onnx.save(_model(model_classes or len(labels), work), path)
-    with open(path, "rb") as f:
-        sha = hashlib.sha256(f.read()).hexdigest()
+    golden = os.path.join(folder, "golden.npz")
+    _write_golden(path, golden)
     manifest = {
         "format": "vit_perception bundle",
         "format_version": 1,
@@ -33,11 +35,21 @@ def make_bundle(folder, labels=("person", "car"), model_classes=None, work=0):
         "input": {"width": WIDTH, "height": HEIGHT, "color": "gray", "mean": [0.5], "std": [1.0]},
         "head": {"strides": [STRIDE]},
         "thresholds": {"score": 0.5, "nms_iou": 0.6, "max_detections": 100},
-        "files": {"fp32": {"path": "model.onnx", "sha256": sha}},
+        "files": {
+            "fp32": {"path": "model.onnx", "sha256": sha256_of(path)},
+            "golden": {"path": "golden.npz", "sha256": sha256_of(golden)},
+        },
     }
     with open(os.path.join(folder, "bundle.json"), "w") as f:
         json.dump(manifest, f)
     return str(folder)
+
+
+def _write_golden(model, path):
+    engine = OnnxRuntimeEngine(model, threads=1)
+    images = np.random.default_rng(7).uniform(-0.5, 0.5, (2, 1, HEIGHT, WIDTH)).astype(np.float16)
+    outputs = [engine.infer(image[None].astype(np.float32)) for image in images]
+    np.savez(path, images=images, **{name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]})
 
 
 def _model(classes, work):

@@ -90,12 +90,16 @@ def test_a_link_out_of_the_bundle_is_refused(folder):
         open_bundle(folder)
 
 
-def test_unknown_backend_and_variant(folder):
+def test_unknown_backend_and_precision(folder):
     bundle = open_bundle(folder)
-    with pytest.raises(EngineError, match="unknown backend 'tpu'; choose one of: auto, onnxruntime"):
+    with pytest.raises(EngineError, match="unknown backend 'tpu'; choose one of: auto, tensorrt, onnxruntime"):
         open_engine(bundle, backend="tpu")
+    with pytest.raises(EngineError, match="unknown precision 'int4'; choose one of: auto, fp32, fp16, int8"):
+        open_engine(bundle, precision="int4")
+    with pytest.raises(EngineError, match="no 'int8' file for ONNX Runtime; it has: fp32"):
+        open_engine(bundle, precision="int8")
     with pytest.raises(BundleError, match="no 'int8' file; it has: fp32, golden"):
-        open_engine(bundle, variant="int8")
+        bundle.file("int8")
 
 
 def test_the_engine_refuses_other_inputs_and_use_after_close(folder):

@@ -24,7 +24,7 @@ def test_shipped_bundles_are_whole_and_compute_their_golden_outputs(folder):
     golden = np.load(bundle.file("golden"))
     for variant in ("fp32", "int8"):
         check_contract(Path(bundle.file(variant)), TENSORRT_8_2 | (ONNXRUNTIME_INT8 if variant == "int8" else set()))
-        engine = open_engine(bundle, variant=variant)
+        engine = open_engine(bundle, "onnxruntime", variant)
         for i, image in enumerate(golden["images"].astype(np.float32)):
             outputs = engine.infer(image[None])
             for name in ("logits", "boxes"):

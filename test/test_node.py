@@ -275,7 +275,9 @@ def test_a_signal_ends_it_cleanly_under_load(client, bundle, tmp_path, number):
         ({"model": "/no/such/bundle"}, "no model bundle at /no/such/bundle"),
         ({"model": "no_such_name"}, "no model bundle"),
         ({"backend": "abacus"}, "unknown backend 'abacus'"),
-        ({"variant": "int3"}, "no 'int3' file"),
+        ({"precision": "int3"}, "unknown precision 'int3'"),
+        ({"precision": "int8"}, "no 'int8' file"),
+        ({"backend": "tensorrt"}, "TensorRT is not installed"),
         ({"score_threshold": "2.0"}, "score_threshold out of range"),
         ({"score_threshold": "1"}, "expecting type 'DOUBLE'"),
         ({"alerts.warn_ttc_s": "1.0"}, "alerts.error_ttc_s (2.0) must not exceed"),
@@ -290,7 +292,7 @@ def test_a_bad_start_is_one_sentence_and_exit_code_1(bundle, parameters, words, 
 
 
 def test_a_bundle_is_found_by_path_or_by_installed_name(tmp_path, monkeypatch):
-    from vit_perception.node import find_bundle
+    from vit_perception.bundle import find_bundle
 
     marker = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "vit_perception"
     installed = tmp_path / "share" / "vit_perception" / "models" / "mine"

@@ -18,7 +18,11 @@ from tools.ros_environment import ROOT
 
 MANIFEST = ElementTree.parse(ROOT / "package.xml")
 ONBOARD = [ROOT / "setup.py", *(ROOT / "vit_perception").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]
-ENTRY_POINTS = {"vit_perception": "vit_perception.node:main", "player": "vit_perception.player:main"}
+ENTRY_POINTS = {
+    "vit_perception": "vit_perception.node:main",
+    "player": "vit_perception.player:main",
+    "build_engine": "vit_perception.build_engine:main",
+}
 
 
 def setup_arguments():

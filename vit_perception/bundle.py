@@ -30,6 +30,8 @@ class Bundle:
         head (dict): strides (list of int, finest first).
         thresholds (dict): score, nms_iou, max_detections.
         metrics (list of dict), made (dict): how good it is and how it was made.
+        fp32_layers (list of str): nodes of the master that stay fp32 where the rest is computed in fp16.
+        fp16_refused (str): why the model must not be computed in fp16 at all, or ''.
     """
 
     def __init__(self, path, manifest):
@@ -43,6 +45,8 @@ class Bundle:
         self.thresholds = manifest["thresholds"]
         self.metrics = manifest.get("metrics", [])
         self.made = manifest.get("made", {})
+        self.fp32_layers = list(manifest.get("fp32_layers", []))
+        self.fp16_refused = manifest.get("fp16_refused", "")
 
     @property
     def sha256(self):
@@ -62,6 +66,21 @@ class Bundle:
             names = ", ".join(sorted(self.manifest["files"]))
             raise BundleError("bundle {} has no '{}' file; it has: {}".format(self.path, key, names)) from None
         return os.path.join(self.path, entry["path"])
+
+
+def find_bundle(model):
+    """Folder of a bundle, from its path or from the name of one installed with, or beside, the package."""
+    model = os.path.expanduser(model)
+    if os.path.isdir(model) or os.sep in model:
+        return model
+    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models", model)
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        installed = os.path.join(get_package_share_directory("vit_perception"), "models", model)
+    except Exception:  # not installed, or no index: a source tree
+        return beside
+    return installed if os.path.isdir(installed) else beside
 
 
 def sha256_of(path):
@@ -131,6 +150,7 @@ def _check_fields(name, manifest):
             and manifest["thresholds"]["max_detections"] > 0
             and all(isinstance(f["path"], str) and isinstance(f["sha256"], str) for f in manifest["files"].values())
             and "fp32" in manifest["files"]
+            and all(isinstance(layer, str) for layer in manifest.get("fp32_layers", []))
         )
     except (KeyError, TypeError, AttributeError) as e:
         raise BundleError("{} is malformed ({}: {}); write the bundle again".format(name, type(e).__name__, e)) from e

@@ -13,5 +13,9 @@ class EngineError(PerceptionError):
     """An inference backend is unknown, unavailable, or cannot run the bundle."""
 
 
+class GoldenError(EngineError):
+    """An engine runs, but computes something else than the bundle's golden data."""
+
+
 class ImageError(PerceptionError):
     """An image message cannot be used: wrong size, step or encoding."""

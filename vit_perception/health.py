@@ -7,7 +7,7 @@ from .stats import temperature_c
 def report(node, now_s):
     """(level, one sentence, {key: text}) of a `PerceptionNode` at steady time `now_s`."""
     level, text = judge(node, now_s)
-    stats, received = node.stats, node.newest_received_s
+    stats, received, engine = node.stats, node.newest_received_s, node.engine
     values = {
         "input_fps": _number(stats.input_rate.per_second(now_s)),
         "output_fps": _number(stats.output_rate.per_second(now_s)),
@@ -27,9 +27,11 @@ def report(node, now_s):
         {
             "model": node.bundle.name,
             "model_sha256": node.bundle.sha256,
-            "backend": node.engine.name,
-            "backend_reason": node.engine.reason,
-            "precision": node.engine.precision,
+            "backend": engine.name if engine else "",
+            "backend_reason": engine.reason if engine else node.starting,
+            "device": engine.device if engine else "",
+            "precision": engine.precision if engine else "",
+            "golden_check": engine.proof if engine else "",
             "rejected": stats.rejected,
             "last_rejection": stats.last_rejection,
             "failures": stats.failures,
@@ -48,6 +50,8 @@ def judge(node, now_s):
     stats, received, limits = node.stats, node.newest_received_s, node.values
     if stats.consecutive_failures >= limits["max_failures"]:
         return ERROR, "{} frames in a row failed: {}".format(stats.consecutive_failures, stats.last_problem)
+    if node.starting:
+        return WARN, node.starting
     if received is None:
         topic = node.image_topic
         return WARN, "no image on {} ({} publishers)".format(topic, node.count_publishers(topic))

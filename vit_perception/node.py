@@ -4,7 +4,6 @@ The executor thread only keeps the newest image; one worker thread processes it 
 drops frames (counted) instead of queueing them, and timers keep their rate.
 """
 
-import os
 import sys
 import threading
 import time
@@ -18,11 +17,11 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from vision_msgs.msg import Detection2DArray
 
 from . import messages, parameters
-from .bundle import open_bundle
+from .bundle import find_bundle, open_bundle
 from .camera import Camera
 from .detector import Detector
 from .engines import open_engine
-from .errors import ImageError, PerceptionError
+from .errors import EngineError, ImageError, PerceptionError
 from .health import report
 from .image import view
 from .pipeline import Pipeline, sizes_by_index
@@ -36,12 +35,18 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class PerceptionNode(Node):
     """Images in; detections, obstacle scan, alerts and diagnostics out.
 
+    The worker opens the engine, which may have to be built first: until then the node is up, says so in /diagnostics
+    and publishes nothing else. If no engine can be had, it sets `stop`, and `close` raises what was wrong.
+
+    Args:
+        stop: threading.Event that ends the program.
+
     Raises:
-        PerceptionError: the bundle or the backend cannot be used, or parameters contradict each other.
+        PerceptionError: the bundle cannot be used, or parameters contradict each other.
         rclpy.exceptions.ParameterException: a parameter has the wrong type or is out of range.
     """
 
-    def __init__(self):
+    def __init__(self, stop):
         super().__init__("vit_perception")
         start = parameters.declare(self, parameters.STARTUP)
         self.bundle = open_bundle(find_bundle(start["model"]))
@@ -52,11 +57,9 @@ class PerceptionNode(Node):
         if problem:
             raise PerceptionError("parameters contradict each other: " + problem)
         self.values = values
-        self.engine = open_engine(self.bundle, start["backend"], start["variant"], start["threads"])
-        self._pipeline = Pipeline(Detector(self.bundle, self.engine))
-        heights = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
-        self._pipeline.obstacles.sizes = sizes_by_index(self.bundle.labels, *heights)
-        self._pipeline.configure(values)
+        self._start, self._stop, self._failure = start, stop, None
+        self.engine = self._pipeline = None
+        self.starting = "opening the engine"  # what it is doing until there is an engine
         names = values["class_id_as_name"]
         self._class_ids = self.bundle.labels if names else [str(i) for i in range(len(self.bundle.labels))]
 
@@ -76,16 +79,6 @@ class PerceptionNode(Node):
         self._subscribe()
         self._worker = threading.Thread(target=self._work, name="perception")
         self._worker.start()
-        self.get_logger().info(
-            "{} ({}) on {}, {}: {}; images from {}".format(
-                self.bundle.name,
-                self.bundle.sha256[:12],
-                self.engine.name,
-                self.engine.precision,
-                self.engine.reason,
-                self.image_topic,
-            )
-        )
 
     def _publish_topics(self):
         self._detections = self.create_publisher(Detection2DArray, "~/detections", 5)
@@ -121,13 +114,15 @@ class PerceptionNode(Node):
         self.camera = Camera.from_info(msg)
 
     def _on_change(self, changes):
-        self._pipeline.configure(changes)
+        pipeline = self._pipeline  # None while the engine opens; what opens it takes self.values then
+        if pipeline is not None:
+            pipeline.configure(changes)
         if "score_threshold" in changes:
             self._publish_labels()
 
     def _publish_labels(self):
         now = self.get_clock().now().to_msg()
-        threshold = self._pipeline.detector.score_threshold
+        threshold = self.values["score_threshold"]
         self._labels.publish(messages.label_message(now, self.bundle.labels, threshold, self.bundle.name))
 
     def _publish_scan(self):
@@ -172,6 +167,14 @@ class PerceptionNode(Node):
     # The worker's thread
 
     def _work(self):
+        try:
+            pipeline = self._open_pipeline()
+        except Exception as e:  # the executor's thread ends the program with this sentence
+            if not self._stop.is_set():
+                known = isinstance(e, PerceptionError)
+                self._failure = e if known else EngineError("cannot open the engine: {!r}".format(e))
+                self._stop.set()
+            return
         while True:
             with self._wakeup:
                 self._wakeup.wait_for(lambda: self._slot is not None or self._stopping)
@@ -179,7 +182,7 @@ class PerceptionNode(Node):
             if self._stopping or waiting is None:
                 return
             try:
-                self._process(*waiting)
+                self._process(pipeline, *waiting)
             except ImageError as e:
                 self.stats.add_rejection(str(e))
                 self.get_logger().warning("image rejected: {}".format(e), throttle_duration_sec=5.0)
@@ -187,12 +190,48 @@ class PerceptionNode(Node):
                 self.stats.add_failure("{}: {}".format(type(e).__name__, e))
                 self.get_logger().error("frame failed: {!r}".format(e), throttle_duration_sec=5.0)
 
-    def _process(self, msg, received):
+    def _open_pipeline(self):
+        start = self._start
+        self.engine = open_engine(
+            self.bundle,
+            start["backend"],
+            start["precision"],
+            start["threads"],
+            start["engine_cache"],
+            start["workspace_mb"],
+            self._on_progress,
+            self._stop,
+        )
+        pipeline = Pipeline(Detector(self.bundle, self.engine))
+        heights = [self.values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
+        pipeline.obstacles.sizes = sizes_by_index(self.bundle.labels, *heights)
+        self._pipeline = pipeline
+        pipeline.configure(dict(self.values))  # after it is known to _on_change, so that no change is lost
+        self.starting = ""
+        self.get_logger().info(
+            "{} ({}) on {}, {}, {}: {}; golden check: {}; images from {}".format(
+                self.bundle.name,
+                self.bundle.sha256[:12],
+                self.engine.name,
+                self.engine.device,
+                self.engine.precision,
+                self.engine.reason,
+                self.engine.proof,
+                self.image_topic,
+            )
+        )
+        return pipeline
+
+    def _on_progress(self, text):
+        self.starting = text
+        self.get_logger().info(text)
+
+    def _process(self, pipeline, msg, received):
         image, order = view(msg)
         camera = self.camera
         if camera is not None and not camera.fits(msg.width, msg.height):
             camera = None
-        result = self._pipeline.process(image, order, messages.stamp_to_seconds(msg.header.stamp), camera)
+        result = pipeline.process(image, order, messages.stamp_to_seconds(msg.header.stamp), camera)
         t0 = time.perf_counter()
         self._detections.publish(messages.detections_message(msg.header, result, self._class_ids))
         if result.alert.level or result.alert.cleared:
@@ -208,32 +247,24 @@ class PerceptionNode(Node):
         return self.get_fully_qualified_name().lstrip("/") + ": obstacle"
 
     def close(self):
-        """Stop the worker and release the engine. The executor must no longer spin this node."""
+        """Stop the worker and release the engine. The executor must no longer spin this node.
+
+        Raises:
+            PerceptionError: no engine could be opened.
+        """
         with self._wakeup:
             self._stopping = True
             self._wakeup.notify()
         self._worker.join()
-        self.engine.close()
-
-
-def find_bundle(model):
-    """Folder of a bundle, from its path or from the name of one installed with, or beside, the package."""
-    model = os.path.expanduser(model)
-    if os.path.isdir(model) or os.sep in model:
-        return model
-    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models", model)
-    try:
-        from ament_index_python.packages import get_package_share_directory
-
-        installed = os.path.join(get_package_share_directory("vit_perception"), "models", model)
-    except Exception:  # not installed, or no index: a source tree
-        return beside
-    return installed if os.path.isdir(installed) else beside
+        if self.engine is not None:
+            self.engine.close()
+        if self._failure is not None:
+            raise self._failure
 
 
 def main(args=None):
     """Run the node until SIGINT or SIGTERM. Returns the exit code."""
-    return run("vit_perception", lambda stop: PerceptionNode(), args)
+    return run("vit_perception", PerceptionNode, args)
 
 
 if __name__ == "__main__":

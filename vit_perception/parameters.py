@@ -16,9 +16,11 @@ def _live(name, default, description, low=None, high=None, unit=""):
 # Needed before the bundle is open.
 STARTUP = (
     _fixed("model", "hit_uav_quick", "folder of a model bundle, or the name of an installed one"),
-    _fixed("backend", "auto", "inference backend: auto or onnxruntime"),
-    _fixed("variant", "fp32", "file of the bundle to run: fp32 or int8"),
-    _fixed("threads", 0, "CPU threads of the backend; 0 lets it choose", 0, 64),
+    _fixed("backend", "auto", "inference backend: auto, tensorrt or onnxruntime"),
+    _fixed("precision", "auto", "auto, fp32, fp16 or int8; auto is fp16 with TensorRT, fp32 with ONNX Runtime"),
+    _fixed("threads", 0, "CPU threads of ONNX Runtime; 0 lets it choose", 0, 64),
+    _fixed("engine_cache", "", "folder of TensorRT engines; empty: ~/.cache/vit_perception"),
+    _fixed("workspace_mb", 256, "scratch memory of TensorRT's builder", 16, 65536, "MB"),
 )
 
 # Defaults that are None here come from the bundle.

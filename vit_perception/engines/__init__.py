@@ -1,35 +1,70 @@
 """Inference backends behind one small interface.
 
-    engine = open_engine(bundle, backend="auto", variant="fp32")
+    engine = open_engine(bundle, backend="auto", precision="auto")
     outputs = engine.infer(batch)      # dict of NumPy arrays
     engine.close()
-    engine.name, engine.precision, engine.reason   # what runs, and why it was chosen
+    engine.name, engine.device, engine.precision   # what runs
+    engine.reason, engine.proof                    # why it was chosen; how it did on the golden data
 
-`auto` says in `reason` what it chose and why; a backend that was asked for by name is never replaced by another.
+`auto` takes TensorRT where it is installed and proves itself, else ONNX Runtime, and says in `reason` why. A backend
+that was asked for by name is never replaced by another.
 """
 
 from ..errors import EngineError
+from ..golden import prove
 
-BACKENDS = ("auto", "onnxruntime")
+BACKENDS = ("auto", "tensorrt", "onnxruntime")
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
 
 
-def open_engine(bundle, backend="auto", variant="fp32", threads=0):
-    """Open `variant` of `bundle` on `backend`.
+def open_engine(
+    bundle, backend="auto", precision="auto", threads=0, cache="", workspace_mb=256, progress=None, stop=None
+):
+    """Open `bundle` on `backend` and prove it on the bundle's golden data.
 
     Args:
         bundle: a `vit_perception.bundle.Bundle`.
-        backend: 'auto' or 'onnxruntime'.
-        variant: a key of the bundle's files, 'fp32' or 'int8'.
-        threads: CPU threads of the backend; 0 lets it choose.
+        backend: one of BACKENDS.
+        precision: one of PRECISIONS; 'auto' is fp16 with TensorRT and fp32 with ONNX Runtime.
+        threads: CPU threads of ONNX Runtime; 0 lets it choose.
+        cache, workspace_mb: TensorRT's folder of engines ('': the user's cache folder); scratch memory of its builder.
+        progress: called with one line now and then during a build, which can take minutes.
+        stop: has is_set(); a build ends when it is set.
 
     Raises:
-        EngineError: the backend is unknown or cannot run here. BundleError: the bundle has no such variant.
+        EngineError: the backend is unknown, cannot run here, or computes something else than the golden data.
     """
-    if backend not in BACKENDS:
-        raise EngineError("unknown backend '{}'; choose one of: {}".format(backend, ", ".join(BACKENDS)))
+    for what, value, known in (("backend", backend, BACKENDS), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise EngineError("unknown {} '{}'; choose one of: {}".format(what, value, ", ".join(known)))
+    if backend == "onnxruntime":
+        return _open_onnxruntime(bundle, precision, threads, "asked for by name")
+    from .tensorrt_open import open_tensorrt
+
+    try:
+        engine = open_tensorrt(bundle, precision, cache, workspace_mb, progress, stop)
+    except EngineError as e:
+        if backend == "tensorrt" or (stop is not None and stop.is_set()):
+            raise
+        return _open_onnxruntime(bundle, precision, threads, "auto: TensorRT cannot be used: {}".format(e))
+    engine.reason = "asked for by name" if backend == "tensorrt" else "auto: TensorRT passed its golden check"
+    return engine
+
+
+def _open_onnxruntime(bundle, precision, threads, reason):
     from .onnxruntime import OnnxRuntimeEngine
 
-    reason = "asked for by name"
-    if backend == "auto":
-        reason = "auto: ONNX Runtime is the only backend of this version"
-    return OnnxRuntimeEngine(bundle.file(variant), precision=variant, reason=reason, threads=threads)
+    precision = "fp32" if precision == "auto" else precision
+    if precision not in bundle.variants:
+        raise EngineError(
+            "bundle {} has no '{}' file for ONNX Runtime; it has: {}".format(
+                bundle.path, precision, ", ".join(bundle.variants)
+            )
+        )
+    engine = OnnxRuntimeEngine(bundle.file(precision), precision, reason, threads)
+    try:
+        engine.proof = prove(engine, bundle)
+    except EngineError:
+        engine.close()
+        raise
+    return engine
