@@ -7,7 +7,9 @@ wrong while there is time. The engine goes into the cache from which the node ta
 """
 
 import argparse
+import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,7 @@ import time
 from .bundle import find_bundle, open_bundle
 from .engines import PRECISIONS
 from .engines.tensorrt_build import read
-from .engines.tensorrt_open import PREFIX, Board, child_environment
+from .engines.tensorrt_open import KILLED, PREFIX, Board, child_environment
 from .errors import EngineError, PerceptionError
 
 TELL_EVERY_S = 10.0
@@ -64,6 +66,12 @@ def run(options):
 
 def _build_with_torch2trt(bundle, precision, workspace_mb):
     """Engine bytes from torch2trt, which needs torch: in a process of its own, and from the source tree only."""
+    if precision == "int8":
+        raise EngineError("torch2trt builds fp32 and fp16 only; choose another --precision or --builder tensorrt")
+    if importlib.util.find_spec("offline") is None:
+        raise EngineError(
+            "--builder torch2trt needs the source tree; start python3 -m vit_perception.build_engine in its folder"
+        )
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "torch2trt.engine")
         command = [sys.executable, "-m", "offline.torch2trt_builder", "--model", bundle.path, "--precision", precision]
@@ -71,6 +79,8 @@ def _build_with_torch2trt(bundle, precision, workspace_mb):
         done = subprocess.run(
             command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
         )
+        if done.returncode == -signal.SIGKILL:
+            raise EngineError(KILLED)
         if done.returncode:
             words = (done.stderr.strip() or "no reason given").split("\n")[-1]
             raise EngineError("torch2trt could not build the engine: {}".format(words))

@@ -109,7 +109,7 @@ def nms(boxes, scores, classes, iou):
     shifted = boxes + (classes * (float(np.abs(boxes).max()) * 2 + 1))[:, None].astype(np.float32)
     x1, y1, x2, y2 = shifted.T
     area = (x2 - x1) * (y2 - y1)
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="mergesort")
     keep = []
     while len(order):
         i, rest = order[0], order[1:]
@@ -181,7 +181,7 @@ class Detector:
         point, cls = np.nonzero(logits >= np.log(t / (1 - t)))  # threshold logits: sigmoid only for the few kept
         scores = 1.0 / (1.0 + np.exp(-logits[point, cls].astype(np.float32)))
         if len(scores) > MAX_CANDIDATES:
-            top = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+            top = np.argsort(-scores, kind="mergesort")[:MAX_CANDIDATES]
             point, cls, scores = point[top], cls[top], scores[top]
         boxes = decode_boxes(raw[point].astype(np.float32), self._points[point]) / scale
         boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)

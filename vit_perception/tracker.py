@@ -93,7 +93,7 @@ class Tracker:
         overlap[np.array([t.class_index for t in self._tracks])[:, None] != detections.classes[None]] = 0.0
         ts, ds = np.nonzero(overlap >= self.iou_threshold)
         pairs, used_t, used_d = [], set(), set()
-        for i in np.argsort(-overlap[ts, ds], kind="stable"):
+        for i in np.argsort(-overlap[ts, ds], kind="mergesort"):
             t, d = int(ts[i]), int(ds[i])
             if t not in used_t and d not in used_d:
                 used_t.add(t)

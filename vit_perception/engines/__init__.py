@@ -10,7 +10,7 @@
 that was asked for by name is never replaced by another.
 """
 
-from ..errors import EngineError
+from ..errors import EngineError, PerceptionError
 from ..golden import prove
 
 BACKENDS = ("auto", "tensorrt", "onnxruntime")
@@ -43,9 +43,11 @@ def open_engine(
 
     try:
         engine = open_tensorrt(bundle, precision, cache, workspace_mb, progress, stop)
-    except EngineError as e:
+    except Exception as e:  # NVIDIA's libraries raise what they like
+        if not isinstance(e, PerceptionError):
+            e = EngineError("TensorRT failed: {!r}".format(e))
         if backend == "tensorrt" or (stop is not None and stop.is_set()):
-            raise
+            raise e
         return _open_onnxruntime(bundle, precision, threads, "auto: TensorRT cannot be used: {}".format(e))
     engine.reason = "asked for by name" if backend == "tensorrt" else "auto: TensorRT passed its golden check"
     return engine

@@ -48,12 +48,14 @@ class Cuda:
     Attributes:
         device (str): e.g. 'NVIDIA Tegra X1'. compute_capability (str): e.g. '5.3'. version (str): e.g. '10.2'.
         shares_memory (bool): CPU and GPU have one memory and the GPU can use the CPU's pages, as on a Jetson.
+        lost (str): the error that cost the process its GPU context, or ''. Nothing on the GPU works after it.
 
     Raises:
         EngineError: there is no CUDA runtime, no usable driver or no GPU.
     """
 
     def __init__(self):
+        self.lost = ""
         self._library = _load()
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
         self._library.cudaGetErrorString.argtypes = [_int]
@@ -77,7 +79,10 @@ class Cuda:
         if code:
             words = (self._library.cudaGetErrorString(code) or b"unknown error").decode("utf-8", "replace")
             advice = "the GPU's context is lost; restart the process" if code >= STICKY else _ADVICE.get(code, "")
-            raise EngineError("CUDA: {} failed: {} ({}){}".format(name, words, code, advice and "; " + advice))
+            problem = "CUDA: {} failed: {} ({}){}".format(name, words, code, advice and "; " + advice)
+            if code >= STICKY:
+                self.lost = problem
+            raise EngineError(problem)
 
     def release(self, name, *arguments):
         """Call a function that frees something, whatever it says: after a lost context nothing can be freed."""

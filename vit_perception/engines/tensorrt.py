@@ -64,6 +64,8 @@ class TensorRTEngine:
         """
         if self._enqueue is None:
             raise EngineError("the engine is closed; open it again")
+        if self._cuda.lost:
+            raise EngineError(self._cuda.lost)
         if batch.shape != self.input_shape or batch.dtype != DTYPE:
             raise EngineError(
                 "the model takes float32 {}, not {} {}".format(self.input_shape, batch.dtype, tuple(batch.shape))

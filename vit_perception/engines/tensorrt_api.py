@@ -20,8 +20,8 @@ def load_tensorrt():
     """Returns the `Api` of the installed TensorRT. Raises EngineError: not installed, broken, or older than 8.2."""
     try:
         import tensorrt
-    except ImportError as e:
-        if getattr(e, "name", None) == "tensorrt":
+    except Exception as e:  # besides ImportError, old bindings raise AttributeError with a new NumPy
+        if isinstance(e, ModuleNotFoundError) and e.name == "tensorrt":
             raise EngineError("TensorRT is not installed for this Python; it is a part of JetPack") from e
         raise EngineError(
             "TensorRT is installed but cannot be loaded: {}; its libraries must be those it was installed with, and in "

@@ -21,6 +21,10 @@ from .tensorrt_cache import EngineCache, engine_key
 
 REPORT_EVERY_S = 5.0
 PREFIX = "build_engine: "  # of every line that the command of this name prints
+KILLED = (
+    "the build of the engine was killed, most likely by the kernel for lack of memory; add swap and stop the desktop, "
+    "as docs/jetson.md tells"
+)
 
 
 def open_tensorrt(bundle, precision="auto", cache="", workspace_mb=256, progress=None, stop=None):
@@ -82,7 +86,7 @@ class Board:
             if not ignore_memory:
                 check_memory(workspace_mb)
             data = make() if make else self._build(workspace_mb)
-            proof = self._prove(data)
+            proof = self._prove(data, remember=make is None)
             self.cache.store(self.key, data, proof)
             return self.cache.path(self.key), proof
 
@@ -93,12 +97,13 @@ class Board:
         self.cache.store_timing(self.key, timing)
         return data
 
-    def _prove(self, data):
+    def _prove(self, data, remember=False):
         engine = TensorRTEngine(self.api, self.cuda, data, self.precision)
         try:
             return prove(engine, self.bundle)
         except GoldenError as e:
-            self.cache.refuse(self.key, str(e))
+            if remember:
+                self.cache.refuse(self.key, str(e))
             raise
         finally:
             engine.close()
@@ -127,10 +132,7 @@ def build_in_child(bundle, precision, cache, workspace_mb, progress=None, stop=N
         output.seek(0)
         lines = output.read().split("\n")
     if child.returncode == -signal.SIGKILL:
-        raise EngineError(
-            "the build of the engine was killed, most likely by the kernel for lack of memory; add swap and stop the "
-            "desktop, as docs/jetson.md tells"
-        )
+        raise EngineError(KILLED)
     if child.returncode:
         said = [line for line in lines if line.startswith(PREFIX)] or ["it ended with code {}".format(child.returncode)]
         raise EngineError("the build of the engine failed: {}".format(said[-1].replace(PREFIX, "", 1)))
