@@ -31,6 +31,7 @@ def report(node, now_s):
             "backend_reason": engine.reason if engine else node.starting,
             "device": engine.device if engine else "",
             "precision": engine.precision if engine else "",
+            "engine_sha256": engine.sha256 if engine else "",
             "golden_check": engine.proof if engine else "",
             "rejected": stats.rejected,
             "last_rejection": stats.last_rejection,

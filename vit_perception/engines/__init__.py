@@ -5,6 +5,7 @@
     engine.close()
     engine.name, engine.device, engine.precision   # what runs
     engine.reason, engine.proof                    # why it was chosen; how it did on the golden data
+    engine.sha256                                  # of the ONNX file or of the built engine
 
 `auto` takes TensorRT where it is installed and proves itself, else ONNX Runtime, and says in `reason` why. A backend
 that was asked for by name is never replaced by another.
@@ -64,6 +65,7 @@ def _open_onnxruntime(bundle, precision, threads, reason):
             )
         )
     engine = OnnxRuntimeEngine(bundle.file(precision), precision, reason, threads)
+    engine.sha256 = bundle.manifest["files"][precision]["sha256"]
     try:
         engine.proof = prove(engine, bundle)
     except EngineError:

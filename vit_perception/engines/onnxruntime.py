@@ -34,8 +34,9 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # Spinning workers save microseconds and burn the CPU that the flight stack needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = _providers(ort, precision)
         try:
-            self._session = ort.InferenceSession(path, options, providers=_providers(ort, precision))
+            self._session = ort.InferenceSession(path, options, providers=providers)
         except Exception as e:  # onnxruntime has no public base class for its errors
             reason = str(e).splitlines()[0]
             raise EngineError("onnxruntime {} cannot run {}: {}".format(ort.__version__, path, reason)) from e
@@ -45,7 +46,9 @@ class OnnxRuntimeEngine:
         self.reason = reason
         used = self._session.get_providers()[0]
         self.device = "{} (ONNX Runtime {})".format(used.replace("ExecutionProvider", ""), ort.__version__)
-        self.proof = ""
+        if used != providers[0]:  # ONNX Runtime goes on without a provider that fails, and only logs it
+            self.reason += "; its {} could not start".format(providers[0])
+        self.proof = self.sha256 = ""
 
     @property
     def input_shape(self):

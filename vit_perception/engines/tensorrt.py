@@ -1,5 +1,7 @@
 """TensorRT: the engine of the mission. Runs one that was built and proven on this board."""
 
+import hashlib
+
 import numpy as np
 
 from ..errors import EngineError
@@ -27,6 +29,7 @@ class TensorRTEngine:
 
     def __init__(self, api, cuda, data, precision, reason=""):
         self.precision, self.reason, self.proof = precision, reason, ""
+        self.sha256 = hashlib.sha256(data).hexdigest()
         self.device = "{} (TensorRT {})".format(cuda.device, api.version)
         self._api, self._cuda = api, cuda
         self._buffers, self._stream, self._context, self._enqueue = {}, None, None, None

@@ -1,0 +1,120 @@
+"""The node on a (stand-in) TensorRT, over real DDS: it builds at its first launch, falls back or ends as asked, and a
+CUDA error in flight silences it."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
+pytest.importorskip("torch", reason="torch is not installed (make setup)")
+
+from blob_bundle import make_bundle  # noqa: E402
+from engines import Standin  # noqa: E402
+from flight import HEIGHT, WIDTH, Client, running, start, white_blocks  # noqa: E402
+
+BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "blob")
+
+
+@pytest.fixture
+def client(ros_context):
+    client = Client(ros_context)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def standin(monkeypatch, tmp_path):
+    standin = Standin(monkeypatch, tmp_path)
+    yield standin
+    standin.leave()
+
+
+def parameters(bundle, standin, **others):
+    return {"model": bundle, "engine_cache": standin.cache, "precision": "fp32"} | others
+
+
+def test_it_builds_at_first_launch_says_so_and_then_flies(client, bundle, standin, tmp_path):
+    standin.use("8.2", fault="build_slow=4")
+    with running("node", tmp_path / "log", **parameters(bundle, standin)):
+        client.connect()
+        level, text, values = client.diagnostics(BLACK)
+        assert level == 1 and text.startswith("building a TensorRT engine"), text
+        assert values["backend"] == "" and values["backend_reason"] == text
+        assert client.messages("detections") == [] and client.messages("obstacle_scan") == []
+        assert client.wait(lambda: client.answer(white_blocks((2, 1)), (5, 0)) is not None, 20)
+        values = client.diagnostics(BLACK)[2]
+        assert values["backend"] == "tensorrt" and values["device"] == "NVIDIA Tegra X1 (TensorRT 8.2.1.8)"
+        assert values["backend_reason"] == "auto: TensorRT passed its golden check"
+        assert values["golden_check"].startswith("cosine 1.00000")
+        kept = next(Path(standin.cache).glob("*.engine")).read_bytes()
+        assert values["engine_sha256"] == hashlib.sha256(kept).hexdigest() and values["precision"] == "fp32"
+    assert standin.kept() == ["cache", "engine", "json"]
+    client.forget()
+    with running("node", tmp_path / "again", **parameters(bundle, standin)):
+        client.connect()
+        assert client.wait(lambda: client.answer(white_blocks((2, 1)), (6, 0)) is not None, 20)
+    assert "building" in (tmp_path / "log").read_text()
+    assert "building" not in (tmp_path / "again").read_text(), "the engine comes from the cache"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_build_ends_node_and_build(client, bundle, standin, tmp_path, number):
+    standin.use("8.2", fault="build_slow=100")
+    process = start("node", tmp_path / "log", **parameters(bundle, standin))
+    client.connect()
+    assert client.wait(lambda: os.path.isdir(standin.cache), 20)
+    t0 = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(10) == 0, (tmp_path / "log").read_text()
+    assert time.monotonic() - t0 < 3
+    assert subprocess.run(["pgrep", "-f", standin.cache]).returncode == 1, "no builder is left behind"
+    assert standin.kept() == []
+
+
+def test_auto_falls_back_and_says_why(client, bundle, standin, tmp_path):
+    standin.use("8.2", fault="wrong_output=logits")
+    with running("node", tmp_path / "log", **parameters(bundle, standin)):
+        client.connect()
+        assert client.wait(lambda: client.answer(white_blocks((2, 1)), (5, 0)) is not None, 20)
+        values = client.diagnostics(BLACK)[2]
+        assert values["backend"] == "onnxruntime"
+        assert values["backend_reason"].startswith(
+            "auto: TensorRT cannot be used: the build of the engine failed: golden"
+        )
+    assert "cannot be used" in (tmp_path / "log").read_text()
+
+
+def test_tensorrt_by_name_never_falls_back(bundle, standin, tmp_path):
+    standin.use("8.2", fault="parse_error")
+    process = start("node", tmp_path / "log", **parameters(bundle, standin, backend="tensorrt"))
+    assert process.wait(30) == 1
+    last = (tmp_path / "log").read_text().strip().splitlines()[-1]
+    assert last.startswith("vit_perception: the build of the engine failed: TensorRT 8.2.1.8 cannot read the ONNX file")
+
+
+def test_a_cuda_error_in_flight_silences_the_scan_and_the_node_stays_up(client, bundle, standin, tmp_path):
+    standin.use("8.2", cuda_fault="cudaStreamSynchronize:40:719")
+    with running("node", tmp_path / "log", **parameters(bundle, standin)) as process:
+        client.connect()
+        client.calibrate()
+        assert client.wait(lambda: client.answer(white_blocks((2, 1)), (5, 0)) is not None, 20)
+        client.fly(white_blocks((4, 2)), 3.0)
+        assert process.poll() is None
+        level, text, values = client.diagnostics(BLACK)
+        assert level == 2 and "frames in a row failed" in text and "context is lost; restart" in text
+        assert "unspecified launch failure (719)" in values["last_failure"]
+        client.forget()
+        client.fly(BLACK, 1.0)
+        assert client.messages("obstacle_scan") == [] and client.messages("detections") == []
+        assert int(values["failures"]) >= 5
