@@ -36,6 +36,16 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture
+def standin(monkeypatch, tmp_path):
+    """A stand-in TensorRT to choose a version of; skips where that version's real API is not known."""
+    from engines import Standin
+
+    standin = Standin(monkeypatch, tmp_path)
+    yield standin
+    standin.leave()
+
+
 def pytest_report_header() -> str:
     if not HAS_ROS:
         return "ROS: not installed, tests that need it are skipped"

@@ -15,7 +15,6 @@ pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
 pytest.importorskip("torch", reason="torch is not installed (make setup)")
 
 from blob_bundle import make_bundle  # noqa: E402
-from engines import Standin  # noqa: E402
 from flight import HEIGHT, WIDTH, Client, running, start, white_blocks  # noqa: E402
 
 BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -31,13 +30,6 @@ def client(ros_context):
     client = Client(ros_context)
     yield client
     client.close()
-
-
-@pytest.fixture
-def standin(monkeypatch, tmp_path):
-    standin = Standin(monkeypatch, tmp_path)
-    yield standin
-    standin.leave()
 
 
 def parameters(bundle, standin, **others):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 from .bundle import find_bundle, open_bundle
 from .engines import PRECISIONS
@@ -128,6 +129,10 @@ def main(args=None):
         run(parse(args))
     except PerceptionError as e:
         print(PREFIX + " ".join(str(e).split()), file=sys.stderr)
+        return 1
+    except Exception as e:  # NVIDIA's libraries raise what they like; the sentence comes last, for who started us
+        traceback.print_exc()
+        print("{}unexpected {!r}; please report it".format(PREFIX, e), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(PREFIX + "interrupted; nothing was kept", file=sys.stderr)

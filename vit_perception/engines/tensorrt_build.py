@@ -66,7 +66,7 @@ def build(api, onnx, precision, fp32_layers, workspace_mb, timing=b""):
     if precision != "fp32" and not api.strongly_typed:
         api.allow_precisions(config, ["fp16"] if precision == "fp16" else ["fp16", "int8"])
         _pin(trt, network, fp32_layers)
-    cache = config.create_timing_cache(timing)
+    cache = config.create_timing_cache(timing) or config.create_timing_cache(b"")  # None: what was kept is damaged
     config.set_timing_cache(cache, True)  # True: a cache of another device is used as far as it goes
     data = builder.build_serialized_network(network, config)
     if data is None:
