@@ -188,15 +188,15 @@ def quantise(run: Run, folder: Path) -> None:
     images, graph = run.calibration(), onnx.load(str(master))
     ranges = activation_ranges(master, images)
     variants: dict[str, str] = dict.fromkeys(wanted_variants(run.target, r.int8, r.tensorrt), "made")
-    try:  # for the fp16 file, and for TensorRT before 11, which makes fp16 engines of the master by itself
-        run.note("fp16_kept", sorted(repaired(graph, ranges)))
-        run.note("fp16_refused", "")
+    kept, refused = set(), ""  # for the fp16 file, and for TensorRT before 11, which makes fp16 of the master itself
+    try:
+        kept = repaired(graph, ranges)
     except ExportError as e:
-        run.note("fp16_refused", str(e))
+        refused = str(e)
         if "fp16" in variants:
-            variants["fp16"] = str(e)
-    normal = {n.name for n in graph.graph.node if keeps_fp32(n)}
-    run.note("fp32_layers", sorted(normal.union(run.notes.get("fp16_kept", []))))
+            variants["fp16"] = refused
+    run.note("fp16_refused", refused)
+    run.note("fp32_layers", sorted(kept.union(n.name for n in graph.graph.node if keeps_fp32(n))))
     if "int8" in variants and "int8_mode" not in run.notes:  # a measured choice is made once
         run.note("int8_mode", faster_int8(master, images) if r.int8 == "auto" else r.int8)
     run.note("variants", variants)
