@@ -106,8 +106,8 @@ class Run:
             "thresholds": vars(self.recipe.thresholds),
             "files": files,
             "operators": self.notes["export"]["operators"],
-            "fp32_layers": self.notes["fp32_layers"],
-            "fp16_refused": self.notes["fp16_refused"],
+            "fp32_layers": self.notes.get("fp32_layers", []),
+            "fp16_refused": self.notes.get("fp16_refused", ""),
             "metrics": measured,
             "made": self.identity
             | {"model": config}

@@ -228,7 +228,8 @@ def export(run: Run, folder: Path) -> None:
     engine = OnnxRuntimeEngine(str(master))
     golden = golden_inputs(run.input)
     difference = check_against_torch(model, engine, golden)
-    write_golden(folder / "golden.npz", engine, golden)
+    int8 = {v: OnnxRuntimeEngine(str(folder / files[v]["path"]), "int8") for v in ("int8", "int8_trt") if v in files}
+    write_golden(folder / "golden.npz", engine, golden, int8)
     files["golden"] = file_entry(folder / "golden.npz", "fp32", "any", opset=None)
     run.note("export", {"operators": operators, "difference_to_torch": difference, "files": files})
 

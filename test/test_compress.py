@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import onnx
 import pytest
 import yaml
 from commands import ENVIRONMENT, ROOT, TINY, command, one_sentence, run
@@ -44,6 +45,9 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     assert "Rendered, CC0." in text and "mAP50" in text and (whole / "stages.png").stat().st_size > 5000
     assert (tmp_path / "whole.run" / "samples.png").is_file() and (tmp_path / "whole.run" / "log.txt").is_file()
     assert {m["variant"] for m in bundle.metrics} == {"fp32", "int8", "fp16", "int8_trt"}
+    names = {n.name for n in onnx.load(bundle.file("fp32")).graph.node}
+    assert bundle.fp16_refused == "" and set(bundle.fp32_layers) <= names
+    assert any("/norm" in n for n in bundle.fp32_layers) and any("/act/" in n for n in bundle.fp32_layers)
     assert bundle.made["recipe"]["prune"]["heads"] == 0.5 and bundle.made["train"]["sha256"]
 
     cut = tmp_path / "cut"  # kill it in the middle of every training and right after the first, then let it finish
@@ -61,7 +65,7 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     assert done.returncode == 0, done.stderr
     assert open_bundle(cut).sha256 == bundle.sha256  # deterministic by seed, interrupted or not
 
-    scored = run(command(data, recipe, whole, "--variant", "int8", module="offline.evaluate"))
+    scored = run(command(data, recipe, whole, "--precision", "int8", module="offline.evaluate"))
     assert scored.returncode == 0, scored.stderr
     figures = json.loads(scored.stdout.splitlines()[-1])
     published = next(m for m in bundle.metrics if m["variant"] == "int8")

@@ -67,7 +67,7 @@ def _open_onnxruntime(bundle, precision, threads, reason):
     engine = OnnxRuntimeEngine(bundle.file(precision), precision, reason, threads)
     engine.sha256 = bundle.manifest["files"][precision]["sha256"]
     try:
-        engine.proof = prove(engine, bundle)
+        engine.proof = prove(engine, bundle, precision)
     except EngineError:
         engine.close()
         raise

@@ -62,7 +62,7 @@ class Board:
         """The engine of these bytes, proven. Raises EngineError: refused, or the golden check failed."""
         engine = TensorRTEngine(self.api, self.cuda, data, self.precision)
         try:
-            engine.proof = prove(engine, self.bundle)
+            engine.proof = prove(engine, self.bundle, self.file)
         except EngineError:
             engine.close()
             raise
@@ -100,7 +100,7 @@ class Board:
     def _prove(self, data, remember=False):
         engine = TensorRTEngine(self.api, self.cuda, data, self.precision)
         try:
-            return prove(engine, self.bundle)
+            return prove(engine, self.bundle, self.file)
         except GoldenError as e:
             if remember:
                 self.cache.refuse(self.key, str(e))
