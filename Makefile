@@ -1,4 +1,4 @@
-# make setup   the environment .venv: Python packages, a ROS 2 from wheels, vision_msgs
+# make setup   the environment .venv: Python packages, a ROS 2 from wheels, message packages
 # make demo    compress a small detector on rendered flights and fly it; results under out/demo/
 # make test    lint, types, the Python 3.6 check and all tests
 # make bench   every benchmark in its quick form
@@ -23,7 +23,7 @@ unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOO
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
-setup: $(VENV)/.vision_msgs
+setup: $(VENV)/.messages
 	@echo "setup: $(VENV) is ready"
 
 $(VENV)/.python:
@@ -43,9 +43,9 @@ $(VENV)/.packages: requirements/lock.txt $(VENV)/.torch
 	@$(PIP) --no-deps -r requirements/lock.txt
 	@touch $@
 
-$(VENV)/.vision_msgs: $(VENV)/.packages $(wildcard tools/ros_messages/*.py tools/ros_messages/vision_msgs/*/*.msg)
-	@echo "setup: vision_msgs"
-	@$(BIN)/python -m tools.ros_messages tools/ros_messages/vision_msgs
+$(VENV)/.messages: $(VENV)/.packages $(wildcard tools/ros_messages/*.py tools/ros_messages/*/*/*.msg)
+	@echo "setup: ROS messages that no wheel has"
+	@for package in tools/ros_messages/*/msg; do $(BIN)/python -m tools.ros_messages $${package%/msg}; done
 	@touch $@
 
 demo: setup

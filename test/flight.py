@@ -17,7 +17,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NAME = "/vit_perception"
@@ -54,6 +54,12 @@ def white_blocks(*cells):
     return image
 
 
+def positions(client):
+    """(x, y, z) of each object in the newest ~/obstacles."""
+    found = client.messages("obstacles")[-1].detections
+    return [(p.x, p.y, p.z) for p in (d.results[0].pose.pose.position for d in found)]
+
+
 class Client:
     """A camera and a listener. `received` maps topics to (arrival on the steady clock, message)."""
 
@@ -69,15 +75,20 @@ class Client:
         )
         for topic, kind, qos in (
             (NAME + "/detections", Detection2DArray, 50),
+            (NAME + "/obstacles", Detection3DArray, 50),
             (NAME + "/label_info", LabelInfo, latched),
             ("obstacle_scan", LaserScan, 10),
             (NAME + "/alert", DiagnosticStatus, 50),
             ("/diagnostics", DiagnosticArray, 10),
         ):
-            key = topic.rpartition("/")[2]
-            self.received[key] = []
-            self.node.create_subscription(kind, topic, lambda m, k=key: self._keep(k, m), qos)
+            self.listen(topic, kind, qos)
         self._set_parameters = self.node.create_client(SetParameters, NAME + "/set_parameters")
+
+    def listen(self, topic, kind, qos=10):
+        """Hear one more topic; its last name is the key of what is received."""
+        key = topic.rpartition("/")[2]
+        self.received[key] = []
+        self.node.create_subscription(kind, topic, lambda m, k=key: self._keep(k, m), qos)
 
     def _keep(self, key, msg):
         self.received[key].append((time.monotonic(), msg))
@@ -129,17 +140,21 @@ class Client:
         self.send(image, (now.sec, now.nanosec), **changes)
         return now.sec, now.nanosec
 
-    def fly(self, image, seconds, rate=20.0):
-        """Send `image` with real stamps for a while."""
+    def fly(self, image, seconds, rate=20.0, each=None, **changes):
+        """Send `image` with real stamps for a while; each() is called with every one."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.send_now(image)
+            self.send_now(image, **changes)
+            if each is not None:
+                each()
             self.spin(1.0 / rate)
 
-    def calibrate(self, fx=100.0):
-        self.infos.publish(
-            CameraInfo(width=WIDTH, height=HEIGHT, k=[fx, 0.0, WIDTH / 2, 0.0, fx, HEIGHT / 2, 0.0, 0.0, 1.0])
-        )
+    def calibrate(self, fx=100.0, **changes):
+        """Publish a camera_info; `changes` overwrite fields of the message."""
+        info = CameraInfo(width=WIDTH, height=HEIGHT, k=[fx, 0.0, WIDTH / 2, 0.0, fx, HEIGHT / 2, 0.0, 0.0, 1.0])
+        for name, value in changes.items():
+            setattr(info, name, value)
+        self.infos.publish(info)
         self.spin(0.1)
 
     def answer(self, image, stamp, **changes):

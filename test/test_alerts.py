@@ -1,15 +1,17 @@
-"""Alerts: debounce, hysteresis, and the most aggressive one wins."""
+"""Alerts: only of what threatens, in time to stop; debounce, hysteresis, and the most aggressive one wins."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from vit_perception.alerts import ERROR, OK, WARN, AlertPolicy
+from vit_perception.corridor import Corridor
 
 
-def obstacle(ttc=None, sigma=0.1, range_m=None, track_id=1):
+def obstacle(ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0):
     track = SimpleNamespace(id=track_id)
-    return SimpleNamespace(track=track, ttc_s=ttc, ttc_sigma_s=sigma, range_m=range_m)
+    ranges = {"range_m": range_m, "range_sigma_m": range_sigma}
+    return SimpleNamespace(track=track, ttc_s=ttc, ttc_sigma_s=sigma, threatens=threatens, **ranges)
 
 
 def levels(policy, ttcs):
@@ -90,3 +92,43 @@ def test_reset_forgets():
     policy.reset()
     alert = policy.update([])
     assert (alert.level, alert.cleared) == (OK, False)
+
+
+def test_what_does_not_threaten_raises_nothing_and_what_was_not_judged_does():
+    policy = AlertPolicy(trigger_count=1)
+    assert policy.update([obstacle(0.5, range_m=1.0, threatens=False)]).level == OK
+    assert policy.update([obstacle(0.5, threatens=True)]).level == ERROR
+    assert AlertPolicy(trigger_count=1).update([obstacle(0.5, threatens=None)]).level == ERROR
+
+
+def test_an_alert_whose_obstacle_no_longer_threatens_is_released_not_cut():
+    policy = AlertPolicy(trigger_count=1, release_count=3)
+    policy.update([obstacle(1.0, threatens=True)])
+    assert [policy.update([obstacle(1.0, threatens=False)]).level for _ in range(4)] == [ERROR, ERROR, OK, OK]
+
+
+@pytest.mark.parametrize("speed", [2.0, 5.0, 10.0])
+def test_at_a_known_speed_the_alert_leaves_time_to_stop(speed):
+    """Approach at constant speed: the last frame without an alert is earlier than stopping time + lead."""
+    corridor = Corridor(reaction_s=0.5, deceleration_mps2=3.0)
+    stopping, policy = corridor.stopping(speed), AlertPolicy(trigger_count=1, warn_lead_s=2.0, error_lead_s=0.5)
+    raised = {}
+    for i in range(299):
+        ttc = 15 - 0.05 * i
+        level = policy.update([obstacle(ttc, range_m=ttc * speed, threatens=True)], stopping).level
+        raised.setdefault(level, ttc)
+    assert raised[WARN] >= max(4.0, stopping.time_s + 2.0) - 0.1
+    assert raised[ERROR] >= max(2.0, stopping.time_s + 0.5) - 0.1
+    assert raised[ERROR] < raised[WARN]
+
+
+def test_stopping_does_not_switch_on_what_is_off():
+    off = AlertPolicy(trigger_count=1, warn_range_m=0.0, error_range_m=0.0, warn_ttc_s=0.0, error_ttc_s=0.0)
+    assert off.update([obstacle(0.5, range_m=0.5)], Corridor().stopping(10.0)).level == OK
+
+
+def test_an_uncertain_range_counts_as_its_nearer_end():
+    assert AlertPolicy(trigger_count=1).update([obstacle(range_m=9.0, range_sigma=0.5)]).level == OK
+    assert AlertPolicy(trigger_count=1).update([obstacle(range_m=9.0, range_sigma=1.5)]).level == WARN
+    assert AlertPolicy(trigger_count=1).update([obstacle(range_m=20.0, range_sigma=40.0)]).level == OK  # knows nothing
+    assert AlertPolicy(trigger_count=1).update([obstacle(range_m=2.0, range_sigma=1.5)]).level == ERROR  # near anyway

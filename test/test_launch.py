@@ -24,8 +24,8 @@ def test_compiles():
 def test_arguments_are_described_and_complete():
     names = [name for name, _, _ in arguments()]
     assert set(names) == {
-        "model", "image_topic", "camera_info_topic", "scan_topic", "namespace", "params_file", "backend", "precision",
-        "log_level", "use_sim_time",
+        "model", "image_topic", "camera_info_topic", "scan_topic", "odometry_topic", "twist_topic", "height_topic",
+        "namespace", "params_file", "backend", "precision", "log_level", "use_sim_time",
     }  # fmt: skip
     assert all(text for _, _, text in arguments())
 

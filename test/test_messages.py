@@ -7,12 +7,14 @@ import pytest
 
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed (make setup)")
 
+from geometry_msgs.msg import Pose, PoseWithCovariance, Vector3  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from vit_perception import messages  # noqa: E402
 from vit_perception.alerts import Alert  # noqa: E402
 from vit_perception.detector import Detections  # noqa: E402
-from vit_perception.obstacles import Obstacle, make_scan  # noqa: E402
+from vit_perception.obstacles import Obstacle  # noqa: E402
+from vit_perception.scan import make_scan  # noqa: E402
 
 RESULT = SimpleNamespace(
     detections=Detections([[1, 2, 11, 32], [100.25, 50.5, 110.75, 60]], [0.9, 0.4], [1, 0]),
@@ -47,6 +49,15 @@ class Foxy:
         def __init__(self):
             self.id, self.score = "", 0.0
 
+    @staticmethod
+    def posed_hypothesis():
+        return SimpleNamespace(id="", score=0.0, pose=PoseWithCovariance())
+
+    @staticmethod
+    def detection_3d(header, results):
+        bbox = SimpleNamespace(center=Pose(), size=Vector3())
+        return SimpleNamespace(header=header, results=results, bbox=bbox, tracking_id="")
+
 
 def test_foxy_fields(monkeypatch):
     monkeypatch.setattr(messages, "Detection2D", Foxy.Detection2D)
@@ -57,6 +68,46 @@ def test_foxy_fields(monkeypatch):
     boxes, _, class_ids, ids = messages.read_detections(msg)
     np.testing.assert_array_equal(boxes, RESULT.detections.boxes)
     assert (class_ids, ids) == (["1", "0"], ["", "7"])
+
+
+def located(number, position, covariance):
+    track = SimpleNamespace(id=number, class_index=1, score=0.75, box=np.array([10, 20, 30, 60], np.float32))
+    obstacle = Obstacle(track)
+    obstacle.position, obstacle.covariance, obstacle.sector = position, covariance, (0.1, 0.3)
+    return obstacle
+
+
+def test_obstacles_are_those_with_a_position_in_base_link():
+    covariance = np.array([[4.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 0.25]])
+    obstacles = [
+        located(7, np.array([6.0, -8.0, 0.5]), covariance),
+        located(8, None, None),
+        located(9, np.array([np.nan, 0.0, 0.0]), covariance),
+    ]
+    stamp = Header().stamp
+    stamp.sec = 5
+    msg = messages.obstacles_message(stamp, "base_link", obstacles, ["0", "1"])
+    assert (msg.header.frame_id, msg.header.stamp.sec) == ("base_link", 5)
+    (d,) = msg.detections
+    result = d.results[0]
+    assert (d.id, result.hypothesis.class_id, result.hypothesis.score) == ("7", "1", 0.75)
+    for position in (result.pose.pose.position, d.bbox.center.position):
+        assert (position.x, position.y, position.z) == (6.0, -8.0, 0.5)
+    assert result.pose.pose.orientation.w == d.bbox.center.orientation.w == 1.0
+    np.testing.assert_array_equal(np.reshape(result.pose.covariance, (6, 6))[:3, :3], covariance)
+    assert not np.reshape(result.pose.covariance, (6, 6))[3:].any()
+    assert d.bbox.size.x == pytest.approx(2 * np.sqrt(100.25) * np.tan(0.1))
+    assert d.bbox.size.z == pytest.approx(2 * d.bbox.size.x)  # the box is twice as high as wide
+    assert messages.obstacles_message(stamp, "base_link", [], []).detections == []
+
+
+def test_obstacles_with_foxy_fields(monkeypatch):
+    monkeypatch.setattr(messages, "Detection3D", lambda header, results: Foxy.detection_3d(header, results))
+    monkeypatch.setattr(messages, "ObjectHypothesisWithPose", Foxy.posed_hypothesis)
+    monkeypatch.setattr(messages, "Detection3DArray", lambda: SimpleNamespace(header=Header(), detections=[]))
+    msg = messages.obstacles_message(Header().stamp, "base_link", [located(7, np.ones(3), None)], ["0", "1"])
+    (d,) = msg.detections
+    assert (d.tracking_id, d.results[0].id, d.results[0].pose.pose.position.x) == ("7", "1", 1.0)
 
 
 def test_stamps_keep_their_nanoseconds():

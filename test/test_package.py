@@ -57,7 +57,7 @@ def test_manifest_lists_every_ros_package_that_is_imported():
     ros = re.compile(r"^\s*(?:from|import) (rclpy|ament_index_python|launch|launch_ros|\w+_msgs)\b", re.MULTILINE)
     imported = {name for path in ONBOARD for name in ros.findall(path.read_text())}
     declared = {element.text for element in MANIFEST.iter("exec_depend")}
-    assert imported - declared - {"px4_msgs"} == set()  # px4_msgs: optional, where PX4 is flown
+    assert imported - declared - {"px4_msgs", "mavros_msgs"} == set()  # optional, where PX4 or mavros is flown
 
 
 def test_entry_points_are_importable():

@@ -8,6 +8,8 @@ import yaml
 
 from vit_perception import parameters
 from vit_perception.alerts import AlertPolicy
+from vit_perception.corridor import Corridor
+from vit_perception.memory import Memory
 from vit_perception.obstacles import ObstacleEstimator
 from vit_perception.pipeline import Pipeline
 from vit_perception.tracker import Tracker
@@ -44,13 +46,19 @@ def test_drone_yaml_has_every_parameter_with_its_default():
 
 
 def test_defaults_agree_with_the_parts():
-    parts = {"tracker": Tracker, "obstacles": ObstacleEstimator, "alerts": AlertPolicy}
+    parts = {
+        "tracker": Tracker,
+        "obstacles": ObstacleEstimator,
+        "memory": Memory,
+        "corridor": Corridor,
+        "alerts": AlertPolicy,
+    }
     pipeline = Pipeline(None)
     for s in parameters.SPECS:
         part, _, name = s.name.rpartition(".")
         if part in parts and name in inspect.signature(parts[part]).parameters:
             assert getattr(getattr(pipeline, part), name) == s.default, s.name
-    for name in ("publish_clear", "range_min_m", "range_max_m"):
+    for name in ("publish_clear", "range_min_m", "range_max_m", "camera_motion", "max_height_difference_m"):
         assert getattr(pipeline, name) == VALUES[name]
 
 
@@ -60,6 +68,8 @@ def test_defaults_agree_with_the_parts():
         ({"range_min_m": 5.0, "range_max_m": 4.0}, "range_min_m (5.0) must not exceed range_max_m (4.0)"),
         ({"alerts.error_ttc_s": 9.0}, "alerts.error_ttc_s (9.0) must not exceed"),
         ({"alerts.error_range_m": 9.0}, "alerts.error_range_m (9.0) must not exceed"),
+        ({"alerts.error_lead_s": 9.0}, "alerts.error_lead_s (9.0) must not exceed"),
+        ({"height_source": "gps"}, "height_source (gps) must be one of none, odometry, pose, range"),
         ({"obstacles.classes": ["person"]}, "1, 3, 3 entries"),
         ({"obstacles.heights_m": [1.0, -1.0, 1.0]}, "numbers from 0.01"),
     ],

@@ -1,10 +1,14 @@
 """Tracks: identity through motion, misses and jumps of time."""
 
+import time
+
 import numpy as np
 import pytest
 
 from vit_perception.detector import Detections
-from vit_perception.tracker import Tracker, iou
+from vit_perception.tracker import MAX_BOXES, Tracker, greedy, iou
+
+PAN = np.array([[1, 0, 40], [0, 1, 0]], np.float64)  # the background goes 40 px to the right between two images
 
 
 def frame(*objects):
@@ -113,6 +117,143 @@ def test_weak_detections_continue_tracks_but_start_none():
     assert tracker.update(frame((50, 50, 20, 0, 0.3)), 101.3)[0].detection == 0
 
 
+def test_a_weak_detection_does_not_take_a_track_from_a_strong_one():
+    """The weak box lies better, the strong one is the object."""
+    tracker = Tracker(high_score=0.5)
+    run(tracker, [frame((50, 50, 20))] * 4, start=0.0)
+    tracks = tracker.update(frame((50, 50, 20, 0, 0.45), (55, 50, 20, 0, 0.9)), 0.4)
+    assert [(t.id, t.detection) for t in tracks] == [(1, 1)]
+    assert not run(tracker, [frame((200, 50, 20, 0, 0.45))] * 8, start=0.5)[-1]  # and starts none itself
+
+
+def test_weak_detections_go_to_the_tracks_that_are_left():
+    tracker = Tracker(high_score=0.5)
+    run(tracker, [frame((50, 50, 20), (120, 50, 20))] * 4, start=0.0)
+    tracks = tracker.update(frame((120, 50, 20, 0, 0.35), (50, 50, 20, 0, 0.9)), 0.4)
+    assert [(t.id, t.detection) for t in tracks] == [(1, 1), (2, 0)]
+
+
+def test_a_camera_that_jerks_loses_nothing_when_its_motion_is_known():
+    """Standing objects of 12 px, and a camera that pans 40 px a frame to and fro, at no constant rate."""
+    xs, motions, x = [], [], 200.0
+    for i in range(30):
+        step = 40 if (i // 2) % 2 else -40
+        xs.append(x := x + step)
+        motions.append(np.array([[1, 0, step], [0, 1, 0]], np.float64))
+    for known, ids in ((True, {1, 2}), (False, None)):
+        tracker, seen = Tracker(), set()
+        for i, (x, motion) in enumerate(zip(xs, motions, strict=True)):
+            tracks = tracker.update(frame((x, 50, 12), (x + 100, 80, 12)), i / 10, motion if known else None)
+            seen |= {t.id for t in tracks}
+        assert seen == ids if known else seen != {1, 2}
+
+
+def test_the_camera_turns_and_climbs():
+    """Positions, sizes and velocities are carried along: the same tracks, and coasting boxes where they belong."""
+    angle, scale = np.radians(6), 0.93
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    motion = np.column_stack([linear, [300, 200] - linear @ [300, 200]])
+    points, size, tracker = np.array([[120.0, 80], [400, 300], [500, 120]]), 40.0, Tracker()
+    for i in range(8):
+        tracks = tracker.update(frame(*[(x, y, size) for x, y in points]) if i < 6 else frame(), i / 10, motion)
+        if i == 7:
+            break
+        points, size = points @ linear.T + motion[:, 2], size * scale
+    assert [t.id for t in tracks] == [1, 2, 3]
+    boxes = np.array([t.box for t in tracks])
+    np.testing.assert_allclose(0.5 * (boxes[:, :2] + boxes[:, 2:]), points, atol=1.5)
+    np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], size, atol=1.5)
+
+
+def test_velocity_is_that_in_the_image_with_and_without_camera_motion():
+    """On a steady pan the answer is the same, whichever way the tracker came to it."""
+    for known in (True, False):
+        tracker = Tracker()
+        for i in range(12):
+            tracks = tracker.update(frame((20 + 40 * i, 60, 60)), i / 10, PAN if known else None)
+        np.testing.assert_allclose(tracks[0].velocity, [400, 0, 0, 0], atol=8)
+
+
+def test_camera_motion_that_comes_and_goes_keeps_the_tracks():
+    """20 px boxes on a pan of 40 px a frame, whose motion is found in most frames only."""
+    tracker = Tracker()
+    seen = set()
+    for i in range(40):
+        motion = None if i % 5 == 4 else PAN
+        seen |= {t.id for t in tracker.update(frame((20 + 40 * i, 60, 20)), i / 10, motion)}
+    assert seen == {1}
+
+
+def test_camera_motion_that_is_not_finite_is_none():
+    tracker = Tracker()
+    for i in range(6):
+        tracks = tracker.update(frame((50, 50, 20)), i / 10, np.full((2, 3), np.nan))
+    assert [t.id for t in tracks] == [1] and np.isfinite(tracks[0].velocity).all()
+
+
+def test_one_lost_frame_ends_an_unconfirmed_track_only():
+    tracker = Tracker(confirm_hits=3)
+    assert not any(run(tracker, [frame((50, 50, 20)), frame((50, 50, 20)), frame()] * 4))
+    assert len(run(tracker, [frame((50, 50, 20))] * 3 + [frame()], start=102)[-1]) == 1
+
+
+def test_ids_are_never_given_twice():
+    """Objects come and go, frames drop, time jumps: an id once gone stays gone."""
+    rng, tracker, now = np.random.default_rng(0), Tracker(confirm_hits=1, max_coast_s=0.2), 0.0
+    gone, before = set(), set()
+    for i in range(400):
+        now += rng.choice([0.0, 0.03, 0.1, 0.3, 2.0, -5.0], p=[0.05, 0.4, 0.4, 0.1, 0.025, 0.025])
+        tracks = tracker.update(frame(*[(x, y, 20) for x, y in rng.integers(0, 12, (rng.integers(5), 2)) * 50]), now)
+        ids = [t.id for t in tracks]
+        assert len(set(ids)) == len(ids) and not gone & set(ids), i
+        gone, before = gone | (before - set(ids)), set(ids)
+    assert len(gone) > 100
+
+
+def test_a_stamp_that_is_no_number_is_survived():
+    tracker = Tracker()
+    run(tracker, [frame((50, 50, 20))] * 3, start=0.0)
+    assert tracker.update(frame((50, 50, 20)), float("nan")) == []
+    assert [t.id for t in run(tracker, [frame((50, 50, 20))] * 4, start=1.0)[-1]] == [3]
+
+
+def test_boxes_that_are_not_finite_are_left_out():
+    boxes = [(40, 40, 60, 60), (np.nan, 0, 20, 20), (0, 0, np.inf, 20)]
+    tracker = Tracker()
+    for i in range(4):
+        tracks = tracker.update(Detections(boxes, [0.9] * 3, [0] * 3), i / 10)
+    assert [(t.id, t.detection) for t in tracks] == [(1, 0)]
+
+
+def test_a_box_larger_than_the_image_and_one_of_no_size():
+    boxes = [(-500, -500, 2000, 2000), (50, 50, 50, 50)]
+    tracker = Tracker()
+    for i in range(4):
+        tracks = tracker.update(Detections(boxes, [0.9] * 2, [0] * 2), i / 10)
+    assert tracks[0].id == 1 and all(np.isfinite(t.box).all() for t in tracks)
+
+
+def test_thousands_of_boxes_are_bounded_and_the_best_are_kept():
+    rng = np.random.default_rng(0)
+    tracker = Tracker(confirm_hits=1, max_coast_s=10.0)
+    for i in range(10):
+        n = 2000
+        boxes = rng.uniform(0, 600, (n, 4))
+        boxes[:, 2:] = boxes[:, :2] + 20
+        scores = rng.uniform(0.4, 0.8, n)
+        boxes[0], scores[0] = (300, 300, 340, 340), 0.99
+        start = time.perf_counter()
+        tracks = tracker.update(Detections(boxes, scores, np.zeros(n)), i / 10)
+        assert time.perf_counter() - start < 1.0
+        assert len(tracks) <= MAX_BOXES and [t.id for t in tracks if t.detection == 0] == [1]
+
+
+def test_greedy_takes_the_best_first_and_each_once():
+    overlap = np.array([[0.6, 0.9, 0.0], [0.5, 0.8, 0.0], [0.0, 0.1, 0.1]])
+    assert greedy(overlap, 0.2) == [(0, 1), (1, 0)]
+    assert greedy(np.zeros((0, 3)), 0.2) == greedy(np.zeros((3, 0)), 0.2) == []
+
+
 def test_iou_values():
     a = np.array([[0, 0, 10, 10]], np.float32)
     b = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]], np.float32)
@@ -121,8 +262,6 @@ def test_iou_values():
 
 def test_a_crowd_costs_little():
     """100 objects for 50 frames: milliseconds a frame even on a slow machine."""
-    import time
-
     rng = np.random.default_rng(0)
     start = rng.uniform(0, 1000, (100, 2))
     frames = [frame(*[(x + i, y, 20) for x, y in start]) for i in range(50)]

@@ -1,4 +1,7 @@
-"""Obstacles -> one alert, with hysteresis and debounce, so that it neither flickers nor hangs."""
+"""Obstacles -> one alert, with hysteresis and debounce, so that it neither flickers nor hangs.
+
+An alert is about what the vehicle will hit: what `vit_perception.corridor` says does not threaten raises nothing.
+"""
 
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level
@@ -28,8 +31,10 @@ class AlertPolicy:
 
     Args:
         warn_ttc_s, error_ttc_s: a time to contact below it asks for the level; 0 switches it off.
-        warn_range_m, error_range_m: the same for range.
+        warn_range_m, error_range_m: the same for range, less its sigma.
         release_factor: a level is held until the value exceeds its threshold times this (>= 1).
+        warn_lead_s, error_lead_s: where the speed is known, the level is asked for at least so long before the
+            last moment to brake: at stopping time + lead, and at stopping distance + speed * lead.
         max_ttc_sigma: a time to contact is believed if its sigma is below this part of it, or of one
             second.
         trigger_count, release_count: consecutive frames that raise and that lower the level of a track.
@@ -41,6 +46,8 @@ class AlertPolicy:
         error_ttc_s=2.0,
         warn_range_m=8.0,
         error_range_m=3.0,
+        warn_lead_s=2.0,
+        error_lead_s=0.5,
         release_factor=1.3,
         max_ttc_sigma=0.35,
         trigger_count=3,
@@ -48,6 +55,7 @@ class AlertPolicy:
     ):
         self.warn_ttc_s, self.error_ttc_s = warn_ttc_s, error_ttc_s
         self.warn_range_m, self.error_range_m = warn_range_m, error_range_m
+        self.warn_lead_s, self.error_lead_s = warn_lead_s, error_lead_s
         self.release_factor, self.max_ttc_sigma = release_factor, max_ttc_sigma
         self.trigger_count, self.release_count = trigger_count, release_count
         self._states = {}  # track id -> _TrackState
@@ -58,15 +66,21 @@ class AlertPolicy:
         self._states = {}
         self._level = OK
 
-    def update(self, obstacles):
-        """One frame's alert. A track that is gone counts as harmless, so its level is released, not cut."""
+    def update(self, obstacles, stopping=None):
+        """One frame's alert. A track that is gone counts as harmless, so its level is released, not cut.
+
+        Args:
+            obstacles: list of Obstacle; `threatens` None (not judged) counts as True.
+            stopping: `vit_perception.corridor.Stopping` of the known speed, or None.
+        """
+        limits = self._limits(stopping)
         seen = {o.track.id: o for o in obstacles}
         for track_id in seen:
             self._states.setdefault(track_id, _TrackState())
         for track_id, state in self._states.items():
             obstacle = seen.get(track_id)
             state.obstacle = obstacle or state.obstacle
-            self._step(state, obstacle)
+            self._step(state, obstacle, limits)
         self._states = {i: s for i, s in self._states.items() if i in seen or s.level > OK}
         alert = Alert(cleared=self._level > OK)
         worst = max(self._states.values(), key=_urgency, default=None)
@@ -75,9 +89,22 @@ class AlertPolicy:
         self._level = alert.level
         return alert
 
-    def _step(self, state, obstacle):
-        asked = self._asked(obstacle, 1.0)
-        held = max(asked, min(self._asked(obstacle, self.release_factor), state.level))
+    def _limits(self, stopping):
+        """((level, time to contact, range) ...), the gravest first: the thresholds that hold at this speed."""
+        limits = []
+        for level, ttc, distance, lead in (
+            (ERROR, self.error_ttc_s, self.error_range_m, self.error_lead_s),
+            (WARN, self.warn_ttc_s, self.warn_range_m, self.warn_lead_s),
+        ):
+            if stopping is not None:  # 0 stays 0: switched off
+                ttc = ttc and max(ttc, stopping.time_s + lead)
+                distance = distance and max(distance, stopping.distance_m + stopping.speed_mps * lead)
+            limits.append((level, ttc, distance))
+        return limits
+
+    def _step(self, state, obstacle, limits):
+        asked = self._asked(obstacle, limits, 1.0)
+        held = max(asked, min(self._asked(obstacle, limits, self.release_factor), state.level))
         # Trigger on the level that every one of the last frames reached; release likewise.
         state.rising = (state.rising + [asked])[-self.trigger_count :]
         state.falling = (state.falling + [held])[-self.release_count :]
@@ -86,17 +113,14 @@ class AlertPolicy:
         elif len(state.falling) == self.release_count and max(state.falling) < state.level:
             state.level = max(state.falling)
 
-    def _asked(self, obstacle, factor):
+    def _asked(self, obstacle, limits, factor):
         """The level that the obstacle's values ask for, with the thresholds times `factor`."""
-        if obstacle is None:
+        if obstacle is None or obstacle.threatens is False:
             return OK
-        for level, ttc, distance in (
-            (ERROR, self.error_ttc_s, self.error_range_m),
-            (WARN, self.warn_ttc_s, self.warn_range_m),
-        ):
+        for level, ttc, distance in limits:
             if self._believes_ttc(obstacle) and obstacle.ttc_s < ttc * factor:
                 return level
-            if obstacle.range_m is not None and obstacle.range_m < distance * factor:
+            if self._believes_range(obstacle) and obstacle.range_m - obstacle.range_sigma_m < distance * factor:
                 return level
         return OK
 
@@ -104,6 +128,13 @@ class AlertPolicy:
         if obstacle.ttc_s is None:
             return False
         return obstacle.ttc_sigma_s <= self.max_ttc_sigma * max(obstacle.ttc_s, 1.0)
+
+    def _believes_range(self, obstacle):
+        """A range that is less certain than half of it tells nothing, unless even its far end is near."""
+        if obstacle.range_m is None:
+            return False
+        far = obstacle.range_m + obstacle.range_sigma_m
+        return obstacle.range_sigma_m <= 0.5 * obstacle.range_m or far < self.warn_range_m
 
 
 class _TrackState:

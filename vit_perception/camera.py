@@ -1,77 +1,112 @@
-"""Pinhole camera: pixels to directions and distances. Angles in radians, right and up positive."""
+"""A calibrated camera: pixels to directions. Optical frame: x right, y down, z forward; right and up are positive."""
 
 import math
 
+import cv2
+import numpy as np
+
+# sensor_msgs/distortion_models: numbers of coefficients that OpenCV takes of each.
+_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,), "fisheye": (4,)}
+_ITERATIONS = (cv2.TERM_CRITERIA_MAX_ITER + cv2.TERM_CRITERIA_EPS, 30, 1e-8)
+
 
 class Camera:
-    """An undistorted pinhole camera looking along +z, x right, y down (REP 103 optical frame).
-
-    Lens distortion is not modelled: near the edge of a wide lens a bearing is off by what the lens bends.
+    """Pinhole camera with the lens's distortion.
 
     Attributes:
         fx, fy, cx, cy (float): pixels of the image as published, after binning and region of interest.
         width, height (int): of that image.
+        distortion (n,) float64 or None: coefficients in OpenCV's order; None for a rectified image or an ideal lens.
+        fisheye (bool): they are those of the equidistant model.
+        ignored (str): name of a distortion model that is not understood, so that none is corrected; else "".
     """
 
-    __slots__ = ("fx", "fy", "cx", "cy", "width", "height")
+    __slots__ = ("fx", "fy", "cx", "cy", "width", "height", "distortion", "fisheye", "ignored")
 
-    def __init__(self, fx, fy, cx, cy, width, height):
+    def __init__(self, fx, fy, cx, cy, width, height, distortion=None, model="plumb_bob"):
         self.fx, self.fy, self.cx, self.cy = float(fx), float(fy), float(cx), float(cy)
         self.width, self.height = int(width), int(height)
+        d = np.array([] if distortion is None else distortion, np.float64).reshape(-1)
+        self.distortion = None
+        self.fisheye = model in ("equidistant", "fisheye")
+        bends = bool(d.any())
+        if bends and len(d) in _COEFFICIENTS.get(model, ()):
+            self.distortion = d
+        self.ignored = str(model or "unnamed") if bends and self.distortion is None else ""
 
     @classmethod
-    def from_values(cls, k, width, height, binning=(1, 1), roi=(0, 0, 0, 0)):
-        """Camera of the raw image, or None if it is uncalibrated: K[0] == 0, or no sane numbers.
+    def from_values(cls, k, width, height, binning=(1, 1), roi=(0, 0, 0, 0), distortion=None, model="plumb_bob"):
+        """Camera of an image, or None if it is uncalibrated: K[0] == 0, or no sane numbers.
 
         Args:
             k: 9 numbers, the 3 x 3 matrix K row by row, for the full sensor image.
             width, height: of the full sensor image.
             binning: (x, y) pixels combined into one; 0 means 1.
             roi: (x_offset, y_offset, width, height) in full sensor pixels; zero width and height mean all.
+            distortion, model: the coefficients, and the name of their model as in sensor_msgs/CameraInfo.
         """
-        fx, fy, cx, cy = (float(k[i]) for i in (0, 4, 2, 5))
+        values = [float(v) for v in k] + [float(v) for v in (() if distortion is None else distortion)]
+        if len(k) < 9 or not all(map(math.isfinite, values)):
+            return None
+        fx, fy, cx, cy = (values[i] for i in (0, 4, 2, 5))
         bx, by = (max(1, int(b)) for b in binning)
         x0, y0, w, h = (int(v) for v in roi)
         w, h = (w or int(width)) // bx, (h or int(height)) // by
-        if not (fx > 0 and fy > 0 and w > 0 and h > 0 and all(map(math.isfinite, (fx, fy, cx, cy)))):
+        if not (fx > 0 and fy > 0 and w > 0 and h > 0):
             return None
-        return cls(fx / bx, fy / by, (cx - x0) / bx, (cy - y0) / by, w, h)
+        return cls(fx / bx, fy / by, (cx - x0) / bx, (cy - y0) / by, w, h, distortion, model)
 
     @classmethod
-    def from_info(cls, msg):
-        """Camera from anything with the fields of sensor_msgs/CameraInfo, or None if it is uncalibrated."""
+    def from_info(cls, msg, rectified=False):
+        """Camera from anything with the fields of sensor_msgs/CameraInfo, or None if it is uncalibrated.
+
+        Args:
+            rectified: the image went through image_proc: P holds for it and no distortion is left. Else K and D.
+        """
         roi = (msg.roi.x_offset, msg.roi.y_offset, msg.roi.width, msg.roi.height)
-        return cls.from_values(msg.k, msg.width, msg.height, (msg.binning_x, msg.binning_y), roi)
+        binning = (msg.binning_x, msg.binning_y)
+        if rectified:
+            p = msg.p
+            return (
+                None if len(p) < 12 else cls.from_values([p[i] for i in _P_TO_K], msg.width, msg.height, binning, roi)
+            )
+        distortion, model = getattr(msg, "d", None), getattr(msg, "distortion_model", "plumb_bob")
+        return cls.from_values(msg.k, msg.width, msg.height, binning, roi, distortion, model)
 
     def fits(self, width, height):
         """Whether this calibration belongs to images of `width` x `height` pixels."""
         return (self.width, self.height) == (width, height)
 
-    def bearing(self, u):
-        """Angle right of the optical axis of image column `u`."""
-        return math.atan2(u - self.cx, self.fx)
+    def rays(self, points):
+        """Directions of image points: (n, 2) pixels -> (n, 3) float64, optical frame, z = 1, distortion undone."""
+        points = np.array(points, np.float64).reshape(-1, 2)
+        rays = np.ones((len(points), 3))
+        rays[:, :2] = (points - (self.cx, self.cy)) / (self.fx, self.fy)
+        if self.distortion is not None and len(points):
+            undone = self._undistort(points)
+            # Where a lens model cannot be inverted, far outside the calibrated part, the plain pinhole is nearer.
+            sane = np.isfinite(undone).all(axis=1) & (np.abs(undone) < 1e3).all(axis=1)
+            rays[sane, :2] = undone[sane]
+        return rays
 
-    def elevation(self, v):
-        """Angle above the optical axis of image row `v`."""
-        return math.atan2(self.cy - v, self.fy)
+    def bearing(self, u, v=None):
+        """Angle right of the optical axis of image column `u`, in row `v` (None: the principal point's)."""
+        return math.atan(self.rays([(u, self.cy if v is None else v)])[0, 0])
+
+    def elevation(self, v, u=None):
+        """Angle above the optical axis of image row `v`, in column `u` (None: the principal point's)."""
+        return math.atan(-self.rays([(self.cx if u is None else u, v)])[0, 1])
 
     def field_of_view(self):
         """(left, right): bearings of the image's two side edges; left is negative in an ordinary camera."""
         return self.bearing(0.0), self.bearing(float(self.width))
 
-    def range_from_height(self, box, size_m, size_sigma_m, box_sigma_px):
-        """Horizontal distance to an object of known height: Z = fy H / h, r = Z sqrt(1 + ((u - cx) / fx)^2).
+    def _undistort(self, points):
+        k = np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+        if self.fisheye:
+            return cv2.fisheye.undistortPoints(points[None], k, self.distortion)[0]
+        undone = cv2.undistortPointsIter(points[:, None], k, self.distortion, None, None, _ITERATIONS)
+        return undone[:, 0]
 
-        Args:
-            box: x1, y1, x2, y2 in pixels.
-            size_m, size_sigma_m: height of such objects, and its spread.
-            box_sigma_px: standard deviation of the box's height.
 
-        Returns:
-            (range, sigma) in metres, with (sigma / range)^2 = (sigma_H / H)^2 + (sigma_h / h)^2.
-        """
-        x1, y1, x2, y2 = box
-        h = max(y2 - y1, 1e-3)
-        depth = self.fy * size_m / h
-        slant = depth * math.hypot(1.0, (0.5 * (x1 + x2) - self.cx) / self.fx)
-        return slant, slant * math.hypot(size_sigma_m / size_m, box_sigma_px / h)
+_P_TO_K = (0, 1, 2, 4, 5, 6, 8, 9, 10)  # the 3 x 3 part of the 3 x 4 matrix P, row by row

@@ -3,6 +3,9 @@
 from .alerts import ERROR, OK, WARN
 from .stats import temperature_c
 
+MAX_AHEAD_S = 0.5
+MAX_BEHIND_S = 5.0  # slower than any model: the stamps are of another clock
+
 
 def report(node, now_s):
     """(level, one sentence, {key: text}) of a `PerceptionNode` at steady time `now_s`."""
@@ -38,7 +41,10 @@ def report(node, now_s):
             "failures": stats.failures,
             "last_failure": stats.last_failure,
             "consecutive_failures": stats.consecutive_failures,
-            "calibrated": "yes" if node.camera is not None else "no",
+            "calibrated": "yes" if node.calibration.camera is not None else "no",
+            "mount": node.mount_source,
+            "ego": node.ego_inputs.known(now_s),
+            "warnings": node.notices.current(),
             "scan": "publishing" if not node.scan_silent else "silent: " + node.scan_silent,
             "temperature_c": _number(temperature_c()),
         }
@@ -61,6 +67,28 @@ def judge(node, now_s):
     if node.scan_silent:
         return WARN, "no obstacle scan: " + node.scan_silent
     return OK, "{:.1f} FPS".format(stats.output_rate.per_second(now_s))
+
+
+def stamp_problem(stamp_s, previous_s, now_s):
+    """What is wrong with an image's stamp, as (kind, sentence), or None.
+
+    Args:
+        stamp_s: of this image. previous_s: of the one before, or None. now_s: the ROS clock; 0 while simulated time
+            has not begun.
+    """
+    if stamp_s <= 0:
+        return "stamp_zero", "images have no stamps (zero): no time to contact"
+    if previous_s is not None and stamp_s == previous_s:
+        return "stamp_repeated", "two images in a row have the same stamp: no time to contact from them"
+    if previous_s is not None and stamp_s < previous_s:
+        return "stamp_back", "image stamps went back by {:.3f} s: all tracks start anew".format(previous_s - stamp_s)
+    if now_s > 0 and stamp_s > now_s + MAX_AHEAD_S:
+        text = "image stamps are {:.1f} s ahead of the ROS clock: is use_sim_time right, are clocks synchronised?"
+        return "stamp_future", text.format(stamp_s - now_s)
+    if now_s > 0 and stamp_s < now_s - MAX_BEHIND_S:
+        text = "image stamps are {:.1f} s behind the ROS clock: PX4 takes /fmu/in/obstacle_distance for stale"
+        return "stamp_old", text.format(now_s - stamp_s)
+    return None
 
 
 def _number(value, digits=1):

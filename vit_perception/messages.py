@@ -5,9 +5,15 @@ import math
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import LaserScan
-from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+from vision_msgs.msg import (
+    Detection2D,
+    Detection2DArray,
+    Detection3D,
+    Detection3DArray,
+    ObjectHypothesisWithPose,
+)
 
-from .obstacles import ANGLE_INCREMENT, ANGLE_MIN, BINS
+from .scan import ANGLE_INCREMENT, ANGLE_MIN, BINS
 
 try:  # vision_msgs 4.1: Humble and later
     from vision_msgs.msg import LabelInfo, VisionClass
@@ -52,17 +58,61 @@ def detections_message(header, result, class_ids):
 
 
 def _detection(header, center, size, score, class_id, track_id):
-    hypothesis = ObjectHypothesisWithPose()
-    inner = getattr(hypothesis, "hypothesis", hypothesis)  # Foxy has no inner message
-    setattr(inner, "class_id" if hasattr(inner, "class_id") else "id", class_id)
-    inner.score = score
     msg = Detection2D(header=header)
     position = getattr(msg.bbox.center, "position", msg.bbox.center)  # Foxy and Galactic: geometry_msgs/Pose2D
     position.x, position.y = center
     msg.bbox.size_x, msg.bbox.size_y = size
-    msg.results = [hypothesis]
+    msg.results = [_hypothesis(class_id, score)]
     setattr(msg, "id" if hasattr(msg, "id") else "tracking_id", track_id)
     return msg
+
+
+def _hypothesis(class_id, score):
+    msg = ObjectHypothesisWithPose()
+    inner = getattr(msg, "hypothesis", msg)  # Foxy has no inner message
+    setattr(inner, "class_id" if hasattr(inner, "class_id") else "id", class_id)
+    inner.score = score
+    return msg
+
+
+def obstacles_message(stamp, base_frame, obstacles, class_ids):
+    """Detection3DArray of the obstacles whose position is known, the empty one included.
+
+    Args:
+        stamp: of the image. base_frame: FLU, of positions (metres) and covariances (metres squared).
+        obstacles: list of `vit_perception.obstacles.Obstacle`; the ids are those of ~/detections.
+        class_ids: list of str, what to publish as class_id by class index.
+    """
+    msg = Detection3DArray()
+    msg.header.stamp, msg.header.frame_id = stamp, base_frame
+    ranged = [o for o in obstacles if o.position is not None and np.isfinite(o.position).all()]
+    msg.detections = [_detection_3d(msg.header, o, class_ids[o.track.class_index]) for o in ranged]
+    return msg
+
+
+def _detection_3d(header, o, class_id):
+    result = _hypothesis(class_id, o.track.score)
+    position = result.pose.pose.position
+    position.x, position.y, position.z = (float(v) for v in o.position)
+    covariance = np.zeros((6, 6))  # x, y, z and rotations about them: those stay zero, nothing is known of them
+    if o.covariance is not None:
+        covariance[:3, :3] = o.covariance
+    result.pose.covariance = covariance.ravel()
+    msg = Detection3D(header=header, results=[result])
+    msg.bbox.center.position = position
+    size = _size(o)
+    msg.bbox.size.x, msg.bbox.size.y, msg.bbox.size.z = size[0], size[0], size[1]
+    setattr(msg, "id" if hasattr(msg, "id") else "tracking_id", str(o.track.id))
+    return msg
+
+
+def _size(o):
+    """(width, height) in metres that the box covers at the obstacle's distance; its depth is not seen."""
+    if o.sector is None:
+        return 0.0, 0.0
+    width = 2 * float(np.sqrt(np.dot(o.position, o.position))) * math.tan(0.5 * min(o.sector[1] - o.sector[0], 2.0))
+    x1, y1, x2, y2 = (float(v) for v in o.track.box)
+    return width, width * (y2 - y1) / max(x2 - x1, 1.0)
 
 
 def read_detections(msg):

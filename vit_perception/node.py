@@ -9,27 +9,25 @@ import threading
 import time
 from typing import Optional, Tuple
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, LaserScan
-from vision_msgs.msg import Detection2DArray
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
 
 from . import messages, parameters
 from .bundle import find_bundle, open_bundle
-from .camera import Camera
+from .calibration import Calibration
 from .detector import Detector
+from .ego import EgoInputs
 from .engines import open_engine
 from .errors import EngineError, ImageError, PerceptionError
-from .health import report
+from .health import report, stamp_problem
 from .image import view
+from .notices import Notices
 from .pipeline import Pipeline, sizes_by_index
 from .process import run
+from .publishers import BEST_EFFORT_NEWEST, Publishers
 from .stats import NodeStats
-
-BEST_EFFORT_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # matches any camera
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class PerceptionNode(Node):
@@ -60,39 +58,33 @@ class PerceptionNode(Node):
         self._start, self._stop, self._failure = start, stop, None
         self.engine = self._pipeline = None
         self.starting = "opening the engine"  # what it is doing until there is an engine
-        names = values["class_id_as_name"]
-        self._class_ids = self.bundle.labels if names else [str(i) for i in range(len(self.bundle.labels))]
 
         self.stats = NodeStats()
-        self.camera = None
+        self.notices = Notices(self.get_logger().warning)
+        self.calibration = Calibration(values, self.notices.warn)
+        self.ego_inputs = EgoInputs(values["base_frame"], values["height_source"], self.notices.warn)
+        self.mount_source = ""  # tf or parameters, once there is an image
         self.scan_silent = "no image yet"  # why there is no scan, or ''
         self.newest_received_s = None  # steady clock, newest image that arrived
         self._answered = None  # (time received, header, scan ranges or None) of the newest processed image
-        self._alert_active = False
+        self._stamp_s = None  # of the newest processed image
         self._slot: Optional[Tuple[Image, float]] = None  # waits for the worker, with its time of arrival
         self._stopping = False
         self._wakeup = threading.Condition()
 
-        self._publish_topics()
-        self._publish_labels()
+        self.outputs = Publishers(self, values, self.bundle.labels, self.bundle.name)
+        self.outputs.labels()
         parameters.watch(self, values, self._on_change)
         self._subscribe()
         self._worker = threading.Thread(target=self._work, name="perception")
         self._worker.start()
 
-    def _publish_topics(self):
-        self._detections = self.create_publisher(Detection2DArray, "~/detections", 5)
-        label_info = messages.LabelInfo or messages.VisionInfo
-        self._labels = self.create_publisher(label_info, "~/label_info", LATCHED)
-        self._scan = self.create_publisher(LaserScan, "obstacle_scan", 10)
-        self._alert = self.create_publisher(DiagnosticStatus, "~/alert", 10)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-
     def _subscribe(self):
         images = QoSProfile(depth=10) if self.values["reliable_input"] else BEST_EFFORT_NEWEST
         subscription = self.create_subscription(Image, "image_raw", self._on_image, images)
         self.image_topic = subscription.topic_name
-        self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, BEST_EFFORT_NEWEST)
+        self.create_subscription(CameraInfo, "camera_info", self.calibration.take, BEST_EFFORT_NEWEST)
+        self.ego_inputs.subscribe(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers run on, whatever simulated time does
         self.create_timer(1.0 / self.values["scan_rate_hz"], self._publish_scan, clock=steady)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
@@ -110,20 +102,12 @@ class PerceptionNode(Node):
             self._slot = (msg, now)
             self._wakeup.notify()
 
-    def _on_camera_info(self, msg):
-        self.camera = Camera.from_info(msg)
-
     def _on_change(self, changes):
         pipeline = self._pipeline  # None while the engine opens; what opens it takes self.values then
         if pipeline is not None:
             pipeline.configure(changes)
         if "score_threshold" in changes:
-            self._publish_labels()
-
-    def _publish_labels(self):
-        now = self.get_clock().now().to_msg()
-        threshold = self.values["score_threshold"]
-        self._labels.publish(messages.label_message(now, self.bundle.labels, threshold, self.bundle.name))
+            self.outputs.labels()
 
     def _publish_scan(self):
         answered = self._answered
@@ -132,37 +116,18 @@ class PerceptionNode(Node):
             self.scan_silent = "no image processed yet"
         elif age > self.values["stale_after_s"]:
             self.scan_silent = "newest processed image is stale"
-            self._end_alert()
+            self.outputs.end_alert("no fresh image")
         elif self.stats.consecutive_failures >= self.values["max_failures"]:
             self.scan_silent = "{} frames in a row failed".format(self.stats.consecutive_failures)
         elif answered[2] is None:
             self.scan_silent = "no calibrated camera_info that fits the image"
         else:
             self.scan_silent = ""
-            v = self.values
-            self._scan.publish(
-                messages.scan_message(
-                    answered[1].stamp,
-                    v["scan_frame"],
-                    answered[2],
-                    v["range_min_m"],
-                    v["range_max_m"],
-                    1.0 / v["scan_rate_hz"],
-                )
-            )
-
-    def _end_alert(self):
-        """Images stopped during an alert: say so once, for nobody knows any more."""
-        if self._alert_active:
-            self._alert_active = False
-            text = "no fresh image"
-            self._alert.publish(messages.status(self._alert_name(), messages.STALE, text, {}))
+            self.outputs.scan(answered[1].stamp, answered[2])
 
     def _publish_diagnostics(self):
         level, text, values = report(self, time.monotonic())
-        name = self.get_fully_qualified_name().lstrip("/") + ": detector"
-        now = self.get_clock().now().to_msg()
-        self._diagnostics.publish(messages.diagnostics_message(now, [messages.status(name, level, text, values)]))
+        self.outputs.diagnostics(level, text, values, bool(self.starting))
 
     # The worker's thread
 
@@ -204,6 +169,7 @@ class PerceptionNode(Node):
         )
         pipeline = Pipeline(Detector(self.bundle, self.engine))
         heights = [self.values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
+        heights.append(self.bundle.manifest.get("sizes"))
         pipeline.obstacles.sizes = sizes_by_index(self.bundle.labels, *heights)
         self._pipeline = pipeline
         pipeline.configure(dict(self.values))  # after it is known to _on_change, so that no change is lost
@@ -228,23 +194,25 @@ class PerceptionNode(Node):
 
     def _process(self, pipeline, msg, received):
         image, order = view(msg)
-        camera = self.camera
-        if camera is not None and not camera.fits(msg.width, msg.height):
-            camera = None
-        result = pipeline.process(image, order, messages.stamp_to_seconds(msg.header.stamp), camera)
+        stamp_s = messages.stamp_to_seconds(msg.header.stamp)
+        self._check_stamp(stamp_s)
+        camera = self.calibration.camera_for(msg.width, msg.height)
+        mount = self.ego_inputs.mount(msg.header.frame_id) if self.values["mount_from_tf"] else None
+        self.mount_source = "parameters" if mount is None else "tf"
+        result = pipeline.process(image, order, stamp_s, camera, mount, self.ego_inputs.ego(received))
         t0 = time.perf_counter()
-        self._detections.publish(messages.detections_message(msg.header, result, self._class_ids))
-        if result.alert.level or result.alert.cleared:
-            self._alert.publish(messages.alert_message(result.alert, self.bundle.labels, self._alert_name()))
-        self._alert_active = bool(result.alert.level)
+        self.outputs.result(msg.header, result)
         self._answered = (received, msg.header, result.scan_ranges)
         stages = dict(result.stage_ms, publish=1e3 * (time.perf_counter() - t0))
-        latency = 1e-9 * self.get_clock().now().nanoseconds - messages.stamp_to_seconds(msg.header.stamp)
+        latency = 1e-9 * self.get_clock().now().nanoseconds - stamp_s
         now = time.monotonic()
         self.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
 
-    def _alert_name(self):
-        return self.get_fully_qualified_name().lstrip("/") + ": obstacle"
+    def _check_stamp(self, stamp_s):
+        problem = stamp_problem(stamp_s, self._stamp_s, 1e-9 * self.get_clock().now().nanoseconds)
+        self._stamp_s = stamp_s
+        if problem:
+            self.notices.warn(*problem)
 
     def close(self):
         """Stop the worker and release the engine. The executor must no longer spin this node.

@@ -1,18 +1,33 @@
-"""Tracks -> obstacles: bearing, range from known size, time to contact from growth, and the autopilot's scan.
+"""Tracks -> obstacles: direction, range and position with their errors, and time to contact from growth.
 
-Bearings are clockwise from straight ahead (right positive) in the body's horizontal plane; the camera is
-taken as level with the body.
+Bearings are clockwise from straight ahead (right positive) in the horizontal plane of base_link, elevations above it.
 """
 
 import math
-from collections import deque
-from typing import Deque, Tuple
 
 import numpy as np
 
-BINS = 72  # what PX4 and ArduPilot take without rescaling: 72 rays, 5 degrees apart
-ANGLE_MIN = -math.pi
-ANGLE_INCREMENT = math.radians(5.0)
+from .contact import ContactFilter, angular_size, surer
+from .geometry import Mount, wrap
+from .ranging import LEAST_SLOPE_SIGMAS, fuse, range_from_ground, range_from_size
+
+# What stays wrong with an object's box, as a part of its size and in pixels (offline/simulate/noise.py, SIZE_BIAS). It
+# does not matter for growth, but for range.
+BOX_BIAS, BOX_BIAS_PX = 0.085, 3.3
+# An object's outline stands behind its nearest point, by this part of its height: 0.2 (people) to 0.43 (cars) in clean
+# flights of offline/simulate/approaches.py.
+NOSE = 0.3
+LEVEL_JITTER_RAD = math.radians(
+    0.3
+)  # of an attitude from frame to frame; what stays wrong with it does not fake motion
+LEVEL_UNKNOWN_RAD = math.radians(5.0)  # how far from level a vehicle is taken to be that tells nothing of its attitude
+# A ray to the ground must dip by so many sigmas of the attitude before its rate is used: an error of the attitude that
+# stays is a part 1 / this of the rate.
+STAND_SLOPE_SIGMAS = 12.0
+MOVES_MPS = 1.0  # slower than this, the velocity says nothing of where the vehicle is heading
+TOUCHES, LEAVES = 2.0, 5.0  # a box this many times its noise from the image border touches it, has left it
+ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
+STEEP = 0.1  # horizontal part of a ray that looks so steeply up or down that it has no bearing
 
 
 class Obstacle:
@@ -20,183 +35,258 @@ class Obstacle:
 
     Attributes:
         track (Track): what it was made from.
-        bearing (float or None): of the box's centre, radians, right positive; None without calibration.
-        sector (tuple or None): bearings of the box's left and right edges.
-        range_m, range_sigma_m (float or None): horizontal distance; None if camera or class size is unknown.
+        bearing, elevation (float or None): of the box's centre in base_link, radians, right and up positive; None
+            without calibration.
+        sector (tuple or None): bearings of the box's left and right end, left <= right, around `bearing`.
+        range_m, range_sigma_m (float or None): horizontal distance from base_link; None if camera or class size and
+            height above ground are unknown.
+        position (3,) or None: m in base_link FLU. covariance (3, 3) or None: of it, m^2.
         ttc_s, ttc_sigma_s (float or None): time to contact; None if it is not closing, or not known yet.
+        threatens (bool or None): whether the vehicle is going to hit it; `vit_perception.corridor` sets it.
     """
 
-    __slots__ = ("track", "bearing", "sector", "range_m", "range_sigma_m", "ttc_s", "ttc_sigma_s")
+    __slots__ = (
+        "track", "bearing", "elevation", "sector", "range_m", "range_sigma_m",
+        "position", "covariance", "ttc_s", "ttc_sigma_s", "threatens",
+    )  # fmt: skip
 
     def __init__(self, track):
         self.track = track
-        self.bearing = self.sector = self.range_m = self.range_sigma_m = self.ttc_s = self.ttc_sigma_s = None
+        self.bearing = self.elevation = self.sector = self.range_m = self.range_sigma_m = None
+        self.position = self.covariance = self.ttc_s = self.ttc_sigma_s = self.threatens = None
 
 
 class ObstacleEstimator:
-    """Bearing, range and time to contact of tracks.
+    """Direction, range and time to contact of tracks.
 
     Args:
-        sizes: {class index: (height, spread)} in metres; other classes get no range.
-        window_s: length of the history that the time to contact is fitted to.
-        min_hits: fewest sizes in the window for a fit.
+        sizes: {class index: (height, spread)} in metres; other classes get a range from the ground alone.
+        min_hits: fewest sizes before a time to contact is told.
         max_ttc_s: a longer time to contact is not reported.
-        border_px: a box this close to the image border counts as cut off by it.
-        box_sigma_px: standard deviation of a box's size.
-        camera_yaw_deg: direction of the optical axis in the body frame, degrees, right positive.
+        hold_s: for so long a time to contact counts down when the object's size cannot be seen.
+        border_px: a box this close to the image border, or as close as twice its noise, counts as cut off by it.
+        box_sigma, box_sigma_px: standard deviation of a box's size, as a part of it, and in pixels; both add up.
+        height_sigma_m: of the height above ground. level_sigma_deg: of the attitude, with the mount's.
+        camera_yaw_deg, camera_pitch_deg: where the camera looks (right, up), for frames without a mount.
     """
 
     def __init__(
         self,
         sizes=None,
-        window_s=0.8,
-        min_hits=5,
+        min_hits=6,
         max_ttc_s=20.0,
+        hold_s=1.0,
         border_px=2.0,
+        box_sigma=0.05,
         box_sigma_px=1.5,
+        height_sigma_m=0.3,
+        level_sigma_deg=1.0,
         camera_yaw_deg=0.0,
+        camera_pitch_deg=0.0,
     ):
         self.sizes = dict(sizes or {})
-        self.window_s, self.min_hits, self.max_ttc_s = window_s, min_hits, max_ttc_s
-        self.border_px, self.box_sigma_px, self.camera_yaw_deg = border_px, box_sigma_px, camera_yaw_deg
+        self.min_hits, self.max_ttc_s, self.hold_s, self.border_px = min_hits, max_ttc_s, hold_s, border_px
+        self.box_sigma, self.box_sigma_px = box_sigma, box_sigma_px
+        self.height_sigma_m, self.level_sigma_deg = height_sigma_m, level_sigma_deg
+        self.camera_yaw_deg, self.camera_pitch_deg = camera_yaw_deg, camera_pitch_deg
         self._histories = {}  # track id -> _History
 
-    def update(self, tracks, stamp_s, camera, width, height):
+    def update(self, tracks, stamp_s, camera, width, height, mount=None, ego=None):
         """One frame's obstacles.
 
         Args:
             tracks: confirmed tracks of this frame, from `Tracker.update`.
             stamp_s: the image's stamp, seconds.
-            camera: `Camera`, or None if uncalibrated: then no bearing and no range, but time to contact.
+            camera: `Camera`, or None if uncalibrated: then no direction and no range, but time to contact. From pixels
+                alone, turning of a camera that is off the object's centre changes sizes a little.
             width, height: of the image, pixels.
+            mount: `Mount` of the camera; None takes camera_yaw_deg and camera_pitch_deg.
+            ego: `Ego`, or None if nothing is known of the vehicle.
 
         Returns:
             list of Obstacle, one per track, in the same order.
         """
         self._histories = {t.id: self._histories.get(t.id) or _History() for t in tracks}
-        return [self._obstacle(t, stamp_s, camera, width, height) for t in tracks]
+        if not tracks:
+            return []
+        boxes = np.array([t.box for t in tracks], np.float64)
+        views = [None] * len(tracks) if camera is None else self._views(boxes, camera, mount, ego)
+        return [self._obstacle(t, stamp_s, (width, height), v, ego) for t, v in zip(tracks, views)]
 
-    def _obstacle(self, track, stamp_s, camera, width, height):
+    def _views(self, boxes, camera, mount, ego):
+        """One `_View` for each box (n, 4)."""
+        mount = mount or Mount.from_angles(self.camera_yaw_deg, self.camera_pitch_deg)
+        x1, y1, x2, y2 = boxes.T
+        u, v = 0.5 * (x1 + x2), 0.5 * (y1 + y2)
+        # Centre, the middles of the left, right, upper and lower edge, and the corners.
+        points = [(u, v), (x1, v), (x2, v), (u, y1), (u, y2), (x1, y1), (x2, y1), (x1, y2), (x2, y2)]
+        rays = camera.rays(np.array(points).transpose(2, 0, 1).reshape(-1, 2))
+        rays = (rays / np.sqrt((rays * rays).sum(axis=1))[:, None]).dot(mount.rotation.T).reshape(len(boxes), 9, 3)
+        wide, tall = angular_size(rays[:, 1], rays[:, 2]), angular_size(rays[:, 3], rays[:, 4])
+        level = None if ego is None else ego.level
+        upright = rays if level is None else rays.dot(np.transpose(level))
+        slopes = upright[:, :, 2] / np.maximum(np.hypot(upright[:, :, 0], upright[:, :, 1]), 1e-6)
+        heading = _heading(mount, ego)
+        return [_View(mount, heading, *values) for values in zip(rays, wide.tolist(), tall.tolist(), slopes.tolist())]
+
+    def _obstacle(self, track, stamp_s, image, view, ego):
+        obstacle, history = Obstacle(track), self._histories[track.id]
         x1, y1, x2, y2 = track.box.tolist()
-        m = self.border_px
-        cut_x, cut_y = x1 <= m or x2 >= width - m, y1 <= m or y2 >= height - m
-        history = self._histories[track.id]
-        obstacle = Obstacle(track)
-        if track.detection >= 0 and not (cut_x or cut_y):  # truncation would fake a change of size
-            history.add(stamp_s, 1.0 / math.sqrt(max((x2 - x1) * (y2 - y1), 1.0)), self.window_s)
-        if history.is_recent(stamp_s, self.window_s):
-            self._fit_ttc(obstacle, history, stamp_s)
-        if camera is not None:
-            self._locate(obstacle, history, camera, (x1, y1, x2, y2), cut_y)
+        w, h = max(x2 - x1, 1e-3), max(y2 - y1, 1e-3)
+        noise = math.hypot(self.box_sigma, self.box_sigma_px / math.sqrt(w * h))
+        cut_x, cut_y = history.cut((x1, y1, x2, y2), image, self.border_px, noise * max(w, h))
+        # Angles where the camera is known: they do not change when it turns.
+        wide, tall = (w, h) if view is None else (max(view.wide, 1e-9), max(view.tall, 1e-9))
+        size = None
+        if track.detection >= 0:
+            size = history.add(stamp_s, wide, tall, cut_x, cut_y, noise)
+            if view is not None and not cut_y:
+                self._stand(history, stamp_s, view, ego, noise)
+        self._contact(obstacle, history, stamp_s, view)
+        if view is not None:
+            self._locate(obstacle, history, stamp_s, view, ego, size, cut_y, math.sqrt(w * h))
         return obstacle
 
-    def _fit_ttc(self, obstacle, history, stamp_s):
-        if len(history.samples) < self.min_hits:
+    def _contact(self, obstacle, history, stamp_s, view):
+        known = [f for f in (history.growth, history.foot) if self._knows(f, stamp_s)]
+        if not known:
             return
-        times, inverse_sizes = zip(*history.samples)
-        fit = time_to_contact([t - stamp_s for t in times], inverse_sizes, self.box_sigma_px)
-        if fit is not None and fit[0] <= self.max_ttc_s:
-            obstacle.ttc_s, obstacle.ttc_sigma_s = fit
+        best = surer(known[0], known[1] if len(known) > 1 else None, stamp_s)
+        contact = best.at(stamp_s)
+        # Both tell the distance along the line of sight; what counts is the way along the flight: it is shorter by the
+        # cosine, and so is the closing speed.
+        part = 1.0
+        if view is not None:
+            part = max(float(view.rays[0].dot(view.heading)), ASIDE) ** 2
+            if best is history.growth:
+                part *= max(1.0 - NOSE * view.tall, 0.5)
+        if contact is not None and part * contact[0] <= self.max_ttc_s:
+            obstacle.ttc_s, obstacle.ttc_sigma_s = part * contact[0], part * contact[1]
 
-    def _locate(self, obstacle, history, camera, box, cut_y):
-        yaw = math.radians(self.camera_yaw_deg)
-        bearing = yaw + camera.bearing(0.5 * (box[0] + box[2]))
-        obstacle.bearing = (bearing + math.pi) % (2 * math.pi) - math.pi
-        obstacle.sector = (yaw + camera.bearing(box[0]), yaw + camera.bearing(box[2]))
-        size = self.sizes.get(obstacle.track.class_index)
-        if size is None:
+    def _knows(self, contact, stamp_s):
+        return contact.hits >= self.min_hits and stamp_s - contact.stamp_s <= self.hold_s
+
+    def _stand(self, history, stamp_s, view, ego, noise):
+        """Take the distance of the object's foot on the ground: seen from above, surer than its size."""
+        if ego is None or ego.level is None or ego.height_m is None:
             return
-        measured = camera.range_from_height(box, size[0], size[1], self.box_sigma_px)
+        slope, height = view.slopes[4], view.height(ego)
+        sigma = math.hypot(LEVEL_JITTER_RAD, view.tall * noise)
+        if height > 0 and -slope > max(
+            LEAST_SLOPE_SIGMAS * sigma, STAND_SLOPE_SIGMAS * math.radians(self.level_sigma_deg)
+        ):
+            history.foot.add(stamp_s, -slope / (height * math.hypot(1.0, slope)), -sigma / slope)
+
+    def _locate(self, obstacle, history, stamp_s, view, ego, size, cut_y, pixels):
+        obstacle.bearing, obstacle.elevation, obstacle.sector = view.direction()
+        measured = self._range(obstacle.track, history, stamp_s, view, ego, size, pixels)
+        if measured is None:
+            return
         if not cut_y:
             history.range = measured
         elif history.range is not None:
             # A box cut in height looks farther than it is: the last whole view bounds it from above.
             measured = min(measured, history.range)
-        obstacle.range_m, obstacle.range_sigma_m = measured
+        slope = view.slopes[0]
+        slant, sigma = (math.hypot(1.0, slope) * value for value in measured)
+        ray, across = view.rays[0], 0.5 * view.angle_sigma(pixels, self.box_sigma_px, self.box_sigma) * slant
+        obstacle.position = view.mount.translation + slant * ray
+        along = np.outer(ray, ray)
+        obstacle.covariance = sigma**2 * along + across**2 * (np.eye(3) - along)
+        obstacle.range_m = math.hypot(obstacle.position[0], obstacle.position[1])
+        obstacle.range_sigma_m = measured[1]
+
+    def _range(self, track, history, stamp_s, view, ego, size, pixels):
+        """(horizontal distance from the camera, sigma) or None."""
+        level_sigma = math.radians(self.level_sigma_deg)
+        if ego is None or ego.level is None:
+            level_sigma = max(level_sigma, LEVEL_UNKNOWN_RAD)
+        noise = math.hypot(self.box_sigma, self.box_sigma_px / pixels)
+        bias = math.hypot(BOX_BIAS, BOX_BIAS_PX / pixels)
+        by_size = by_ground = None
+        if track.class_index in self.sizes:
+            smooth = history.growth.size_at(stamp_s) if size and history.growth.stamp_s == stamp_s else None
+            box_noise = math.hypot(bias, noise if smooth is None else smooth[1])
+            by_size = range_from_size(
+                view.slopes[3], view.slopes[4], view.wide, self.sizes[track.class_index], box_noise, level_sigma
+            )
+            if by_size is not None and smooth is not None:
+                by_size = tuple(value * size / smooth[0] for value in by_size)
+        if ego is not None and ego.level is not None and ego.height_m is not None:
+            angle_sigma = math.hypot(level_sigma, view.tall * math.hypot(noise, 0.5 * bias))
+            by_ground = range_from_ground(view.slopes[4], view.height(ego), self.height_sigma_m, angle_sigma)
+        return fuse(by_size, by_ground)
+
+
+class _View:
+    """One box seen from the vehicle: rays (9, 3) in base_link, angular width and height, slopes of the rays."""
+
+    __slots__ = ("mount", "heading", "rays", "wide", "tall", "slopes")
+
+    def __init__(self, mount, heading, rays, wide, tall, slopes):
+        self.mount, self.heading, self.rays, self.wide, self.tall, self.slopes = (
+            mount,
+            heading,
+            rays,
+            wide,
+            tall,
+            slopes,
+        )
+
+    def direction(self):
+        """(bearing, elevation, sector)."""
+        forward, left, up = self.rays[0].tolist()
+        bearing = math.atan2(-left, forward)
+        flat = np.hypot(self.rays[:, 0], self.rays[:, 1])
+        if flat.min() < STEEP:
+            return bearing, math.atan2(up, math.hypot(forward, left)), (bearing - math.pi, bearing + math.pi)
+        aside = [wrap(a - bearing) for a in np.arctan2(-self.rays[1:, 1], self.rays[1:, 0]).tolist()]
+        return bearing, math.atan2(up, math.hypot(forward, left)), (bearing + min(aside), bearing + max(aside))
+
+    def height(self, ego):
+        """Of the camera above the ground, metres."""
+        return ego.height_m + float(ego.level[2].dot(self.mount.translation))
+
+    def angle_sigma(self, pixels, sigma_px, sigma):
+        """Standard deviation of the box's centre, radians."""
+        return math.sqrt(self.wide * self.tall) * math.hypot(sigma, sigma_px / pixels)
 
 
 class _History:
-    """Inverse sizes of one track over the window, and its last range seen whole."""
+    """How one track grew, its shape, and its last range seen whole."""
 
     def __init__(self):
-        self.samples: Deque[Tuple[float, float]] = deque()  # stamp, 1 / size in pixels
+        self.growth, self.foot = ContactFilter(), ContactFilter()  # of the size; of the distance to where it stands
         self.range = None
+        self._was_cut = [False, False]
+        self._aspect = None  # log(width / height), slowly following
 
-    def add(self, stamp_s, inverse_size, window_s):
-        if self.samples and stamp_s <= self.samples[-1][0]:
-            return
-        self.samples.append((stamp_s, inverse_size))
-        while self.samples[0][0] < stamp_s - window_s:
-            self.samples.popleft()
+    def cut(self, box, image, border_px, noise_px):
+        """Whether the box is cut off by the image's (sides, top or bottom); once it was, until it is well inside."""
+        for axis in (0, 1):
+            margin = max(border_px, noise_px * (LEAVES if self._was_cut[axis] else TOUCHES))
+            self._was_cut[axis] = box[axis] <= margin or box[axis + 2] >= image[axis] - margin
+        return self._was_cut
 
-    def is_recent(self, stamp_s, window_s):
-        return bool(self.samples) and stamp_s - self.samples[-1][0] <= window_s
-
-
-def time_to_contact(times, inverse_sizes, size_sigma_px=0.0):
-    """Time to contact from growth: at constant closing speed 1/s is linear in time, and zero at contact.
-
-    Least squares of 1/s = a + b t; TTC = -a / b. Sigma is propagated from the fit's covariance; the noise of
-    1/s is what the residuals show, but no less than size_sigma_px / s^2.
-
-    Args:
-        times: seconds, zero is the moment that the answer is for.
-        inverse_sizes: 1 / sqrt(w h) at these times, 1/pixels.
-        size_sigma_px: standard deviation of s, pixels.
-
-    Returns:
-        (ttc, sigma) in seconds, ttc >= 0; None if it is not closing, or fewer than 3 times are given.
-    """
-    n = len(times)  # a dozen: plain floats are faster than arrays
-    t_mean, y_mean = sum(times) / n, sum(inverse_sizes) / n
-    centered = [(t - t_mean, y - y_mean) for t, y in zip(times, inverse_sizes)]
-    spread = sum(t * t for t, _ in centered)
-    if n < 3 or spread <= 0:
-        return None
-    b = sum(t * y for t, y in centered) / spread
-    if b >= 0:
-        return None
-    variance = max(sum((y - b * t) ** 2 for t, y in centered) / (n - 2), (size_sigma_px * y_mean**2) ** 2)
-    lead = -y_mean / b  # from the middle of the window to contact; y_mean and b are uncorrelated there
-    sigma = math.sqrt(variance * (1.0 / n + lead**2 / spread)) / -b
-    return max(t_mean + lead, 0.0), sigma
+    def add(self, stamp_s, wide, tall, cut_x, cut_y, noise):
+        """Take a view; returns the size that it was, or None if too much of the object is cut off."""
+        aspect, seen = self._aspect, math.log(wide / tall)
+        if not (cut_x or cut_y):
+            self._aspect = seen if aspect is None else aspect + 0.15 * (seen - aspect)
+            size = math.sqrt(wide * tall)
+        elif (cut_x and cut_y) or aspect is None:
+            return None
+        else:  # the side that is whole, with the shape that was seen before: truncation would fake a change of size
+            size = tall * math.exp(0.5 * aspect) if cut_x else wide * math.exp(-0.5 * aspect)
+            noise *= 1.3
+        self.growth.add(stamp_s, size, noise)
+        return size
 
 
-def make_scan(obstacles, field_of_view=None, range_min=0.5, range_max=40.0, publish_clear=False):
-    """The scan an autopilot takes: nearest range per 5 degree ray.
-
-    Ray i looks along angle -pi + i * 5 degrees, CLOCKWISE seen from above (frame FRD): ray 36 is straight
-    ahead, 37 is 5 degrees to the right, 0 is straight back. Each ray stands for the 2.5 degrees on its either
-    side. An obstacle fills the rays of its box and one more on each side, its range clamped to
-    [range_min, range_max].
-
-    Args:
-        obstacles: list of Obstacle. One without range is not put in; its rays are unknown rather than clear.
-        field_of_view: (left, right) bearings of the image's edges, radians; None if uncalibrated.
-        publish_clear: say `range_max + 0.01` (clear) where the camera looks and nothing was detected. A
-            detector that sees nothing is no proof of free space.
-
-    Returns:
-        (72,) float32 metres; NaN is unknown.
-    """
-    scan = np.full(BINS, np.nan, np.float32)
-    if publish_clear and field_of_view is not None:
-        # Only rays whose whole 5 degrees are in view.
-        first = int(math.ceil((field_of_view[0] - ANGLE_MIN) / ANGLE_INCREMENT + 0.5))
-        last = int(math.floor((field_of_view[1] - ANGLE_MIN) / ANGLE_INCREMENT - 0.5))
-        scan[np.arange(first, last + 1) % BINS] = range_max + 0.01
-    placed = [o for o in obstacles if o.sector is not None]
-    for o in placed:
-        if o.range_m is None:
-            scan[sector_bins(o.sector)] = np.nan
-    for o in placed:
-        if o.range_m is not None:
-            bins = sector_bins(o.sector)
-            scan[bins] = np.fmin(scan[bins], min(max(o.range_m, range_min), range_max))
-    return scan
-
-
-def sector_bins(sector):
-    """Indices of the rays that cover the bearings (left, right), widened by one on each side."""
-    first, last = (int(math.floor((angle - ANGLE_MIN) / ANGLE_INCREMENT + 0.5)) for angle in sector)
-    return np.arange(first - 1, last + 2) % BINS
+def _heading(mount, ego):
+    """Unit vector of where the vehicle is going, in base_link: its velocity, or the optical axis if it is unknown."""
+    if ego is not None and ego.velocity is not None:
+        speed = math.sqrt(float(ego.velocity.dot(ego.velocity)))
+        if speed > MOVES_MPS:
+            return ego.velocity / speed
+    return mount.rotation[:, 2]

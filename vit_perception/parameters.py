@@ -29,6 +29,12 @@ SPECS = (
     _live("nms_iou", None, "overlap above which the weaker box of a class is dropped", 0.0, 1.0),
     _fixed("reliable_input", False, "subscribe RELIABLE with a queue: for replay, not for flight"),
     _fixed("class_id_as_name", False, "publish class names, not indices, as class_id"),
+    _fixed("rectified_input", False, "images went through image_proc: camera_info's P holds for them, not K and D"),
+    _fixed("base_frame", "base_link", "the vehicle's frame, FLU, in ~/obstacles, TF and odometry"),
+    _fixed("mount_from_tf", True, "take the camera's mount from /tf_static, where it says one"),
+    _fixed("height_source", "none", "what tells base_link's height above ground: none, odometry, pose or range"),
+    _fixed("publish_px4", False, "publish px4_msgs/ObstacleDistance on /fmu/in/obstacle_distance too"),
+    _fixed("publish_mavros", False, "publish mavros_msgs StatusText and CompanionProcessStatus too"),
     _live("stale_after_s", 0.5, "no processed image for longer: the scan goes silent", 0.1, 5.0, "s"),
     _live("max_failures", 5, "consecutive unusable frames: diagnostics ERROR, scan silent", 1, 1000),
     _fixed("scan_frame", "base_link_frd", "frame_id of obstacle_scan"),
@@ -36,36 +42,64 @@ SPECS = (
     _live("range_min_m", 0.5, "least range in the scan", 0.1, 10.0, "m"),
     _live("range_max_m", 40.0, "largest range in the scan", 1.0, 600.0, "m"),
     _live("publish_clear", False, "report clear where nothing was detected; RISK: unseen is not absent"),
+    _live("max_height_difference_m", 0.0, "obstacles farther above or below are left out; 0 off", 0.0, 1000.0, "m"),
+    _live("camera_motion", True, "tell the tracker how the camera moved, from the images"),
     _live("tracker.iou_threshold", 0.2, "least overlap of a detection with a track's prediction", 0.01, 1.0),
     _live("tracker.margin", 0.25, "growth of boxes for matching, part of their size per side", 0.0, 2.0),
     _live("tracker.new_score", 0.4, "lowest score that starts a track", 0.0, 1.0),
+    _live(
+        "tracker.high_score", 0.4, "detections from it on are matched first, weaker ones with what is left", 0.0, 1.0
+    ),
     _live("tracker.confirm_hits", 3, "consecutive detections that confirm a track", 1, 100),
     _live("tracker.max_coast_s", 0.5, "longest time that a track lives without detections", 0.0, 5.0, "s"),
     _live("tracker.max_gap_s", 1.0, "pause between images that drops all tracks", 0.1, 10.0, "s"),
     _live("obstacles.camera_yaw_deg", 0.0, "camera in the body, right positive", -180.0, 180.0, "deg"),
+    _live("obstacles.camera_pitch_deg", 0.0, "camera in the body, up positive", -90.0, 90.0, "deg"),
+    _live("obstacles.camera_roll_deg", 0.0, "camera in the body, right side down positive", -180.0, 180.0, "deg"),
     _fixed("obstacles.classes", ["person", "car", "bicycle"], "classes of known height"),
     _fixed("obstacles.heights_m", [1.7, 1.5, 1.5], "their heights", 0.01, 1000.0, "m"),
     _fixed("obstacles.height_sigmas_m", [0.15, 0.2, 0.3], "spread of these heights", 0.0, 1000.0, "m"),
-    _live("obstacles.window_s", 0.8, "history that the time to contact is fitted to", 0.2, 3.0, "s"),
-    _live("obstacles.min_hits", 5, "fewest sizes in that history", 3, 100),
+    _live("obstacles.min_hits", 6, "fewest sizes before a time to contact is told", 3, 100),
     _live("obstacles.max_ttc_s", 20.0, "longest time to contact that is reported", 1.0, 100.0, "s"),
+    _live("obstacles.hold_s", 1.0, "a time to contact counts down while the size cannot be seen", 0.0, 5.0, "s"),
     _live("obstacles.border_px", 2.0, "a box this close to the border counts as cut off", 0.0, 100.0, "px"),
-    _live("obstacles.box_sigma_px", 1.5, "standard deviation of a box's size", 0.0, 50.0, "px"),
+    _live("obstacles.box_sigma", 0.05, "standard deviation of a box's size, as a part of it", 0.0, 1.0),
+    _live("obstacles.box_sigma_px", 1.5, "the same in pixels; both add up", 0.0, 50.0, "px"),
+    _live("obstacles.height_sigma_m", 0.3, "standard deviation of the height above ground", 0.0, 100.0, "m"),
+    _live("obstacles.level_sigma_deg", 1.0, "of the vehicle's attitude and the camera's mount", 0.0, 30.0, "deg"),
+    _live("memory.near_m", 6.0, "an obstacle nearer than this when it vanishes is kept", 0.0, 100.0, "m"),
+    _live("memory.near_s", 3.0, "or nearer than what is flown in this time", 0.0, 30.0, "s"),
+    _live("memory.fills", 0.6, "or as large as this part of the image's width or height", 0.1, 2.0),
+    _live("memory.hold_s", 2.0, "for so long, while the vehicle moves", 0.01, 60.0, "s"),
+    _live("memory.hold_still_s", 60.0, "for so long, while it hovers", 0.01, 600.0, "s"),
+    _live("corridor.width_m", 0.8, "width of the vehicle, propellers included", 0.05, 20.0, "m"),
+    _live("corridor.height_m", 0.5, "height of the vehicle", 0.05, 20.0, "m"),
+    _live("corridor.margin_m", 0.5, "kept free around the vehicle", 0.0, 20.0, "m"),
+    _live("corridor.reaction_s", 0.5, "from an alert to full braking", 0.0, 5.0, "s"),
+    _live("corridor.deceleration_mps2", 3.0, "that the vehicle brakes with", 0.1, 30.0, "m/s^2"),
+    _live("corridor.min_speed_mps", 0.5, "a slower vehicle counts as hovering", 0.0, 10.0, "m/s"),
+    _live("corridor.axis_spread_deg", 10.0, "flight may differ so much from the optical axis", 0.0, 90.0, "deg"),
+    _live("corridor.keep_m", 1.5, "what is nearer threatens in any case", 0.0, 50.0, "m"),
     _live("alerts.warn_ttc_s", 4.0, "time to contact that warns; 0 switches it off", 0.0, 60.0, "s"),
     _live("alerts.error_ttc_s", 2.0, "time to contact that raises ERROR; 0 switches it off", 0.0, 60.0, "s"),
     _live("alerts.warn_range_m", 8.0, "range that warns; 0 switches it off", 0.0, 1000.0, "m"),
     _live("alerts.error_range_m", 3.0, "range that raises ERROR; 0 switches it off", 0.0, 1000.0, "m"),
+    _live("alerts.warn_lead_s", 2.0, "at known speed, warn so long before the last moment to brake", 0.0, 10.0, "s"),
+    _live("alerts.error_lead_s", 0.5, "at known speed, ERROR so long before the last moment to brake", 0.0, 10.0, "s"),
     _live("alerts.release_factor", 1.3, "a level is held up to its threshold times this", 1.0, 5.0),
     _live("alerts.max_ttc_sigma", 0.35, "a time to contact is believed up to this relative sigma", 0.01, 10.0),
     _live("alerts.trigger_count", 3, "consecutive frames that raise a level", 1, 100),
     _live("alerts.release_count", 5, "consecutive frames that lower a level", 1, 100),
 )
 
+HEIGHT_SOURCES = ("none", "odometry", "pose", "range")
+
 # (a, b): a must not exceed b, unless a is off (0).
 _ORDERED = (
     ("range_min_m", "range_max_m"),
     ("alerts.error_ttc_s", "alerts.warn_ttc_s"),
     ("alerts.error_range_m", "alerts.warn_range_m"),
+    ("alerts.error_lead_s", "alerts.warn_lead_s"),
 )
 
 
@@ -74,6 +108,8 @@ def check(values):
     for low, high in _ORDERED:
         if values[low] > values[high] > 0:
             return "{} ({}) must not exceed {} ({})".format(low, values[low], high, values[high])
+    if values["height_source"] not in HEIGHT_SOURCES:
+        return "height_source ({}) must be one of {}".format(values["height_source"], ", ".join(HEIGHT_SOURCES))
     tables = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
     if len({len(t) for t in tables}) != 1:
         text = "obstacles.classes, heights_m, height_sigmas_m have {}, {}, {} entries; they must agree"

@@ -1,14 +1,21 @@
 """One frame and its stamp in, one result out. No ROS, and no clock but the stopwatch of the stages."""
 
-import math
 import time
 
 from .alerts import AlertPolicy
-from .obstacles import ObstacleEstimator, make_scan
+from .corridor import Corridor
+from .errors import BundleError
+from .geometry import Mount
+from .memory import Memory
+from .motion import CameraMotion
+from .obstacles import ObstacleEstimator
+from .scan import horizon_in_view, make_scan
 from .tracker import Tracker
 
+_PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
 _DETECTOR_VALUES = ("score_threshold", "nms_iou")
-_SCAN_VALUES = ("publish_clear", "range_min_m", "range_max_m")
+_OWN_VALUES = ("camera_motion", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m")
+_MOUNT_VALUES = {"obstacles.camera_" + angle: angle for angle in ("yaw_deg", "pitch_deg", "roll_deg")}
 
 
 class Result:
@@ -17,7 +24,7 @@ class Result:
     Attributes:
         detections (Detections): in pixels of the image.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
-        obstacles (list of Obstacle): one per track.
+        obstacles (list of Obstacle): one per track, then those that vanished near and are remembered.
         scan_ranges: float32 (72,), or None without a calibrated camera: nothing can be said about space then.
         alert (Alert).
         stage_ms (dict): milliseconds of each stage, in order.
@@ -31,65 +38,126 @@ class Result:
 
 
 class Pipeline:
-    """Detector, tracker, obstacles and alerts in a row.
+    """Detector, camera motion, tracker, obstacles, memory, corridor, scan and alerts in a row.
 
     Args:
         detector: has detect(image, order) -> Detections and stage_ms, as `vit_perception.detector.Detector`.
-        tracker, obstacles, alerts: `Tracker`, `ObstacleEstimator`, `AlertPolicy`; None takes the defaults.
+        tracker, obstacles, corridor, alerts: `Tracker`, `ObstacleEstimator`, `Corridor`, `AlertPolicy`; None takes the
+            defaults.
+
+    Attributes:
+        camera_motion (bool): whether the tracker is told how the camera moved, from the images.
+        memory (Memory or None): of what vanished near; None forgets it at once.
+        mount (Mount): of the camera, for frames that come without one.
     """
 
-    def __init__(self, detector, tracker=None, obstacles=None, alerts=None):
-        self.detector = detector
+    def __init__(self, detector, tracker=None, obstacles=None, corridor=None, alerts=None):
+        self.detector, self.motion = detector, CameraMotion()
         self.tracker = tracker or Tracker()
         self.obstacles = obstacles or ObstacleEstimator()
+        self.memory, self.corridor = Memory(), corridor or Corridor()
         self.alerts = alerts or AlertPolicy()
+        self.camera_motion, self.max_height_difference_m = True, 0.0
         self.publish_clear, self.range_min_m, self.range_max_m = False, 0.5, 40.0
+        self._angles, self.mount = {}, Mount.from_angles()
 
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 
-        'score_threshold' and 'nms_iou' are the detector's; 'tracker.x', 'obstacles.x' and 'alerts.x' are
-        attribute x of that part. Safe between two frames and, since each is one assignment, during one.
+        'score_threshold' and 'nms_iou' are the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
+        'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe between two frames
+        and, since each is one assignment, during one.
         """
         for name, value in values.items():
             part, _, attribute = name.rpartition(".")
-            if part in ("tracker", "obstacles", "alerts"):
+            if name in _MOUNT_VALUES:
+                self._angles[_MOUNT_VALUES[name]] = value
+                self.mount = Mount.from_angles(**self._angles)
+            elif part in _PARTS:
                 setattr(getattr(self, part), attribute, value)
             elif name in _DETECTOR_VALUES:
                 setattr(self.detector, name, value)
-            elif name in _SCAN_VALUES:
+            elif name in _OWN_VALUES:
                 setattr(self, name, value)
 
-    def process(self, image, order, stamp_s, camera=None):
+    def process(self, image, order, stamp_s, camera=None, mount=None, ego=None):
         """Process one frame.
 
         Args:
             image, order: as `vit_perception.image.view` returns them.
-            stamp_s: the image's stamp in seconds; the only time that the algorithms know.
+            stamp_s: the image's stamp in seconds; the only time that the algorithms know. One that goes back, or
+                jumps, starts all tracks anew; one that repeats tells nothing of motion.
             camera: `Camera` of this image, or None if uncalibrated.
+            mount: `vit_perception.geometry.Mount` of the camera; None takes the one of the parameters.
+            ego: `vit_perception.geometry.Ego`, what is known of the vehicle now, or None.
 
         Returns:
             Result.
         """
         height, width = image.shape[:2]
+        mount = self.mount if mount is None else mount
+        watch = _Stopwatch()
         detections = self.detector.detect(image, order)
-        t0 = time.perf_counter()
-        tracks = self.tracker.update(detections, stamp_s)
-        t1 = time.perf_counter()
-        obstacles = self.obstacles.update(tracks, stamp_s, camera, width, height)
-        scan = None if camera is None else self._scan(obstacles, camera)
-        alert = self.alerts.update(obstacles)
-        t2 = time.perf_counter()
-        stage_ms = dict(self.detector.stage_ms, track=1e3 * (t1 - t0), obstacles=1e3 * (t2 - t1))
-        return Result(detections, tracks, obstacles, scan, alert, stage_ms)
+        watch.start()
+        motion = self._camera_motion(image, order)
+        watch.stop("motion")
+        tracks = self.tracker.update(detections, stamp_s, motion)
+        watch.stop("track")
+        obstacles = self.obstacles.update(tracks, stamp_s, camera, width, height, mount, ego)
+        if self.memory is not None:
+            obstacles = self.memory.update(obstacles, stamp_s, width, height, ego)
+        watch.stop("obstacles")
+        stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
+        alert = self.alerts.update(obstacles, stopping)
+        scan = None if camera is None else self._scan(obstacles, camera, mount, ego)
+        watch.stop("alerts")
+        return Result(detections, tracks, obstacles, scan, alert, dict(self.detector.stage_ms, **watch.stage_ms))
 
-    def _scan(self, obstacles, camera):
-        yaw = math.radians(self.obstacles.camera_yaw_deg)
-        view = tuple(yaw + edge for edge in camera.field_of_view())
-        return make_scan(obstacles, view, self.range_min_m, self.range_max_m, self.publish_clear)
+    def _camera_motion(self, image, order):
+        if self.camera_motion:
+            return self.motion.update(image, order)
+        self.motion.reset()  # switched on again, it must not compare with an image of long ago
+        return None
+
+    def _scan(self, obstacles, camera, mount, ego):
+        view = None
+        if self.publish_clear:
+            view = horizon_in_view(camera, mount, None if ego is None else ego.level)
+        limits = (self.range_min_m, self.range_max_m, self.publish_clear, self.max_height_difference_m)
+        return make_scan(obstacles, view, *limits)
 
 
-def sizes_by_index(labels, names, heights, sigmas):
-    """Class sizes as parameters give them -> {class index: (height, spread)}, metres; any case of names."""
-    index = {label.lower(): i for i, label in enumerate(labels)}
-    return {index[n.lower()]: (h, s) for n, h, s in zip(names, heights, sigmas) if n.lower() in index}
+class _Stopwatch:
+    def __init__(self):
+        self.stage_ms = {}
+        self.start()
+
+    def start(self):
+        self._t = time.perf_counter()
+
+    def stop(self, stage):
+        """Book the time since the last stop on `stage`."""
+        now = time.perf_counter()
+        self.stage_ms[stage] = 1e3 * (now - self._t)
+        self._t = now
+
+
+def sizes_by_index(labels, names, heights, sigmas, of_bundle=None):
+    """Class sizes -> {class index: (height, spread)}, metres; names in any case.
+
+    Args:
+        labels: of the bundle. names, heights, sigmas: as the parameters give them.
+        of_bundle: `sizes` of the bundle's manifest, {name: [height, spread]}: they hold over the parameters.
+
+    Raises:
+        BundleError: of_bundle is not of that form.
+    """
+    sizes = {n.lower(): (h, s) for n, h, s in zip(names, heights, sigmas)}
+    try:
+        own = {n.lower(): (float(h), float(s)) for n, (h, s) in dict(of_bundle or {}).items()}
+        if not all(0 < h < float("inf") and 0 <= s < float("inf") for h, s in own.values()):
+            raise ValueError
+    except (TypeError, ValueError, AttributeError):
+        raise BundleError("sizes in bundle.json must be {class name: [height, spread]} in metres") from None
+    sizes.update(own)
+    return {i: sizes[label.lower()] for i, label in enumerate(labels) if label.lower() in sizes}

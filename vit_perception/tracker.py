@@ -1,6 +1,14 @@
-"""Multi-object tracking: greedy, class-aware IoU association over constant-velocity predictions."""
+"""Multi-object tracking: greedy, class-aware IoU association over predictions of a constant-velocity Kalman filter.
+
+Strong detections are matched first, then the weak ones with the tracks that are left (Zhang et al.: ByteTrack, 2022).
+The camera's own motion, where it is known, moves the tracks before they are predicted (Aharon et al.: BoT-SORT, 2022).
+"""
 
 import numpy as np
+
+from .box_filter import BoxFilter
+
+MAX_BOXES = 300  # best-scored detections of a frame that are looked at, and tracks that are kept: bounds the time
 
 
 class Track:
@@ -31,19 +39,26 @@ class Track:
 class Tracker:
     """Follows detections from frame to frame.
 
+    A track is born of a strong detection that continues no other, is confirmed after `confirm_hits` detections in
+    consecutive frames (one miss before that ends it), coasts on its velocity while it is missed, and dies after
+    `max_coast_s` of that, or when time jumps.
+
     Args:
         iou_threshold: least overlap of a detection with a track's prediction, both grown by `margin`.
         margin: growth of boxes for matching, as a part of their size on each side; helps 10-pixel objects.
-        new_score: a detection below it may continue a track but starts none.
+        high_score: detections from it on are matched first; weaker ones continue only tracks that are left then.
+        new_score: a detection below it, or below `high_score`, may continue a track but starts none.
         confirm_hits: detections in consecutive frames that confirm a track.
         max_coast_s: a confirmed track without detections for longer is dropped.
         max_gap_s: a longer pause between frames, or a stamp that goes back, drops all tracks.
     """
 
     def __init__(
-        self, iou_threshold=0.2, margin=0.25, new_score=0.4, confirm_hits=3, max_coast_s=0.5, max_gap_s=1.0
+        self, iou_threshold=0.2, margin=0.25, new_score=0.4, confirm_hits=3, max_coast_s=0.5, max_gap_s=1.0,
+        high_score=0.4,
     ):  # fmt: skip
-        self.iou_threshold, self.margin, self.new_score = iou_threshold, margin, new_score
+        self.iou_threshold, self.margin = iou_threshold, margin
+        self.high_score, self.new_score = high_score, new_score
         self.confirm_hits, self.max_coast_s, self.max_gap_s = confirm_hits, max_coast_s, max_gap_s
         self._next_id = 1  # never reset: an id means one object for the whole run
         self.reset()
@@ -51,70 +66,65 @@ class Tracker:
     def reset(self):
         """Drop all tracks; ids go on counting."""
         self._tracks = []
-        self._state = np.zeros((0, 4), np.float32)  # centre x, y, size w, h of every track; pixels
-        self._velocity = np.zeros((0, 4), np.float32)
+        self._filter = BoxFilter()
         self._stamp_s = None
 
-    def update(self, detections, stamp_s):
+    def update(self, detections, stamp_s, motion=None):
         """Take one frame's detections.
 
         Args:
             detections: boxes (n, 4), scores (n,), classes (n,), as `vit_perception.detector.Detections`.
             stamp_s: the image's stamp in seconds.
+            motion: affine (2, 3) from pixels of the previous image to pixels of this one, as
+                `vit_perception.motion.CameraMotion` finds it, or None.
 
         Returns:
             The confirmed tracks, those that coast included, oldest first.
         """
         dt = 0.0 if self._stamp_s is None else stamp_s - self._stamp_s
-        if dt < 0 or dt > self.max_gap_s:
+        if not 0 <= dt <= self.max_gap_s:
             self.reset()
             dt = 0.0
         self._stamp_s = stamp_s
-        self._predict(dt)
-        matches = self._match(detections)
+        self._filter.move(motion, dt)
+        self._filter.predict(dt)
+        for track, box in zip(self._tracks, self._filter.boxes()):
+            track.box, track.detection = box, -1
+        usable = _usable(detections)
+        matches = self._match(detections, usable)
         self._correct(matches, detections, stamp_s)
         self._drop(stamp_s)
-        self._start(detections, {d for _, d in matches}, stamp_s)
-        for i, track in enumerate(self._tracks):
-            track.velocity = self._velocity[i]
+        taken = {d for _, d in matches}
+        self._start([d for d in usable if d not in taken], detections, stamp_s)
+        for track, velocity in zip(self._tracks, self._filter.image_velocity()):
+            track.velocity = velocity
         return [t for t in self._tracks if t.confirmed]
 
-    def _predict(self, dt):
-        self._state = self._state + dt * self._velocity
-        self._state[:, 2:] = np.maximum(self._state[:, 2:], 1.0)
-        for track, box in zip(self._tracks, _corners(self._state)):
-            track.box, track.detection = box, -1
+    def _match(self, detections, usable):
+        """Pairs (track, detection): strong detections first, then weak ones with the tracks that are left."""
+        overlap = self._overlap(detections, usable)
+        strong = detections.scores[usable] >= self.high_score
+        pairs = greedy(np.where(strong, overlap, 0.0), self.iou_threshold)
+        left = overlap.copy()
+        left[[t for t, _ in pairs]] = 0.0
+        left[:, strong] = 0.0
+        pairs += greedy(left, self.iou_threshold)
+        return [(t, int(usable[d])) for t, d in pairs]
 
-    def _match(self, detections):
-        """Pairs (track, detection), best overlap first, each used once."""
-        if not self._tracks or not len(detections):
-            return []
-        overlap = iou(_grow(_corners(self._state), self.margin), _grow(detections.boxes, self.margin))
-        overlap[np.array([t.class_index for t in self._tracks])[:, None] != detections.classes[None]] = 0.0
-        ts, ds = np.nonzero(overlap >= self.iou_threshold)
-        pairs, used_t, used_d = [], set(), set()
-        for i in np.argsort(-overlap[ts, ds], kind="mergesort"):
-            t, d = int(ts[i]), int(ds[i])
-            if t not in used_t and d not in used_d:
-                used_t.add(t)
-                used_d.add(d)
-                pairs.append((t, d))
-        return pairs
+    def _overlap(self, detections, usable):
+        """IoU (tracks, usable detections) of grown boxes; 0 between classes."""
+        predicted, boxes = self._filter.boxes(), detections.boxes[usable]
+        overlap = iou(_grow(predicted, self.margin), _grow(boxes, self.margin))
+        classes = np.array([t.class_index for t in self._tracks], np.int64)
+        overlap[classes[:, None] != detections.classes[usable][None]] = 0.0
+        return overlap
 
     def _correct(self, matches, detections, stamp_s):
-        if not matches:
-            return
-        ts, ds = (np.array(v) for v in zip(*matches))
-        elapsed = np.array([stamp_s - self._tracks[t].stamp_s for t in ts], np.float32)
         for t, d in matches:
             self._hit(self._tracks[t], detections, d, stamp_s)
-        # Growing-memory alpha-beta filter: the least-squares line through the first hits, then it fades.
-        k = np.minimum([self._tracks[t].hits for t in ts], 6).astype(np.float32)[:, None]
-        alpha, beta = 2 * (2 * k - 1) / (k * (k + 1)), 6 / (k * (k + 1))
-        residual = _center_size(detections.boxes[ds]) - self._state[ts]
-        self._state[ts] += alpha * residual
-        moved = elapsed > 0  # equal stamps say nothing about velocity
-        self._velocity[ts[moved]] += (beta * residual)[moved] / elapsed[moved, None]
+        if matches:
+            tracks, found = (np.array(v) for v in zip(*matches))
+            self._filter.correct(tracks, detections.boxes[found])
 
     def _hit(self, track, detections, d, stamp_s):
         track.hits += 1
@@ -123,28 +133,45 @@ class Tracker:
         track.stamp_s = stamp_s
 
     def _drop(self, stamp_s):
-        keep = []
-        for i, t in enumerate(self._tracks):
-            # Not zero: a camera that never sets its stamps must not let tracks coast for ever.
-            coasts = t.confirmed and 0 < stamp_s - t.stamp_s <= self.max_coast_s
-            if t.detection >= 0 or coasts:
-                keep.append(i)
-        if len(keep) < len(self._tracks):
-            self._tracks = [self._tracks[i] for i in keep]
-            self._state, self._velocity = self._state[keep], self._velocity[keep]
+        # Not zero: a camera that never sets its stamps must not let tracks coast for ever.
+        keep = [
+            i
+            for i, t in enumerate(self._tracks)
+            if t.detection >= 0 or (t.confirmed and 0 < stamp_s - t.stamp_s <= self.max_coast_s)
+        ]
+        self._keep(keep)
 
-    def _start(self, detections, matched, stamp_s):
-        strong = np.flatnonzero(detections.scores >= self.new_score).tolist()
-        new = [d for d in strong if d not in matched]
-        if not new:
-            return
+    def _start(self, candidates, detections, stamp_s):
+        least = max(self.new_score, self.high_score)
+        new = [d for d in candidates if detections.scores[d] >= least]
+        room = MAX_BOXES - len(new)
+        if len(self._tracks) > room:  # what was seen longest ago makes room
+            by_age = sorted(range(len(self._tracks)), key=lambda i: -self._tracks[i].stamp_s)
+            self._keep(sorted(by_age[:room]))
         for d in new:
             track = Track(self._next_id, int(detections.classes[d]), stamp_s)
             self._hit(track, detections, d, stamp_s)
             self._tracks.append(track)
             self._next_id += 1
-        self._state = np.concatenate([self._state, _center_size(detections.boxes[new])])
-        self._velocity = np.concatenate([self._velocity, np.zeros((len(new), 4), np.float32)])
+        self._filter.add(detections.boxes[new])
+
+    def _keep(self, indices):
+        if len(indices) < len(self._tracks):
+            self._tracks = [self._tracks[i] for i in indices]
+            self._filter.keep(indices)
+
+
+def greedy(overlap, threshold):
+    """Pairs (row, column) of overlap (n, m), best first, each used once, down to `threshold`."""
+    rows, columns = np.nonzero(overlap >= threshold)
+    pairs, used_rows, used_columns = [], set(), set()
+    for i in np.argsort(-overlap[rows, columns], kind="mergesort").tolist():
+        row, column = int(rows[i]), int(columns[i])
+        if row not in used_rows and column not in used_columns:
+            used_rows.add(row)
+            used_columns.add(column)
+            pairs.append((row, column))
+    return pairs
 
 
 def iou(a, b):
@@ -156,14 +183,12 @@ def iou(a, b):
     return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
 
 
+def _usable(detections):
+    """Indices of the at most MAX_BOXES best-scored detections with finite boxes."""
+    finite = np.flatnonzero(np.isfinite(detections.boxes).all(axis=1))
+    return finite[np.argsort(-detections.scores[finite], kind="mergesort")[:MAX_BOXES]]
+
+
 def _grow(boxes, margin):
     size = margin * (boxes[:, 2:] - boxes[:, :2])
     return np.concatenate([boxes[:, :2] - size, boxes[:, 2:] + size], axis=1)
-
-
-def _corners(state):
-    return np.concatenate([state[:, :2] - 0.5 * state[:, 2:], state[:, :2] + 0.5 * state[:, 2:]], axis=1)
-
-
-def _center_size(boxes):
-    return np.concatenate([0.5 * (boxes[:, :2] + boxes[:, 2:]), boxes[:, 2:] - boxes[:, :2]], axis=1)

@@ -1,0 +1,215 @@
+"""Does the vehicle stop? Flights in closed loop against people, cars and bicycles: collisions over speed and latency.
+
+    python bench/closed_loop.py [--runs 300] [--grid 30] [--plot docs/images/closed_loop.png] [--quick]
+
+The onboard pipeline, with the measured noise of the committed detector on exact boxes, drives a model of PX4's
+collision prevention (offline/simulate/autopilot.py) while the pilot pushes the stick ahead. First the grid of speeds
+and latencies, which gives the speed limit: the largest speed up to which no run of 0.15 s latency or less hit what its
+detector had seen. Then random runs below both limits, with everything at random; then runs whose perception process is
+killed in mid-flight; then, where ROS is there (`make bench` sets it), one run whose scans go over a real topic.
+Collisions are told apart: with what the detector saw (in a third of its last 3 s, or more), with what it hardly saw,
+and with what was out of view. A vehicle that hovers, or is slower than what runs into it, is struck: stopping cannot
+help.
+The last line is one JSON object.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from offline.errors import one_sentence
+from offline.simulate.autopilot import ObstacleDistance, Parameters, through_mavros
+from offline.simulate.closed_loop import Run, Setting, fly
+from vit_perception.corridor import Corridor
+
+SPEEDS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+LATENCIES = (0.05, 0.15, 0.3)
+LATENCY = 0.15  # s, from exposure to message: the speed limit holds up to it
+SEEN = 1 / 3  # of the frames of the last 3 s: less is the detector's fault, not the logic's
+BASE = Setting(hold_on_alert=True, parameters=Parameters(CP_GUIDE_ANG=0.0))
+
+
+def duration(speed: float) -> float:
+    return 60 / speed + 8
+
+
+def counts(runs: list[tuple[Setting, Run]]) -> dict[str, int]:
+    """How many collided, and with what; struck: something ran into the vehicle, which hovered or was slower."""
+    hits = [(s, r) for s, r in runs if r.collided]
+    seen = [
+        (s, r) for s, r in hits if r.in_view and r.detected >= SEEN * 3 * min(s.fps * (1 - s.dropped), 1 / s.latency)
+    ]
+    unseen = [(s, r) for s, r in hits if r.in_view and (s, r) not in seen]
+    return {
+        "collisions": len(hits),
+        "collisions_seen": len(seen),
+        "collisions_hardly_detected": len(unseen),
+        "collisions_out_of_view": len(hits) - len(seen) - len(unseen),
+        "struck": sum(r.struck for _, r in runs),
+    }
+
+
+def many(settings: list[Setting], first_seed: int, what: str) -> list[tuple[Setting, Run]]:
+    """One run of every setting, with progress."""
+    runs = []
+    for i, setting in enumerate(settings):
+        runs.append((setting, fly(setting, first_seed + i)))
+        if sys.stderr.isatty():
+            print(f"\r{what}: {i + 1} of {len(settings)}", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return runs
+
+
+def grid(runs_each: int, speeds, latencies) -> dict[tuple[float, float], dict[str, int]]:
+    """{(speed, latency): counts}. The worlds are the same at every latency."""
+    table = {}
+    for speed in speeds:
+        for latency in latencies:
+            setting = replace(BASE, speed=speed, latency=latency, duration=duration(speed))
+            table[speed, latency] = counts(many([setting] * runs_each, 1000, f"{speed} m/s, {latency} s"))
+            c = table[speed, latency]
+            print(f"{speed:5.1f} m/s {latency:5.2f} s  " + "  ".join(f"{k} {v}" for k, v in c.items()), flush=True)
+    return table
+
+
+def speed_limit(table: dict[tuple[float, float], dict[str, int]], latency: float) -> float:
+    """The largest speed up to which no run, up to this latency, hit what its detector had seen; 0 if there is none."""
+    limit = 0.0
+    for speed in sorted({s for s, _ in table}):
+        if any(c["collisions_seen"] for (s, t), c in table.items() if s == speed and t <= latency):
+            break
+        limit = speed
+    return limit
+
+
+def random_settings(n: int, limit: float, seed: int) -> list[Setting]:
+    """Speed, latency, rate and losses at random, speeds up to `limit`, latencies up to LATENCY."""
+    rng = np.random.default_rng(seed)
+    settings = []
+    for _ in range(n):
+        speed = float(rng.uniform(min(1.0, limit), limit))
+        settings.append(
+            replace(
+                BASE, speed=speed, duration=duration(speed), latency=float(rng.uniform(0.05, LATENCY)),
+                fps=float(rng.uniform(10, 30)), dropped=float(rng.uniform(0, 0.3)),
+            )
+        )  # fmt: skip
+    return settings
+
+
+def killed(n: int, limit: float, seed: int) -> list[tuple[Setting, Run]]:
+    """Runs whose perception dies at a random moment. No Hold by alert: the silence alone must stop the vehicle."""
+    rng = np.random.default_rng(seed)
+    settings = [
+        replace(s, kill_at=float(rng.uniform(1.0, 30 / s.speed)), duration=30 / s.speed + 25, hold_on_alert=False)
+        for s in random_settings(n, limit, seed)
+    ]
+    return many(settings, 50_000, "killed")
+
+
+def stopped(setting: Setting, run: Run) -> bool:
+    """Whether the vehicle came to rest after the kill, by itself and not on something."""
+    return run.stopped and not run.collided
+
+
+def over_topic(setting: Setting, seed: int) -> dict:
+    """One run whose every scan is published as LaserScan and read back by a subscriber; and without: the same?"""
+    try:
+        import rclpy
+        from sensor_msgs.msg import LaserScan
+
+        from vit_perception.messages import scan_message, seconds_to_stamp
+    except ImportError:
+        return {"topic_scans": 0}
+    rclpy.init()
+    node = rclpy.create_node("closed_loop")
+    heard: list[LaserScan] = []
+    node.create_subscription(LaserScan, "obstacle_scan", heard.append, 10)
+    publisher = node.create_publisher(LaserScan, "obstacle_scan", 10)
+    scans = 0
+
+    def wire(ranges: np.ndarray, low: float, high: float) -> ObstacleDistance:
+        nonlocal scans
+        scans += 1
+        stamp = seconds_to_stamp(0.1 * scans, node.get_clock().now().to_msg())
+        publisher.publish(scan_message(stamp, "base_link_frd", ranges, low, high, 0.1))
+        heard.clear()
+        while not heard:
+            rclpy.spin_once(node, timeout_sec=1.0)
+        return through_mavros(heard[-1])
+
+    try:
+        over = fly(setting, seed, wire=wire)
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+    direct = fly(setting, seed)
+    same = abs(over.flown - direct.flown) < 0.01 and over.collided == direct.collided
+    return {"topic_scans": scans, "topic_same_flight": same, "topic_stopped": over.stopped}
+
+
+def plot(table: dict, limit: float, runs_each: int, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+    speeds, latencies = sorted({s for s, _ in table}), sorted({t for _, t in table})
+    for ax, key, title in (
+        (axes[0], "collisions_seen", "with what the detector saw"),
+        (axes[1], "collisions", "all: hardly detected and out of view too"),
+    ):
+        for latency in latencies:
+            rates = [100 * table[s, latency][key] / runs_each for s in speeds]
+            ax.plot(speeds, rates, marker="o", label=f"latency {1e3 * latency:.0f} ms")
+        ax.axvline(limit, color="grey", linestyle=":", label=f"limit {limit:g} m/s")
+        ax.set(title=f"Collisions {title}", xlabel="cruise speed, m/s", ylim=(-2, None))
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel(f"part of {runs_each} flights, %")
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    print(f"wrote {path}")
+
+
+@one_sentence
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=300, help="random runs below the limit (default %(default)s)")
+    parser.add_argument("--grid", type=int, default=30, help="runs at each speed and latency (default %(default)s)")
+    parser.add_argument("--kills", type=int, default=100, help="runs with a killed process (default %(default)s)")
+    parser.add_argument("--plot", type=Path, help="write the curve to this image")
+    parser.add_argument("--quick", action="store_true", help="few runs, less than half a minute")
+    args = parser.parse_args(argv)
+    speeds, latencies = SPEEDS, LATENCIES
+    if args.quick:
+        args.runs, args.grid, args.kills, speeds, latencies = 8, 3, 6, (3.0, 6.0), (0.15,)
+    table = grid(args.grid, speeds, latencies)
+    limits = {latency: speed_limit(table, latency) for latency in latencies}
+    limit = limits[LATENCY]
+    runs = many(random_settings(args.runs, limit or speeds[0], 1), 10_000, "random")
+    kills = killed(args.kills, limit or speeds[0], 2)
+    leads = [r.lead_s - Corridor().stopping(s.speed).time_s for s, r in runs if r.lead_s is not None]
+    figures = {"runs": len(runs), **counts(runs), "speed_limit_mps": limit, "latency_limit_s": LATENCY}
+    figures["speed_limits_by_latency"] = limits
+    figures["alerted"] = len(leads)
+    if leads:
+        figures["lead_minus_stopping_p5_s"] = round(float(np.percentile(leads, 5)), 2)
+        figures["lead_p5_s"] = round(float(np.percentile([r.lead_s for _, r in runs if r.lead_s is not None], 5)), 2)
+    figures["killed"] = len(kills)
+    figures["stopped_after_kill"] = sum(stopped(s, r) for s, r in kills)
+    figures["collisions_after_kill"] = sum(r.collided and r.ended > s.kill_at for s, r in kills)
+    figures |= over_topic(replace(BASE, speed=3.0, duration=duration(3.0)), 7)
+    if args.plot:
+        plot(table, limit, args.grid, args.plot)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

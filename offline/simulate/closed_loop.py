@@ -1,0 +1,223 @@
+"""A flight in closed loop: world -> boxes -> detector's noise -> pipeline -> scan, alert -> autopilot -> vehicle.
+
+    run = fly(Setting(speed=5.0, latency=0.15), seed=1)
+
+The pipeline is the onboard one, with a detector that looks at the world instead of an image. The pilot pushes the stick
+ahead all the time: it is the autopilot, or the alert, that must stop the vehicle.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from offline.render.camera import Camera as View
+from offline.render.camera import intrinsics
+from offline.simulate.autopilot import ObstacleDistance, Parameters, PositionMode, from_ranges
+from offline.simulate.noise import DetectorNoise
+from offline.simulate.vehicle import Vehicle
+from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
+from vit_perception.alerts import ERROR, OK
+from vit_perception.camera import Camera
+from vit_perception.geometry import OPTICAL_TO_FLU, Ego, Mount
+from vit_perception.pipeline import Pipeline, Result
+from vit_perception.tracker import iou
+
+Wire = Callable[[np.ndarray, float, float], ObstacleDistance]
+
+STEP_S = 0.01
+SCAN_S = 0.1  # the node's steady 10 Hz
+STALE_S = 0.5  # the node's stale_after_s
+STOPPED = 0.1  # m/s
+HOVERS = 0.3  # m/s; a slower vehicle, or one slower than the thing, did not collide: it was struck
+SIZES = {PERSON: (1.7, 0.15), CAR: (1.5, 0.2), BICYCLE: (1.5, 0.3)}  # config/drone.yaml: (height, spread) m
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the test: speed m/s, latency from exposure to message s, images a second, part of them lost."""
+
+    speed: float = 5.0
+    latency: float = 0.15
+    fps: float = 15.0
+    dropped: float = 0.1
+    noise: float = 1.0  # of the detector's jitter, bias and misses as measured
+    false_positives: float = 0.0  # part of the measured rate
+    ego: bool = True  # velocity, turning and attitude are known
+    hold_on_alert: bool = False  # a companion commands Hold at an ERROR alert
+    kill_at: float | None = None  # s; the perception process is gone from then on
+    duration: float = 20.0
+    hfov: float = np.radians(80.0)
+    size: tuple[int, int] = (640, 512)
+    parameters: Parameters = field(default_factory=Parameters)
+    kinds: tuple[int, ...] = (PERSON, CAR, BICYCLE)
+
+
+@dataclass
+class Run:
+    """What came of it.
+
+    in_view: what was hit was in the camera's field of view 1 s before. detected: in so many frames of its last 3 s did
+    the detector find it. lead_s: from the first alert to contact, had the speed been kept; None without an alert.
+    """
+
+    collided: bool = False
+    struck: bool = False
+    impact_speed: float = 0.0
+    stopped: bool = False
+    stopped_at: float | None = None
+    in_view: bool = True
+    detected: int = 0
+    nearest: float = np.inf
+    lead_s: float | None = None
+    flown: float = 0.0
+    ended: float = 0.0
+    events: list[tuple[float, str]] = field(default_factory=list)
+    track: list[tuple[float, float, float, float]] = field(default_factory=list)  # t, x, y, speed
+
+
+class Eye:
+    """The detector of the pipeline: exact boxes of the world, with the noise of a real detector."""
+
+    score_threshold = nms_iou = 0.5
+
+    def __init__(self, setting: Setting, things: list[Thing], rng: np.random.Generator):
+        s = setting
+        self.noise = DetectorNoise(*s.size, strength=s.noise, misses=s.noise, false_positives=s.false_positives)
+        self.things, self.rng, self.stage_ms = things, rng, {"infer": 0.0}
+        self.view: View | None = None
+        self.found: list[tuple[float, int]] = []  # when which thing was detected
+        self.t, self.last = 0.0, 0.0
+
+    def detect(self, image, order):
+        assert self.view is not None  # set before every frame
+        rows, classes, ids = boxes(self.things, self.view, self.t)
+        dt, self.last = self.t - self.last, self.t
+        found = self.noise.apply(rows, classes, self.rng, dt, ids)
+        for row, index in zip(rows, ids, strict=True):
+            if len(found) and iou(row[None], found.boxes).max() > 0.3:
+                self.found.append((self.t, int(index)))
+        return found
+
+
+class Perception:
+    """The node without ROS: one worker that takes the newest image, a scan at 10 Hz, silence when stale or dead."""
+
+    def __init__(self, setting: Setting, things: list[Thing], rng: np.random.Generator, wire: Wire = from_ranges):
+        self.setting, self.rng, self.wire = setting, rng, wire
+        self.eye = Eye(setting, things, rng)
+        self.pipeline = Pipeline(self.eye)
+        self.pipeline.obstacles.sizes = dict(SIZES)
+        self.pipeline.camera_motion = False  # there are no images
+        self.pipeline.publish_clear = True  # PX4 does not move at all without
+        self.K = intrinsics(*setting.size, setting.hfov)
+        self.camera = Camera(self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2], *setting.size)
+        self.mount = Mount.from_angles()
+        self.image = np.zeros(setting.size[::-1], np.uint8)
+        self.result: Result | None = None
+        self._pending: tuple[float, float, Result] | None = None  # ready at, exposed at, result
+        self._exposed, self._next_image, self._next_scan = -np.inf, 0.0, 0.0
+
+    def step(self, t: float, vehicle: Vehicle) -> tuple[ObstacleDistance | None, Result | None]:
+        """The message that leaves at `t`, if any, and the result that became ready, if any."""
+        ready = None
+        if self._pending is not None and t >= self._pending[0]:
+            _, self._exposed, ready = self._pending
+            self.result, self._pending = ready, None
+        if t >= self._next_image:
+            self._next_image += 1 / self.setting.fps
+            if self._pending is None and self.rng.random() >= self.setting.dropped:
+                delay = self.setting.latency * self.rng.uniform(0.8, 1.2)
+                self._pending = (t + delay, t, self._process(t, vehicle))
+        message = None
+        if t >= self._next_scan:
+            self._next_scan += SCAN_S
+            if self.result is not None and t - self._exposed <= STALE_S:
+                p = self.pipeline
+                message = self.wire(self.result.scan_ranges, p.range_min_m, p.range_max_m)
+        return message, ready
+
+    def _process(self, t: float, vehicle: Vehicle) -> Result:
+        to_camera = OPTICAL_TO_FLU.T @ vehicle.body_to_world.T
+        self.eye.view = View(self.K, *self.setting.size, vehicle.position, to_camera)
+        self.eye.t = t
+        return self.pipeline.process(self.image, "mono", t, self.camera, mount=self.mount, ego=self._ego(t, vehicle))
+
+    def _ego(self, t: float, vehicle: Vehicle) -> Ego | None:
+        """What an autopilot's estimator would tell, with its errors."""
+        if not self.setting.ego:
+            return None
+        velocity = vehicle.body_to_world.T @ vehicle.velocity + self.rng.normal(0, 0.1, 3)
+        turning = np.array([0, 0, vehicle.yaw_rate]) + self.rng.normal(0, 0.01, 3)
+        return Ego(velocity, turning, vehicle.level, float(vehicle.position[2]), t)
+
+
+def fly(
+    setting: Setting, seed: int, things: list[Thing] | None = None, keep_track: bool = False, wire: Wire = from_ranges
+) -> Run:
+    """One flight; the same setting and seed give the same run.
+
+    things: the world, drawn if None. wire: what carries the scan (ranges, range_min, range_max) to the autopilot.
+    """
+    rng = np.random.default_rng([seed, 11])
+    things = street(rng, setting.speed, setting.kinds) if things is None else things
+    parameters = replace(setting.parameters, MPC_VEL_MANUAL=setting.speed)
+    autopilot = PositionMode(parameters, _velocity=np.array([setting.speed, 0.0]))
+    vehicle = Vehicle(velocity=np.array([setting.speed, 0.0, 0.0]))
+    perception, run, still = Perception(setting, things, rng, wire), Run(), 0.0
+    for i in range(int(setting.duration / STEP_S)):
+        t = i * STEP_S
+        if setting.kill_at is None or t < setting.kill_at:
+            message, ready = perception.step(t, vehicle)
+            if message is not None:
+                autopilot.receive(message, t)
+            if ready is not None:
+                _alert(run, ready, autopilot, setting, vehicle, things, t)
+        _move(autopilot, vehicle, t)
+        speed = float(np.linalg.norm(vehicle.velocity))
+        still = still + STEP_S if speed < STOPPED else 0.0
+        if still >= 1.0 and run.stopped_at is None:
+            run.stopped_at = t - 1.0
+        if still == 0.0:
+            run.stopped_at = None
+        if keep_track:
+            run.track.append((t, float(vehicle.position[0]), float(vehicle.position[1]), speed))
+        thing = _hit(run, things, vehicle, speed, t, setting.hfov)
+        if autopilot.holding and still >= 3.0:
+            break
+        if thing is not None:
+            run.detected = sum(when > t - 3.0 and index == thing for when, index in perception.eye.found)
+            break
+    run.ended = t
+    run.stopped, run.flown, run.events = run.stopped_at is not None, float(vehicle.position[0]), autopilot.events
+    return run
+
+
+def _move(autopilot: PositionMode, vehicle: Vehicle, t: float) -> None:
+    """The autopilot's plane is x north, y east, clockwise; the world's y points the other way."""
+    flip = np.array([1.0, -1.0])
+    wanted = autopilot.acceleration(np.array([1.0, 0.0]), vehicle.velocity[:2] * flip, -vehicle.yaw, t, STEP_S)
+    vehicle.step(np.append(wanted * flip, 0.0), STEP_S)
+
+
+def _alert(run: Run, result: Result, autopilot: PositionMode, setting: Setting, vehicle: Vehicle, things, t) -> None:
+    if result.alert.level > OK and run.lead_s is None:
+        gap = max(things[0].gap(vehicle.position, t) - vehicle.radius, 0.0)
+        run.lead_s = gap / max(float(np.linalg.norm(vehicle.velocity)), 0.1)
+    if setting.hold_on_alert and result.alert.level == ERROR:
+        autopilot.hold(t, "ERROR alert")
+
+
+def _hit(run: Run, things: list[Thing], vehicle: Vehicle, speed: float, t: float, hfov: float) -> int | None:
+    """The index of the thing that is being hit, or None."""
+    gaps = [x.gap(vehicle.position, t) if x.size[2] > vehicle.position[2] - 0.2 else np.inf for x in things]
+    index = int(np.argmin(gaps)) if gaps else 0
+    run.nearest = min([run.nearest, *(g - vehicle.radius for g in gaps)])
+    if not gaps or gaps[index] >= vehicle.radius:
+        return None
+    run.collided = speed >= max(HOVERS, float(np.linalg.norm(things[index].velocity)))
+    run.struck, run.impact_speed = not run.collided, speed
+    offsets = things[index].points(t - 1.0)[:, :2] - (vehicle.position - vehicle.velocity)[:2]
+    angles = np.abs(np.arctan2(offsets[:, 1], offsets[:, 0]) - vehicle.yaw)
+    run.in_view = bool((angles < 0.5 * hfov).mean() > 0.5)
+    return index

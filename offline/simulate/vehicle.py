@@ -1,0 +1,52 @@
+"""A point-mass multirotor: it does what is asked of it as far as speed, acceleration and jerk allow.
+
+World frame: x, y level, z up (right-handed), metres; yaw counter-clockwise. Body: FLU (REP 103).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vit_perception.geometry import rotation_x, rotation_y, rotation_z
+
+GRAVITY = 9.81  # m/s^2
+
+
+@dataclass
+class Vehicle:
+    """State and limits. max_speed m/s, max_acceleration m/s^2, max_jerk m/s^3, radius m (propellers included)."""
+
+    position: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.2]))
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    acceleration: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    yaw: float = 0.0
+    yaw_rate: float = 0.0
+    max_speed: float = 15.0
+    max_acceleration: float = 5.0
+    max_jerk: float = 20.0
+    radius: float = 0.4
+
+    def step(self, wanted: np.ndarray, dt: float) -> None:
+        """Fly `dt` seconds with the acceleration `wanted` (3,) m/s^2, world frame, within the limits."""
+        wanted = _limit(np.asarray(wanted, float), self.max_acceleration)
+        self.acceleration = self.acceleration + _limit(wanted - self.acceleration, self.max_jerk * dt)
+        velocity = _limit(self.velocity + self.acceleration * dt, self.max_speed)
+        self.position = self.position + 0.5 * (self.velocity + velocity) * dt
+        self.velocity = velocity
+        self.yaw += self.yaw_rate * dt
+
+    @property
+    def level(self) -> np.ndarray:
+        """Rotation (3, 3) body -> level frame: a multirotor leans the way it accelerates."""
+        ahead, left, _ = rotation_z(-self.yaw) @ self.acceleration
+        return rotation_y(np.arctan2(ahead, GRAVITY)) @ rotation_x(-np.arctan2(left, GRAVITY))
+
+    @property
+    def body_to_world(self) -> np.ndarray:
+        """Rotation (3, 3)."""
+        return rotation_z(self.yaw) @ self.level
+
+
+def _limit(vector: np.ndarray, length: float) -> np.ndarray:
+    norm = float(np.linalg.norm(vector))
+    return vector if norm <= length else vector * (length / norm)

@@ -1,0 +1,175 @@
+"""The corridor: what will be hit threatens, what will be passed does not, and what cannot be told does."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vit_perception.corridor import Corridor
+from vit_perception.geometry import Ego, rotation_z
+from vit_perception.obstacles import Obstacle
+from vit_perception.tracker import Track
+
+FOCAL, DT = 400.0, 0.1
+
+
+def obstacle(position, closing, t, width=0.5, height=1.7, ranged=True, calibrated=True, track_id=1):
+    """An obstacle as the estimator would tell it, without noise: position (3,) m in base_link, closing speed m/s."""
+    distance = float(np.linalg.norm(position))
+    track = Track(track_id, 0, t)
+    track.detection, track.stamp_s = 0, t
+    w, h = FOCAL * width / distance, FOCAL * height / distance
+    u, v = 320 - FOCAL * position[1] / max(position[0], 0.1), 256 - FOCAL * position[2] / max(position[0], 0.1)
+    track.box = np.array([u - w / 2, v - h / 2, u + w / 2, v + h / 2], np.float32)
+    o = Obstacle(track)
+    if closing > 0 and distance / closing < 20:
+        o.ttc_s, o.ttc_sigma_s = distance / closing, 0.1 * distance / closing
+    if calibrated:
+        o.bearing, half = math.atan2(-position[1], position[0]), math.atan2(width / 2, distance)
+        o.elevation = math.atan2(position[2], math.hypot(position[0], position[1]))
+        o.sector = (o.bearing - half, o.bearing + half)
+        if ranged:
+            o.range_m, o.range_sigma_m, o.position = distance, 0.1 * distance, np.array(position, float)
+            o.covariance = np.outer(position, position) * 0.01 + 0.01 * np.eye(3)
+    return o
+
+
+def judged(
+    start, own=(0.0, 0.0, 0.0), other=(0.0, 0.0, 0.0), seconds=1.0, turn=0.0, knows=True, gyro=True, corridor=None, **kw
+):
+    """Verdict after `seconds` of watching one object from `start` (world = base_link at time 0), as the vehicle flies
+    with `own` m/s and turns left with `turn` rad/s, and the object moves with `other` m/s.
+    """
+    corridor = corridor or Corridor()
+    start, own, other = (np.array(v, float) for v in (start, own, other))
+    for i in range(round(seconds / DT) + 1):
+        t = i * DT
+        to_body = rotation_z(-turn * t)
+        away = start + t * (other - own)
+        closing = -float(away @ (other - own)) / float(np.linalg.norm(away))
+        o = obstacle(to_body @ away, closing, 100.0 + t, **kw)
+        ego = Ego(to_body @ own if knows else None, (0, 0, turn) if gyro else None)
+        corridor.judge([o], ego)
+    return o.threatens
+
+
+def test_what_is_ahead_threatens_and_what_is_beside_does_not():
+    assert judged((20, 0, 0), own=(5, 0, 0)) is True
+    assert judged((20, 4, 0), own=(5, 0, 0)) is False
+    assert judged((20, 0, -8), own=(5, 0, 0)) is False  # far below: flown over
+
+
+def test_the_corridor_lies_along_the_flight_not_along_the_camera():
+    sideways = 5 * np.array([math.cos(0.5), math.sin(0.5), 0])
+    assert judged((20, 0, 0), own=sideways) is False
+    assert judged(4 * sideways, own=sideways) is True
+    assert judged((12, 0, 0), own=(0, 0, 3)) is False  # climbing past it
+
+
+def test_an_object_as_wide_as_the_gap_threatens():
+    assert judged((20, 2.5, 0), own=(5, 0, 0), width=0.5) is False
+    assert judged((20, 2.5, 0), own=(5, 0, 0), width=4.5) is True
+
+
+def test_what_walks_into_the_way_threatens_before_it_is_there():
+    # 4 s to go; it is 6 m beside the way and walks 1.5 m/s: there when the vehicle is, or long gone the other way.
+    assert judged((25, 7.5, 0), own=(5, 0, 0), other=(0, -1.5, 0)) is True
+    assert judged((25, 7.5, 0), own=(5, 0, 0), other=(0, 1.5, 0)) is False
+
+
+@pytest.mark.parametrize("turn", [0.0, math.radians(60)])
+def test_a_hovering_vehicle_is_threatened_by_what_comes_to_it_only(turn):
+    watch = {"turn": turn, "seconds": 0.8}
+    assert judged((12, 8, 0), other=(0, -4, 0), **watch) is False  # passes in front, 12 m away
+    assert judged((20, 6, 0), other=(-5, 0, 0), **watch) is False  # passes by, 6 m beside
+    assert judged((9, 0, 0), **watch) is False  # stands
+    assert judged((20, 6, 0), other=(-5, -1.5, 0), **watch) is True  # comes straight here
+
+
+def test_what_drives_on_the_ground_does_not_come_up():
+    low, hover = (20, 0, -12), (0.0, 0.0, 0.0)
+    straight = -0.25 * np.array(low)  # an apparent course, as noise would have it
+    assert judged(low, hover, straight) is False
+    assert judged(low, hover, straight, corridor=Corridor(others_fly=True)) is True
+    assert judged((20, 0, -12), own=(0, 0, -3), other=(-5, 0, 0)) is True  # the vehicle descends into its way
+
+
+def test_without_a_gyro_the_course_is_unknown_and_what_closes_in_threatens():
+    assert judged((20, 6, 0), other=(-5, 0, 0), gyro=False) is True
+    assert judged((20, 6, 0), other=(0, 5, 0), gyro=False) is False  # does not close in
+
+
+def test_with_the_velocity_unknown_the_corridor_is_around_the_optical_axis():
+    unknown = {"knows": False, "gyro": False}
+    assert judged((15, 0, 0), own=(5, 0, 0), **unknown) is True
+    assert judged((15, 8, 0), own=(5, 0, 0), **unknown) is False
+    corridor = Corridor()
+    o = obstacle((0, 15, 0), 5.0, 1.0)
+    corridor.judge([o], None, (0.0, 1.0, 0.0))  # a camera that looks left
+    assert o.threatens is True
+
+
+@pytest.mark.parametrize("known", [{}, {"knows": False}, {"knows": False, "gyro": False}])
+def test_what_cannot_be_told_threatens(known):
+    assert judged((15, 0, 0), own=(5, 0, 0), ranged=False, **known) is True
+    assert judged((15, 6, 0), own=(5, 0, 0), calibrated=False, ranged=False, **known) is True
+
+
+def test_without_range_the_course_tells_what_will_be_passed():
+    assert judged((15, 8, 0), own=(5, 0, 0), ranged=False) is False
+    assert judged((15, 8, 0), own=(5, 0, 0), ranged=False, gyro=False) is False  # range from speed and time to contact
+
+
+def test_what_is_very_near_threatens_whatever_it_does():
+    assert judged((1.2, 0.5, 0), other=(0, 0.2, 0), seconds=0.0) is True
+
+
+def test_a_box_that_stops_growing_at_the_image_border_goes_on_threatening():
+    corridor, unknown = Corridor(), Ego()
+    for i in range(30):
+        distance = max(6.0 - 0.4 * i, 2.0)  # from 2 m on the box fills the image and stays as it is
+        o = obstacle((distance, 0, 0), 4.0 if distance > 2 else 0.0, 0.1 * i)
+        corridor.judge([o], unknown)
+    assert o.threatens is True
+
+
+def test_bad_values_are_no_knowledge():
+    corridor = Corridor()
+    o = obstacle((15, 0, 0), 5.0, 1.0)
+    assert corridor.judge([o], Ego((math.nan, 0, 0), (math.inf, 0, 0))) is None
+    assert o.threatens is True
+    assert corridor.judge([], Ego((3.0, 4.0, 0.0))).speed_mps == 5.0
+
+
+def test_stamps_that_repeat_or_jump_break_nothing():
+    corridor, ego = Corridor(), Ego((5, 0, 0), (0, 0, 0.3))
+    for t in (1.0, 1.0, 1.1, 0.5, 0.6, 99.0, 99.1):
+        o = obstacle((15, 0, 0), 5.0, t)
+        corridor.judge([o], ego)
+        assert o.threatens is True
+
+
+def test_stopping_distance_and_time():
+    stopping = Corridor(reaction_s=0.5, deceleration_mps2=4.0).stopping(8.0)
+    assert stopping.time_s == pytest.approx(0.5 + 2.0)
+    assert stopping.distance_m == pytest.approx(4.0 + 8.0)
+
+
+def test_agrees_with_geometry_over_random_flights():
+    """Standing objects: outside the corridor by 1 m and more it must not threaten, inside it must."""
+    rng = np.random.default_rng(4)
+    vehicle = Corridor()
+    for _ in range(150):
+        speed, heading = rng.uniform(2, 9), rng.uniform(-0.5, 0.5)
+        own = speed * np.array([math.cos(heading), math.sin(heading), 0.0])
+        start = np.array([rng.uniform(12, 25), rng.uniform(-10, 10), 0.0])
+        seconds = 0.5
+        away = start - seconds * own
+        along = float(away @ own) / speed
+        miss = abs(float(np.cross(own, away)[2])) / speed
+        limit = 0.25 + 0.5 * vehicle.width_m + vehicle.margin_m
+        sigma = 0.1 * miss + 0.1
+        if along > 2 and miss < limit:
+            assert judged(start, own, seconds=seconds) is True, (start, own)
+        elif miss > limit + sigma + 1.0:
+            assert judged(start, own, seconds=seconds) is False, (start, own)

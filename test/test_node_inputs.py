@@ -1,0 +1,216 @@
+"""Bad and missing inputs over real DDS: each has a defined behaviour, one warning, and an end."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
+
+from blob_bundle import make_bundle  # noqa: E402
+from flight import HEIGHT, WIDTH, Client, positions, running, white_blocks  # noqa: E402
+from geometry_msgs.msg import TransformStamped, TwistStamped  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+
+BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
+AHEAD = white_blocks((3, 2), (4, 2))  # two people side by side, 10.6 m ahead
+NAN = math.nan
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "blob")
+
+
+@pytest.fixture
+def client(ros_context):
+    client = Client(ros_context)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def flown(client, bundle, log):
+    """A client connected to a running node; the node's output is in `log`."""
+    with running("node", log, model=bundle):
+        client.connect()
+        yield client
+
+
+def warnings(log, words):
+    return sum(words in line and "WARN" in line for line in log.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fx": 0.0}, "camera_info is uncalibrated"),
+        ({"fx": NAN}, "camera_info is uncalibrated"),
+        ({"d": [NAN] * 5, "distortion_model": "plumb_bob"}, "camera_info is uncalibrated"),
+        ({"width": 2 * WIDTH}, "camera_info is for 256 x 96 pixels, but images have 128 x 96"),
+    ],
+)
+def test_a_camera_info_that_goes_bad_silences_the_scan_until_it_is_good_again(flown, log, changes, words):
+    flown.calibrate()
+    flown.fly(AHEAD, 0.6)
+    assert flown.messages("obstacle_scan") and flown.messages("obstacles")[-1].detections
+    flown.fly(AHEAD, 0.3, each=lambda: flown.calibrate(**changes))
+    flown.forget()
+    flown.fly(AHEAD, 0.6, each=lambda: flown.calibrate(**changes))
+    assert flown.messages("obstacle_scan") == [] and flown.messages("obstacles")[-1].detections == []
+    assert flown.messages("detections")[-1].detections, "detections need no calibration"
+    assert warnings(log, words) == 1
+    flown.calibrate()
+    flown.fly(AHEAD, 0.5)
+    assert flown.messages("obstacle_scan") and flown.messages("obstacles")[-1].detections
+
+
+def test_stamps_that_are_wrong_are_warned_of_once_each_and_frames_go_on(flown, log):
+    flown.calibrate()
+    flown.fly(AHEAD, 0.1)
+    now = flown.node.get_clock().now().to_msg().sec
+    ids = []
+    for stamps, words in (
+        ([(now - 9, i * 50000000) for i in range(4)], "image stamps went back"),
+        ([(now - 8, 0)] * 4, "the same stamp"),
+        ([(0, 0)] * 4, "no stamps"),
+        ([(now + 100 + i, 0) for i in range(4)], "ahead of the ROS clock"),
+    ):
+        flown.spin(0.1)
+        flown.forget()
+        for i, stamp in enumerate(stamps):
+            flown.send(AHEAD, stamp)
+            assert flown.wait(lambda n=i: len(flown.messages("detections")) > n)
+            got = flown.messages("detections")[-1].header.stamp
+            assert (got.sec, got.nanosec) == stamp
+        assert warnings(log, words) == 1, words
+        ids += [int(d.id) for m in flown.messages("detections") for d in m.detections if d.id]
+    flown.forget()
+    flown.fly(AHEAD, 0.5)
+    assert flown.messages("obstacle_scan"), "good stamps: all is well again"
+    assert min(int(d.id) for d in flown.messages("detections")[-1].detections) > max(ids, default=0) or not ids
+    assert "ahead of the ROS clock" in flown.diagnostics(AHEAD)[2]["warnings"]
+
+
+def test_stamps_of_another_clock_are_warned_of_once(flown, log):
+    for i in range(5):
+        flown.answer(BLACK, (1000, i * 50000000))
+    assert warnings(log, "behind the ROS clock") == 1
+
+
+def test_an_image_full_of_boxes_is_processed_at_the_cameras_rate(flown):
+    flown.calibrate()
+    white = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    flown.fly(white, 1.0)
+    flown.forget()
+    flown.fly(white, 1.5, rate=15.0)
+    detections = flown.messages("detections")
+    assert len(detections) >= 15 and {len(m.detections) for m in detections} == {48}
+    assert len({d.id for m in detections for d in m.detections}) == 48, "nobody changes identity"
+    assert len(flown.messages("obstacle_scan")) >= 12
+
+
+def test_simulated_time_that_jumps_back_starts_tracks_anew(client, bundle, log):
+    from rosgraph_msgs.msg import Clock
+
+    with running("node", log, model=bundle, use_sim_time=True):
+        clock = client.node.create_publisher(Clock, "/clock", 10)
+        client.connect()
+        client.calibrate()
+
+        def fly(first):
+            for i in range(8):
+                msg = Clock()
+                msg.clock.sec, msg.clock.nanosec = first, i * 50000000
+                clock.publish(msg)
+                client.send(AHEAD, (first, i * 50000000))
+                client.spin(0.05)
+            return {d.id for d in client.messages("detections")[-1].detections}
+
+        assert fly(500) == {"1", "2"}
+        client.forget()
+        assert fly(20) == {"3", "4"}
+        assert client.messages("obstacle_scan") and warnings(log, "went back by") == 1
+
+
+def test_a_transform_that_comes_late_replaces_the_parameters_mount(client, bundle, log):
+    tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed (make setup)")
+    with running("node", log, model=bundle, **{"obstacles.camera_yaw_deg": -90.0}):
+        client.connect()
+        client.calibrate()
+        client.fly(AHEAD, 0.6)
+        assert all(y > 9 for _, y, _ in positions(client)), "the parameter: it looks to the left"
+        assert warnings(log, "no transform base_link <- cam") == 1
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        static = client.node.create_publisher(tf2_msgs.TFMessage, "/tf_static", latched)
+        camera = TransformStamped(child_frame_id="cam")
+        camera.header.frame_id = "base_link"
+        r = camera.transform.rotation
+        r.x, r.y, r.z, r.w = -0.5, 0.5, -0.5, 0.5  # ahead
+        camera.transform.translation.x = 2.0
+        static.publish(tf2_msgs.TFMessage(transforms=[camera]))
+        client.fly(AHEAD, 0.8)
+        assert all(x == pytest.approx(12.6, rel=0.15) and abs(y) < 2 for x, y, _ in positions(client))
+        assert warnings(log, "no transform") == 1
+        assert client.diagnostics(AHEAD)[2]["mount"] == "tf"
+
+
+def test_the_mount_of_the_parameters_alone_warns_of_nothing(client, bundle, log):
+    with running("node", log, model=bundle, mount_from_tf=False):
+        client.connect()
+        client.fly(AHEAD, 0.3)
+    assert warnings(log, "") == 0
+
+
+def sideways(client, frame="base_link"):
+    msg = TwistStamped()
+    msg.header.frame_id = frame
+    msg.twist.linear.y = 6.0
+    return lambda: client.twists.publish(msg)
+
+
+@pytest.fixture
+def warned(client, bundle, log):
+    """A node that warns of what is nearer than 15 m, and a publisher of velocities."""
+    client.twists = client.node.create_publisher(TwistStamped, "twist", 10)
+    with running("node", log, model=bundle, **{"alerts.warn_range_m": 15.0}):
+        client.connect()
+        client.calibrate()
+        yield client
+
+
+def test_a_velocity_that_stops_coming_is_unknown_and_the_corridor_goes_back_to_the_optical_axis(warned, log):
+    warned.fly(BLACK, 0.3, each=sideways(warned))
+    warned.fly(AHEAD, 1.0, each=sideways(warned))
+    assert warned.messages("alert") == [], "it flies to the left"
+    assert "velocity" in warned.diagnostics()[2]["ego"]
+    warned.fly(AHEAD, 1.2)
+    assert warned.messages("alert") and warned.messages("alert")[-1].level == b"\x01"
+    assert warned.diagnostics(AHEAD)[2]["ego"] == "nothing"
+
+
+def test_a_velocity_in_a_frame_that_nobody_knows_is_unknown_and_warned_of_once(warned, log):
+    warned.fly(AHEAD, 1.0, each=sideways(warned, "map"))
+    assert warned.messages("alert"), "around the optical axis"
+    assert warnings(log, "velocity is given in frame 'map'") == 1
+
+
+def test_odometry_is_heard(client, bundle, log):
+    nav_msgs = pytest.importorskip("nav_msgs.msg", reason="nav_msgs is not installed (make setup)")
+    odometry = client.node.create_publisher(nav_msgs.Odometry, "odometry", 10)
+    msg = nav_msgs.Odometry(child_frame_id="base_link")
+    msg.header.frame_id = "odom"
+    msg.pose.pose.position.z = 12.0
+    with running("node", log, model=bundle, height_source="odometry"):
+        client.connect()
+        client.fly(BLACK, 1.5, each=lambda: odometry.publish(msg))
+        client.received["diagnostics"].clear()
+        assert client.wait(lambda: odometry.publish(msg) or client.messages("diagnostics"), 3.0)
+        values = {v.key: v.value for v in client.messages("diagnostics")[-1].status[0].values}
+    assert values["ego"] == "velocity, angular_velocity, level, height_m"

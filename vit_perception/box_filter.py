@@ -1,0 +1,112 @@
+"""Where boxes are and where they go: Kalman filters of many boxes at once, and the camera motion that carries them."""
+
+import numpy as np
+
+MIN_SIZE = 1.0  # px
+# The filter's noise, as parts of a box's width or height: the best of those tried on rendered flights.
+MEASURED = 0.2  # standard deviation of a detection's centre and size, what correlates over time included
+MEASURED_PX = 0.5  # and that much in any case
+ACCELERATION = 1.0  # change of velocity within a second, sizes per second
+VELOCITY = 2.0  # standard deviation of a new track's velocity, sizes per second
+VELOCITY_IN_IMAGE = 10.0  # the same while the camera's motion is not known
+
+
+class BoxFilter:
+    """Constant-velocity Kalman filters of many boxes: of each, centre x, y and size w, h, all four on their own.
+
+    Noise is a part of the box's size, so that near and far objects are treated alike. Bar-Shalom et al.: Estimation
+    with applications to tracking and navigation, 2001, 6.2 (white-noise acceleration).
+
+    Attributes:
+        state (n, 4), velocity (n, 4): pixels, pixels per second.
+    """
+
+    def __init__(self):
+        self.state, self.velocity = np.zeros((0, 4)), np.zeros((0, 4))
+        self._flow = None  # the camera's motion between the newest two images, affine (2, 3) per second
+        self._p, self._c, self._v = np.zeros((3, 0, 4))  # variances of state and velocity, and their covariance c
+
+    def boxes(self):
+        """x1, y1, x2, y2: float32 (n, 4)."""
+        half = 0.5 * self.state[:, 2:]
+        return np.concatenate([self.state[:, :2] - half, self.state[:, :2] + half], axis=1).astype(np.float32)
+
+    def move(self, motion, dt):
+        """Carry all boxes along with the camera's motion of `dt` seconds: an affine (2, 3) of pixels, or None."""
+        before = self._flow
+        if motion is None or not np.isfinite(motion).all():
+            motion = self._flow = None
+        elif dt > 0:
+            self._flow = (motion - np.eye(2, 3)) / dt
+        # Velocities are relative to the background while its motion is known, else to the image.
+        if (before is None) != (self._flow is None):
+            self.velocity = self.velocity + (self._carried(before) - self._carried(self._flow))
+            if before is None:
+                self._expect_at_rest()
+        if motion is None:
+            return
+        linear = motion[:, :2].T
+        size = np.sqrt(abs(np.linalg.det(linear)))
+        self.state = np.concatenate([self.state[:, :2].dot(linear) + motion[:, 2], self.state[:, 2:] * size], axis=1)
+        self.velocity = np.concatenate([self.velocity[:, :2].dot(linear), self.velocity[:, 2:] * size], axis=1)
+
+    def _expect_at_rest(self):
+        """What is now known to be seen by a moving camera mostly stands: the prior velocity of a track, once."""
+        gain = self._v / (self._v + (VELOCITY * self._scale()) ** 2)
+        self.velocity = (1 - gain) * self.velocity
+        self._c, self._v = (1 - gain) * self._c, (1 - gain) * self._v
+
+    def image_velocity(self):
+        """Velocity in the image, the camera's motion included: float32 (n, 4), pixels per second."""
+        return (self.velocity + self._carried(self._flow)).astype(np.float32)
+
+    def _carried(self, flow):
+        """What an affine (2, 3) per second adds to the velocity of every box: (n, 4)."""
+        if flow is None:
+            return np.zeros_like(self.state)
+        growth = 0.5 * (flow[0, 0] + flow[1, 1])
+        return np.concatenate([self.state[:, :2].dot(flow[:, :2].T) + flow[:, 2], self.state[:, 2:] * growth], axis=1)
+
+    def predict(self, dt):
+        """Go `dt` seconds on, dt >= 0."""
+        self.state = self.state + dt * self.velocity
+        self.state[:, 2:] = np.maximum(self.state[:, 2:], MIN_SIZE)
+        q = (ACCELERATION * self._scale()) ** 2
+        self._p = self._p + 2 * dt * self._c + dt**2 * self._v + dt**3 / 3 * q
+        self._c = self._c + dt * self._v + dt**2 / 2 * q
+        self._v = self._v + dt * q
+
+    def correct(self, indices, boxes):
+        """Detections `boxes` (k, 4) of the filters `indices` (k,)."""
+        residual = _center_size(boxes) - self.state[indices]
+        r = (MEASURED * self._scale()[indices] + MEASURED_PX) ** 2
+        p, c = self._p[indices], self._c[indices]
+        gain, gain_v = p / (p + r), c / (p + r)
+        self.state[indices] += gain * residual
+        self.state[indices, 2:] = np.maximum(self.state[indices, 2:], MIN_SIZE)
+        self.velocity[indices] += gain_v * residual
+        self._v[indices] -= gain_v * c
+        self._p[indices], self._c[indices] = (1 - gain) * p, (1 - gain) * c
+
+    def add(self, boxes):
+        """New filters at `boxes` (k, 4), at rest."""
+        state = _center_size(boxes)
+        scale = np.tile(np.maximum(state[:, 2:], MIN_SIZE), 2)
+        self.state = np.concatenate([self.state, state])
+        self.velocity = np.concatenate([self.velocity, np.zeros_like(state)])
+        self._p = np.concatenate([self._p, (MEASURED * scale + MEASURED_PX) ** 2])
+        self._c = np.concatenate([self._c, np.zeros_like(state)])
+        self._v = np.concatenate([self._v, ((VELOCITY_IN_IMAGE if self._flow is None else VELOCITY) * scale) ** 2])
+
+    def keep(self, indices):
+        """Keep these filters, in this order."""
+        self.state, self.velocity = self.state[indices], self.velocity[indices]
+        self._p, self._c, self._v = self._p[indices], self._c[indices], self._v[indices]
+
+    def _scale(self):
+        """What the noise is a part of: w, h, w, h (n, 4)."""
+        return np.tile(self.state[:, 2:], 2)
+
+
+def _center_size(boxes):
+    return np.concatenate([0.5 * (boxes[:, :2] + boxes[:, 2:]), boxes[:, 2:] - boxes[:, :2]], axis=1)

@@ -1,0 +1,144 @@
+"""Time to contact from growth: at a constant closing speed 1/s is linear in time, and zero at contact.
+
+s is an object's size in the image, in any unit. Used as an angle, s = 2 tan(angle / 2), it does not change when the
+camera turns, so turning cannot fake growth.
+"""
+
+import math
+
+import numpy as np
+
+SIZE_NOISE = 0.07  # a box's size jitters by this part of it (offline/simulate/noise.py: 0.05 to 0.13) ...
+NOISE_TIME_S = 0.05  # ... and for this long the jitter is the same: faster frames are no independent looks
+CLOSING_CHANGE = 0.10  # 1 / sqrt(s): how the closing speed wanders, as a part of it
+APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) before anything was measured
+GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
+REACQUIRE = 4  # so many outliers in a row, of one size, are the object's new size
+CONTRADICT = 3.0  # sigmas
+RESCALED_SPREAD = 0.1  # 1 / s: what is added to the rate's uncertainty then
+CLOSING_SIGMAS = 2.0  # a rate nearer to zero is not told from a standstill
+PRIOR_LOOKS = 40.0  # looks that the assumed noise counts for when the noise is estimated from the innovations
+
+
+class ContactFilter:
+    """Kalman filter on y = 1/s and its rate, for one object, on real stamps.
+
+    The measured y has a noise in proportion to y. Its factor is estimated from the innovations, starting from the given
+    one. A size that does not fit (`GATE`) is left out; `REACQUIRE` of them in a row that agree with each other change
+    the scale, and the time to contact is kept but less certain.
+
+    Attributes:
+        hits (int): sizes taken. stamp_s (float or None): of the newest.
+    """
+
+    __slots__ = ("hits", "stamp_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers")
+
+    def __init__(self):
+        self.hits, self.stamp_s = 0, None
+        self._y = self._v = self._yy = self._yv = self._vv = 0.0
+        self._excess, self._looks = PRIOR_LOOKS, PRIOR_LOOKS
+        self._outliers = []
+
+    def add(self, stamp_s, size, noise=SIZE_NOISE):
+        """Take one size (> 0); noise: its standard deviation, as a part of it. An old stamp is ignored."""
+        if not (size > 0 and math.isfinite(size)):
+            return
+        if self.stamp_s is None:
+            self._start(1.0 / size, noise)
+        elif stamp_s <= self.stamp_s or not self._correct(stamp_s, 1.0 / size, noise):
+            return
+        self.hits += 1
+        self.stamp_s = stamp_s
+
+    def at(self, stamp_s):
+        """(ttc, sigma) in seconds as of `stamp_s`, ttc >= 0; None if it is not surely closing."""
+        if self.hits < 2:
+            return None
+        y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0))
+        if v >= 0 or v * v < CLOSING_SIGMAS**2 * vv:
+            return None
+        ttc = -y / v
+        return max(ttc, 0.0), math.sqrt(max(yy + 2 * ttc * yv + ttc * ttc * vv, 0.0)) / -v
+
+    def rate_at(self, stamp_s):
+        """(rate, sigma) of closing, 1 / ttc, negative when receding; None before the first size, or past contact."""
+        y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0)) if self.hits else (0.0,) * 5
+        if y <= 0:
+            return None
+        rate = -v / y
+        return rate, math.sqrt(max(vv + 2 * rate * yv + rate * rate * yy, 0.0)) / y
+
+    def size_at(self, stamp_s):
+        """(size, relative sigma): the filtered size as of `stamp_s`; None before the first, or past contact."""
+        if not self.hits:
+            return None
+        y, _, yy, _, _ = self._predicted(max(stamp_s - self.stamp_s, 0.0))
+        return (1.0 / y, math.sqrt(yy) / y) if y > 0 else None
+
+    def _start(self, y, noise):
+        self._y, self._v = y, 0.0
+        self._yy, self._yv, self._vv = (noise * y) ** 2, 0.0, (APPROACH_SPREAD * y) ** 2
+
+    def _predicted(self, dt):
+        y, v = self._y + dt * self._v, self._v
+        # White noise on the rate: the closing speed changes, by at least what one of 20 s to contact is worth.
+        q = (CLOSING_CHANGE * max(abs(v), 0.05 * self._y)) ** 2
+        yy = self._yy + 2 * dt * self._yv + dt * dt * self._vv + q * dt**3 / 3
+        yv = self._yv + dt * self._vv + q * dt * dt / 2
+        return y, v, yy, yv, self._vv + q * dt
+
+    def _correct(self, stamp_s, measured, noise):
+        """Returns whether the size was taken."""
+        dt = stamp_s - self.stamp_s
+        y, v, yy, yv, vv = self._predicted(dt)
+        if y <= 0:  # past contact and still there: start anew
+            self.hits, self._outliers = 0, []
+            self._start(measured, noise)
+            return True
+        scale = self._excess / self._looks
+        white = scale * (noise * y) ** 2
+        surprise = measured - y
+        if surprise * surprise > GATE**2 * (yy + white):
+            return self._outlier(stamp_s, measured / y, noise)
+        self._outliers = []
+        ratio = surprise * surprise / (yy + white)
+        self._excess = min(max(self._excess + scale * (ratio - 1.0), 0.1 * PRIOR_LOOKS), 16.0 * PRIOR_LOOKS)
+        same = math.exp(-dt / NOISE_TIME_S)
+        total = yy + white * (1 + same) / (1 - same)
+        gain_y, gain_v = yy / total, yv / total
+        self._y, self._v = y + gain_y * surprise, v + gain_v * surprise
+        self._yy, self._yv, self._vv = (1 - gain_y) * yy, (1 - gain_y) * yv, vv - gain_v * yv
+        return True
+
+    def _outlier(self, stamp_s, ratio, noise):
+        """A size that is `ratio` of the expected one (in y). Returns whether it is taken for the new scale."""
+        self._outliers = (self._outliers + [ratio])[-REACQUIRE:]
+        mean = sum(self._outliers) / len(self._outliers)
+        if len(self._outliers) < REACQUIRE or max(abs(r - mean) for r in self._outliers) > GATE * noise * mean:
+            return False  # too few, or they do not agree: noise, not a new scale
+        y, v, _, _, vv = self._predicted(stamp_s - self.stamp_s)
+        self._y, self._v = mean * y, mean * v
+        self._yy, self._yv = (noise * self._y) ** 2, 0.0
+        self._vv = mean * mean * vv + (RESCALED_SPREAD * self._y) ** 2
+        self._outliers = []
+        return True
+
+
+def angular_size(a, b):
+    """2 tan(angle / 2) between two rays (n, 3) each, row by row: width over distance of what lies across the view."""
+    cross = np.cross(a, b)
+    sine = np.sqrt((cross * cross).sum(axis=1))
+    return 2 * np.tan(0.5 * np.arctan2(sine, (a * b).sum(axis=1)))
+
+
+def surer(first, second, stamp_s):
+    """Of two filters on one object (second may be None) the one that knows its closing better as of `stamp_s`.
+
+    If they contradict, the one that closes faster: safer. Their errors may be correlated, so they are not averaged.
+    """
+    a, b = first.rate_at(stamp_s), None if second is None else second.rate_at(stamp_s)
+    if a is None or b is None:
+        return second if a is None and b is not None else first
+    if abs(a[0] - b[0]) > CONTRADICT * math.hypot(a[1], b[1]):
+        return first if a[0] > b[0] else second
+    return first if a[1] <= b[1] else second

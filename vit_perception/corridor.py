@@ -1,0 +1,297 @@
+"""What will the vehicle hit? Obstacles -> threatens or not, by a corridor around the direction of flight.
+
+Two kinds of evidence, each with its sigma:
+- the corridor: an obstacle of known position is inside a box of the vehicle's width and height plus margin that reaches
+  along the velocity, or, where that is unknown, along the optical axis, opened by how far flight may differ from it;
+- the course: at constant velocity what is on a collision course keeps its bearing. In a frame that does not turn,
+  miss = range * rate of the line of sight * time to contact. Where range is unknown, the object counts as `min_size_m`
+  wide, so that its miss comes out too small rather than too large.
+
+What cannot be told threatens. All vectors are base_link FLU, metres.
+"""
+
+import math
+from collections import deque, namedtuple
+from typing import Deque
+
+import numpy as np
+
+# Speed (m/s), and what it takes to stop from it: reaction time + v / a (s), v * reaction time + v^2 / 2a (m).
+Stopping = namedtuple("Stopping", "speed_mps time_s distance_m")
+
+_UP = np.array([0.0, 0.0, 1.0])
+_LEFT = np.array([0.0, 1.0, 0.0])
+_MAX_GAP_S = 1.0  # between frames; over a longer pause nothing is known of the vehicle's turning
+
+
+class Corridor:
+    """Judges which obstacles threaten.
+
+    Args:
+        width_m, height_m: of the vehicle, propellers included. margin_m: kept free around it.
+        reaction_s: from an alert to full braking: latency, operator or flight stack.
+        deceleration_mps2: that the vehicle brakes with.
+        min_speed_mps: a slower vehicle counts as hovering: only what comes towards it threatens.
+        axis_spread_deg: how far flight may differ from the optical axis while the velocity is unknown.
+        keep_m: what is nearer than this threatens in any case.
+        window_s, min_samples: history that growth and the rate of the line of sight are fitted to.
+        box_sigma_px: least standard deviation of a box's edges. min_size_m: least width, where range is unknown.
+        not_closing_s: what would take longer than this to come, at the least, does not close in.
+        others_fly: whether obstacles may leave the ground. False: what is far above or below does not come up.
+    """
+
+    def __init__(
+        self,
+        width_m=0.8,
+        height_m=0.5,
+        margin_m=0.5,
+        reaction_s=0.5,
+        deceleration_mps2=3.0,
+        min_speed_mps=0.5,
+        axis_spread_deg=10.0,
+        keep_m=1.5,
+        window_s=0.8,
+        min_samples=5,
+        box_sigma_px=1.5,
+        min_size_m=0.4,
+        not_closing_s=10.0,
+        others_fly=False,
+    ):
+        self.width_m, self.height_m, self.margin_m = width_m, height_m, margin_m
+        self.reaction_s, self.deceleration_mps2, self.min_speed_mps = reaction_s, deceleration_mps2, min_speed_mps
+        self.axis_spread_deg, self.keep_m = axis_spread_deg, keep_m
+        self.window_s, self.min_samples, self.box_sigma_px = window_s, min_samples, box_sigma_px
+        self.min_size_m, self.not_closing_s, self.others_fly = min_size_m, not_closing_s, others_fly
+        self.reset()
+
+    def reset(self):
+        """Forget everything, as at the start."""
+        self._histories = {}  # track id -> _History
+        self._turn = _Turn()
+
+    def judge(self, obstacles, ego=None, axis=(1.0, 0.0, 0.0)):
+        """Set `threatens` of every obstacle of a frame.
+
+        Args:
+            obstacles: from `ObstacleEstimator.update`.
+            ego: `vit_perception.geometry.Ego`, or None.
+            axis: (3,) direction of the optical axis in base_link: `mount.rotation[:, 2]`.
+
+        Returns:
+            Stopping of the known speed, or None.
+        """
+        velocity = None if ego is None else _finite(ego.velocity)
+        speed = None if velocity is None else float(np.sqrt(velocity.dot(velocity)))
+        if obstacles:
+            stamp_s = max(o.track.stamp_s for o in obstacles)
+            self._turn.update(stamp_s, None if ego is None else _finite(ego.angular_velocity))
+        self._histories = {o.track.id: self._histories.get(o.track.id) or _History() for o in obstacles}
+        for o in obstacles:
+            history, direction = self._histories[o.track.id], _direction(o)
+            if o.track.detection >= 0:
+                history.add(o.track, direction, self._turn, self.window_s)
+            up = _UP if ego is None or ego.level is None else ego.level[2]
+            history.threatens = o.threatens = self._threatens(o, history, direction, velocity, speed, axis, up)
+        return None if speed is None else self.stopping(speed)
+
+    def stopping(self, speed_mps):
+        """Time and distance to stop from a speed in m/s: `Stopping`."""
+        braking_s = speed_mps / max(self.deceleration_mps2, 1e-3)
+        return Stopping(speed_mps, self.reaction_s + braking_s, speed_mps * (self.reaction_s + 0.5 * braking_s))
+
+    def _threatens(self, o, history, direction, velocity, speed, axis, up):
+        if o.range_m is not None and o.range_m < self.keep_m:
+            return True
+        fit = history.fit(o, self.min_samples, self.box_sigma_px)
+        closing = self._closing(o, fit, history.threatens)
+        if speed is None:  # the optical axis, unless the course is known
+            if closing is False:
+                return False
+            course = self._course(o, fit, direction, -1.0)
+            return self._inside_corridor(o, np.array(axis, np.float64), True) is not False if course is None else course
+        if speed < self.min_speed_mps:  # nothing is hit by hovering; what closes in comes by itself
+            comes = closing is True and self._course(o, fit, direction, -1.0) is not False
+            # A predicted box is no new evidence of growth: it may keep a threat, not make one.
+            comes = comes and (o.track.detection >= 0 or history.threatens)
+            return comes and self._at_height(o, velocity, up)
+        inside = self._inside_corridor(o, velocity / speed, False, self._range_by_motion(o, direction, velocity))
+        if inside is None:
+            return closing is not False and self._course(o, fit, direction, -1.0) is not False
+        # Outside the corridor, only what surely moves into it.
+        comes = closing is True and self._course(o, fit, direction, 1.0) is True
+        return inside or (comes and self._at_height(o, velocity, up))
+
+    def _closing(self, o, fit, was_threat):
+        """True, False, or None if it cannot be told."""
+        if o.ttc_s is not None:
+            return True
+        if fit is None:
+            return None
+        # What threatened goes on doing so until it surely shrinks: a box cut by the image border stops growing.
+        limit = 0.0 if was_threat else 1.0 / self.not_closing_s
+        return False if fit.growth + fit.growth_sigma < limit else None
+
+    def _course(self, o, fit, direction, sigmas):
+        """Whether the miss is within the vehicle's and the object's size: `sigmas` is added to it. None: unknown."""
+        if fit is None or fit.rate is None or direction is None:
+            return None
+        growth, sigma = fit.growth, fit.growth_sigma
+        if o.ttc_s is not None:
+            growth = 1.0 / max(o.ttc_s, 0.1)
+            sigma = o.ttc_sigma_s * growth * growth
+        if growth <= 0:
+            return None
+        half_width, half_height, distance = self._half_size(o, o.range_m)
+        miss = distance / growth * fit.rate
+        rate = float(np.sqrt(fit.rate.dot(fit.rate)))
+        miss_sigma = distance / growth * math.hypot(fit.rate_sigma, rate * sigma / growth)
+        return self._overlaps(miss, direction, half_width, half_height, -sigmas * miss_sigma)
+
+    def _at_height(self, o, velocity, up):
+        """Whether an object that moves on the ground can be at the vehicle's height at contact."""
+        if self.others_fly or o.position is None or o.ttc_s is None:
+            return True
+        below = float(up.dot(o.position - o.ttc_s * velocity))
+        sigma = 0.0 if o.covariance is None else math.sqrt(max(float(up.dot(o.covariance).dot(up)), 0.0))
+        _, half_height, _ = self._half_size(o, o.range_m)
+        return abs(below) - sigma <= half_height + 0.5 * self.height_m + self.margin_m
+
+    def _inside_corridor(self, o, ahead, spread, range_m=None):
+        """Whether its position is in the corridor along the unit vector `ahead`; None without a position."""
+        position, covariance = o.position, o.covariance
+        if position is None:
+            direction = _direction(o)
+            if range_m is None or direction is None:
+                return None
+            position, covariance = range_m * direction, None
+        along = float(position.dot(ahead))
+        if along <= 0:
+            return False
+        across = position - along * ahead
+        distance = max(float(np.sqrt(across.dot(across))), 1e-9)
+        unit = across / distance
+        # Without a covariance it is range by motion: as uncertain as the time to contact that is believed.
+        variance = (0.3 * distance) ** 2 if covariance is None else float(unit.dot(covariance).dot(unit))
+        sigma = math.sqrt(max(variance, 0.0))
+        slack = sigma + (along * math.tan(math.radians(self.axis_spread_deg)) if spread else 0.0)
+        half_width, half_height, _ = self._half_size(o, o.range_m if range_m is None else range_m)
+        return self._overlaps(across, ahead, half_width, half_height, slack)
+
+    def _range_by_motion(self, o, direction, velocity):
+        """Range of an object that stands still: closing speed * time to contact; None if there is no such."""
+        if o.ttc_s is None or direction is None or o.range_m is not None:
+            return None
+        closing = float(velocity.dot(direction))
+        return closing * o.ttc_s if closing > 0 else None
+
+    def _half_size(self, o, range_m):
+        """Half width, half height and distance of an object, metres; of an unknown range, as if `min_size_m` wide."""
+        left, right = o.sector
+        angle = max((right - left) % (2 * math.pi), 1e-4)
+        x1, y1, x2, y2 = o.track.box.tolist()
+        distance = self.min_size_m / angle if range_m is None else range_m
+        half = 0.5 * angle * distance
+        return half, half * (y2 - y1) / max(x2 - x1, 1.0), distance
+
+    def _overlaps(self, across, ahead, half_width, half_height, slack):
+        """Whether a body at `across`, perpendicular to `ahead`, touches the vehicle's cross-section plus margin."""
+        side = np.cross(_UP, ahead)
+        norm = float(np.sqrt(side.dot(side)))
+        side = _LEFT if norm < 1e-3 else side / norm
+        high = np.cross(ahead, side)
+        return (
+            abs(float(across.dot(side))) - slack <= half_width + 0.5 * self.width_m + self.margin_m
+            and abs(float(across.dot(high))) - slack <= half_height + 0.5 * self.height_m + self.margin_m
+        )
+
+
+class _Turn:
+    """The vehicle's turning, integrated: directions of different frames in one frame that does not turn.
+
+    epoch counts the moments at which the turning was unknown: directions across them cannot be compared.
+    """
+
+    def __init__(self):
+        self.rotation, self.epoch = np.eye(3), 0
+        self._stamp_s = self._rate = None
+
+    def update(self, stamp_s, rate):
+        dt = None if self._stamp_s is None else stamp_s - self._stamp_s
+        if dt is not None and dt == 0:
+            return
+        if rate is None or self._rate is None or dt is None or not 0 < dt <= _MAX_GAP_S:
+            self.epoch += 1
+        else:
+            self.rotation = self.rotation.dot(_rotation(0.5 * dt * (rate + self._rate)))
+        self._stamp_s, self._rate = stamp_s, rate
+
+
+_Fit = namedtuple("_Fit", "growth growth_sigma rate rate_sigma")
+
+
+class _History:
+    """Sizes and directions of one track over the window."""
+
+    def __init__(self):
+        self.threatens = False
+        # Stamp, log of the size, direction in the frame that does not turn (zeros without one), epoch or None.
+        self._samples: Deque[tuple] = deque()
+        self._rotation = np.eye(3)
+
+    def add(self, track, direction, turn, window_s):
+        if self._samples and track.stamp_s <= self._samples[-1][0]:
+            return
+        x1, y1, x2, y2 = track.box.tolist()
+        size = 0.5 * math.log(max((x2 - x1) * (y2 - y1), 1.0))
+        still = (0.0, 0.0, 0.0) if direction is None else tuple(turn.rotation.dot(direction))
+        self._samples.append((track.stamp_s, size, still, None if direction is None else turn.epoch))
+        self._rotation = turn.rotation
+        while self._samples[0][0] < track.stamp_s - window_s:
+            self._samples.popleft()
+
+    def fit(self, o, min_samples, box_sigma_px):
+        """Growth (1/s) and rate of the line of sight (3,) rad/s in base_link, with sigmas; None: too few samples."""
+        n = len(self._samples)
+        if n < max(min_samples, 3):
+            return None
+        table = np.array([(s[0], s[1]) + s[2] for s in self._samples])
+        table -= table.mean(axis=0)
+        times, values = table[:, 0], table[:, 1:]
+        spread = float(times.dot(times))
+        slopes = times.dot(values) / spread
+        noise = ((values - times[:, None] * slopes) ** 2).sum(axis=0) / (n - 2)
+        x1, y1, x2, y2 = o.track.box.tolist()
+        floor = box_sigma_px / max(math.sqrt((x2 - x1) * (y2 - y1)), 1.0)
+        growth_sigma = math.sqrt(max(float(noise[0]), floor * floor) / spread)
+        epochs = {s[3] for s in self._samples}
+        if o.sector is None or len(epochs) > 1 or None in epochs:
+            return _Fit(float(slopes[0]), growth_sigma, None, None)
+        pixel = ((o.sector[1] - o.sector[0]) % (2 * math.pi)) / max(x2 - x1, 1.0)  # rad
+        floor = box_sigma_px * pixel
+        rate_sigma = math.sqrt(max(float(noise[1:].sum()), floor * floor) / spread)
+        return _Fit(float(slopes[0]), growth_sigma, self._rotation.T.dot(slopes[1:]), rate_sigma)
+
+
+def _rotation(vector):
+    """Rotation (3, 3) about `vector` by its length in radians (Rodrigues)."""
+    angle = max(float(np.sqrt(vector.dot(vector))), 1e-12)
+    x, y, z = (vector / angle).tolist()
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross.dot(cross)
+
+
+def _direction(o):
+    """Unit vector from the vehicle to the obstacle, or None without calibration."""
+    if o.bearing is None:
+        return None
+    elevation = o.elevation or 0.0
+    flat = math.cos(elevation)
+    return np.array([flat * math.cos(o.bearing), -flat * math.sin(o.bearing), math.sin(elevation)])
+
+
+def _finite(vector):
+    """A (3,) float64 array, or None for what is missing or not finite."""
+    if vector is None:
+        return None
+    vector = np.array(vector, np.float64).reshape(-1)
+    return vector if vector.shape == (3,) and np.isfinite(vector).all() else None

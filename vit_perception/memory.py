@@ -1,0 +1,110 @@
+"""What vanished near is still there.
+
+Right in front of a car the image holds a piece of it, and a detector of whole objects finds nothing. Its track ends,
+and the way would look free. So an obstacle that was near, or filled the image, when it vanished is kept, moved by what
+is known of the vehicle, until it must be behind, is seen again, or too much time has passed.
+"""
+
+import math
+
+import numpy as np
+
+from .obstacles import Obstacle
+
+
+class Memory:
+    """Adds to a frame's obstacles those that vanished near.
+
+    Args:
+        near_m, near_s: an obstacle nearer than this when it vanishes is kept, or nearer than what is flown in near_s.
+        fills: so is one whose box is as large as this part of the image's width or height.
+        hold_s: for how long, while the vehicle moves or its velocity is unknown.
+        hold_still_s: for how long while it hovers: nothing has changed then.
+        still_mps: a slower vehicle hovers.
+        border_px: a box this close to one side border is leaving the view: it is not kept.
+    """
+
+    def __init__(self, near_m=6.0, near_s=3.0, fills=0.6, hold_s=2.0, hold_still_s=60.0, still_mps=0.3, border_px=10.0):
+        self.near_m, self.near_s, self.fills, self.border_px = near_m, near_s, fills, border_px
+        self.hold_s, self.hold_still_s, self.still_mps = hold_s, hold_still_s, still_mps
+        self.reset()
+
+    def reset(self):
+        """Forget everything, as at the start."""
+        self._seen = {}  # track id -> Obstacle of the frame before
+        self._kept = []  # _Kept
+        self._stamp_s = None
+
+    def update(self, obstacles, stamp_s, width, height, ego=None):
+        """One frame.
+
+        Args:
+            obstacles: from `ObstacleEstimator.update`.
+            stamp_s: the image's stamp; one that goes back forgets everything.
+            width, height: of the image, pixels.
+            ego: `vit_perception.geometry.Ego`, or None.
+
+        Returns:
+            list of Obstacle: the frame's, then those remembered, whose tracks have no detection.
+        """
+        dt = 0.0 if self._stamp_s is None else stamp_s - self._stamp_s
+        if dt < 0:
+            self.reset()
+            dt = 0.0
+        self._stamp_s = stamp_s
+        now = {o.track.id: o for o in obstacles}
+        velocity = None if ego is None else ego.velocity
+        speed = None if velocity is None else float(np.sqrt(velocity.dot(velocity)))
+        still = speed is not None and speed < self.still_mps
+        near_m = max(self.near_m, self.near_s * (speed or 0.0))
+        gone = [o for i, o in self._seen.items() if i not in now and self._is_near(o, near_m, width, height)]
+        self._kept += [_Kept(o) for o in gone]
+        for kept in self._kept:
+            kept.spent += dt / (self.hold_still_s if still else self.hold_s)
+            kept.move(dt, velocity, None if ego is None else ego.angular_velocity)
+        self._kept = [k for k in self._kept if k.lasts() and not any(_same(k.obstacle, o) for o in obstacles)]
+        self._seen = now
+        return list(obstacles) + [k.obstacle for k in self._kept]
+
+    def _is_near(self, o, near_m, width, height):
+        x1, y1, x2, y2 = o.track.box.tolist()
+        if (x1 <= self.border_px) != (x2 >= width - self.border_px):
+            return False
+        large = x2 - x1 >= self.fills * width or y2 - y1 >= self.fills * height
+        return large or (o.range_m is not None and o.range_m < near_m)
+
+
+class _Kept:
+    """An obstacle of the past, moved along. spent: 1 is as long as it may last."""
+
+    def __init__(self, obstacle):
+        self.obstacle, self.spent = obstacle, 0.0
+
+    def move(self, dt, velocity, turning):
+        """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was."""
+        old = self.obstacle
+        new = Obstacle(old.track)
+        for name in ("bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance"):
+            setattr(new, name, getattr(old, name))
+        self.obstacle = new
+        if velocity is None or old.position is None:
+            return
+        turning = np.zeros(3) if turning is None else turning
+        position = old.position - dt * (velocity + np.cross(turning, old.position))
+        new.position, new.range_m = position, max(math.hypot(position[0], position[1]), 0.1)
+        new.bearing = math.atan2(-position[1], position[0])
+        new.elevation = math.atan2(position[2], new.range_m)
+        half = min(0.5 * (old.sector[1] - old.sector[0]) * old.range_m / new.range_m, 0.5 * math.pi)
+        new.sector = (new.bearing - half, new.bearing + half)
+
+    def lasts(self):
+        behind = self.obstacle.position is not None and self.obstacle.position[0] < 0
+        return self.spent < 1.0 and not behind
+
+
+def _same(kept, seen):
+    """Whether `seen` is what was kept: it takes at least half of its directions. A small thing inside is not."""
+    if seen.track.detection < 0 or kept.sector is None or seen.sector is None:
+        return False
+    shared = min(kept.sector[1], seen.sector[1]) - max(kept.sector[0], seen.sector[0])
+    return shared >= 0.5 * (kept.sector[1] - kept.sector[0])
