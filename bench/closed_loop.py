@@ -7,9 +7,9 @@ collision prevention (offline/simulate/autopilot.py) while the pilot pushes the 
 and latencies, which gives the speed limit: the largest speed up to which no run of 0.15 s latency or less hit what its
 detector had seen. Then random runs below both limits, with everything at random; then runs whose perception process is
 killed in mid-flight; then, where ROS is there (`make bench` sets it), one run whose scans go over a real topic.
-Collisions are told apart: with what the detector saw (in a third of its last 3 s, or more), with what it hardly saw,
-and with what was out of view. A vehicle that hovers, or is slower than what runs into it, is struck: stopping cannot
-help.
+Collisions are told apart: with what the detector saw (in a third of its last 3 s, or more, with a score that starts a
+track), with what it hardly saw, and with what was out of view. A vehicle that hovers, or is slower than what runs into
+it, is struck: stopping cannot help.
 The last line is one JSON object.
 """
 
@@ -29,6 +29,8 @@ from vit_perception.corridor import Corridor
 SPEEDS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 LATENCIES = (0.05, 0.15, 0.3)
 LATENCY = 0.15  # s, from exposure to message: the speed limit holds up to it
+# m/s. The grid is coarse: of 300 random runs up to 8 m/s, 2 collided in spite of an ERROR alert, at 6.0 and 7.7 m/s.
+STATED_LIMIT = 5.0
 SEEN = 1 / 3  # of the frames of the last 3 s: less is the detector's fault, not the logic's
 BASE = Setting(hold_on_alert=True, parameters=Parameters(CP_GUIDE_ANG=0.0))
 
@@ -109,12 +111,13 @@ def killed(n: int, limit: float, seed: int) -> list[tuple[Setting, Run]]:
         replace(s, kill_at=float(rng.uniform(1.0, 30 / s.speed)), duration=30 / s.speed + 25, hold_on_alert=False)
         for s in random_settings(n, limit, seed)
     ]
-    return many(settings, 50_000, "killed")
+    runs = many(settings, 50_000, "killed")
+    return [(s, r) for s, r in runs if s.kill_at is not None and r.ended >= s.kill_at]  # still flying then
 
 
 def stopped(setting: Setting, run: Run) -> bool:
     """Whether the vehicle came to rest after the kill, by itself and not on something."""
-    return run.stopped and not run.collided
+    return run.stopped and not run.collided and not run.struck
 
 
 def over_topic(setting: Setting, seed: int) -> dict:
@@ -169,9 +172,9 @@ def plot(table: dict, limit: float, runs_each: int, path: Path) -> None:
             rates = [100 * table[s, latency][key] / runs_each for s in speeds]
             ax.plot(speeds, rates, marker="o", label=f"latency {1e3 * latency:.0f} ms")
         ax.axvline(limit, color="grey", linestyle=":", label=f"limit {limit:g} m/s")
-        ax.set(title=f"Collisions {title}", xlabel="cruise speed, m/s", ylim=(-2, None))
+        ax.set(title=f"Collisions {title}", xlabel="cruise speed, m/s")
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel(f"part of {runs_each} flights, %")
+    axes[0].set(ylabel=f"part of {runs_each} flights, %", ylim=(-2, None))
     axes[0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -192,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
         args.runs, args.grid, args.kills, speeds, latencies = 8, 3, 6, (3.0, 6.0), (0.15,)
     table = grid(args.grid, speeds, latencies)
     limits = {latency: speed_limit(table, latency) for latency in latencies}
-    limit = limits[LATENCY]
+    limit = min(limits[LATENCY], STATED_LIMIT)
     runs = many(random_settings(args.runs, limit or speeds[0], 1), 10_000, "random")
     kills = killed(args.kills, limit or speeds[0], 2)
     leads = [r.lead_s - Corridor().stopping(s.speed).time_s for s, r in runs if r.lead_s is not None]
@@ -204,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
         figures["lead_p5_s"] = round(float(np.percentile([r.lead_s for _, r in runs if r.lead_s is not None], 5)), 2)
     figures["killed"] = len(kills)
     figures["stopped_after_kill"] = sum(stopped(s, r) for s, r in kills)
-    figures["collisions_after_kill"] = sum(r.collided and r.ended > s.kill_at for s, r in kills)
+    figures["collisions_after_kill"] = sum(r.collided for _, r in kills)
     figures |= over_topic(replace(BASE, speed=3.0, duration=duration(3.0)), 7)
     if args.plot:
         plot(table, limit, args.grid, args.plot)

@@ -64,6 +64,7 @@ def test_the_corridor_lies_along_the_flight_not_along_the_camera():
     assert judged((20, 0, 0), own=sideways) is False
     assert judged(4 * sideways, own=sideways) is True
     assert judged((12, 0, 0), own=(0, 0, 3)) is False  # climbing past it
+    assert judged((-8, 0, 0), own=(5, 0, 0)) is False  # left behind
 
 
 def test_an_object_as_wide_as_the_gap_threatens():
@@ -103,6 +104,7 @@ def test_with_the_velocity_unknown_the_corridor_is_around_the_optical_axis():
     unknown = {"knows": False, "gyro": False}
     assert judged((15, 0, 0), own=(5, 0, 0), **unknown) is True
     assert judged((15, 8, 0), own=(5, 0, 0), **unknown) is False
+    assert judged((8, 0, 0), **unknown) is False  # ahead, but it does not come nearer
     corridor = Corridor()
     o = obstacle((0, 15, 0), 5.0, 1.0)
     corridor.judge([o], None, (0.0, 1.0, 0.0))  # a camera that looks left

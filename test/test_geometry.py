@@ -71,8 +71,7 @@ def test_quaternions_of_any_length_are_rotations():
     half = math.radians(25)
     q = (0, 0, 3 * math.sin(half), 3 * math.cos(half))
     assert matrix_from_quaternion(*q) == pytest.approx(rotation_z(2 * half))
-    q = (math.sin(half), 0, 0, math.cos(half))
-    assert matrix_from_quaternion(*q) == pytest.approx(rotation_x(2 * half))
+    assert matrix_from_quaternion(math.sin(half), 0, 0, math.cos(half)) == pytest.approx(rotation_x(2 * half))
 
 
 @pytest.mark.parametrize("yaw", [0.0, 1.0, -3.0])
@@ -95,7 +94,8 @@ def test_rotations_are_right_handed():
 def test_ego_is_unknown_unless_told():
     ego = Ego()
     assert (ego.velocity, ego.angular_velocity, ego.level, ego.height_m, ego.stamp_s) == (None,) * 5
-    assert Ego(velocity=[1, 2, 3]).velocity.dtype == np.float64
+    known = Ego(velocity=[1, 2, 3]).velocity
+    assert known is not None and known.dtype == np.float64
 
 
 def test_wrap():

@@ -29,7 +29,7 @@ def approach(estimator, ttc_at_end, frames=25, dt=0.1, size_at_end=60.0, center=
     """An object at constant closing speed, last frame at stamp 100; returns its obstacle then."""
     for i in range(frames):
         t = (i - frames + 1) * dt
-        box = square(*center, size_at_end * ttc_at_end / (ttc_at_end - t))
+        box = square(center[0], center[1], size_at_end * ttc_at_end / (ttc_at_end - t))
         obstacle = estimator.update([track(box)], 100.0 + t, camera, WIDTH, HEIGHT)[0]
     return obstacle
 
@@ -246,9 +246,18 @@ def test_a_box_without_an_area_breaks_nothing():
     assert obstacle.range_m is None or math.isfinite(obstacle.range_m)
 
 
+@pytest.mark.parametrize("stray", ["velocity", "level", "height_m"])
+def test_numbers_that_are_none_of_the_vehicle_spoil_nothing(stray):
+    known = {"velocity": np.array([5.0, 0, 0]), "level": np.eye(3), "height_m": np.float64(5.0)}
+    known[stray] = known[stray] * math.nan
+    obstacle = one(ObstacleEstimator(SIZES), square(320, 300, 80), ego=Ego(**known))
+    assert math.isfinite(obstacle.bearing)
+    assert obstacle.range_m is None or (math.isfinite(obstacle.range_m) and np.isfinite(obstacle.covariance).all())
+
+
 def test_three_hundred_tracks_are_no_burden():
     rng, estimator = np.random.default_rng(0), ObstacleEstimator(SIZES)
-    tracks = [track(square(*rng.uniform(60, 400, 2), 30), i) for i in range(300)]
+    tracks = [track(square(rng.uniform(60, 400), rng.uniform(60, 400), 30), i) for i in range(300)]
     for k in range(3):
         begun = time.process_time()
         assert (

@@ -25,7 +25,8 @@ PACKAGES = {
     "system": ["numpy==1.13.3", *COMMON],
     "container": ["numpy==1.19.5", *COMMON, "onnxruntime==1.10.0", "protobuf==3.19.6", "flatbuffers==25.12.19"],
 }
-ROS_MODULES = {"ego", "flight_messages", "messages", "node", "parameters", "player", "process", "publishers"}  # may need ROS; all others must be imported
+# May need ROS; all others must be imported.
+ROS_MODULES = {"ego", "flight_messages", "messages", "node", "parameters", "player", "process", "publishers"}
 
 
 @functools.cache

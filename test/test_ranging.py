@@ -16,7 +16,8 @@ def slopes(distance, height, camera_height):
 @pytest.mark.parametrize("camera_height", [0.5, 1.0, 1.7])
 @pytest.mark.parametrize("distance", [3.0, 10.0, 40.0])
 def test_a_thin_object_seen_from_the_side_is_exact(distance, camera_height):
-    found, sigma = range_from_size(*slopes(distance, 1.7, camera_height), 0.0, (1.7, 0.17), 0.0)
+    top, bottom = slopes(distance, 1.7, camera_height)
+    found, sigma = range_from_size(top, bottom, 0.0, (1.7, 0.17), 0.0)
     assert found == pytest.approx(distance)
     assert sigma == pytest.approx(0.1 * distance)
 

@@ -103,7 +103,8 @@ class Corridor:
         if o.range_m is not None and o.range_m < self.keep_m:
             return True
         fit = history.fit(o, self.min_samples, self.box_sigma_px)
-        closing = self._closing(o, fit, history.threatens)
+        history.grew = history.grew or o.ttc_s is not None
+        closing = self._closing(o, fit, history.threatens and history.grew)
         if speed is None:  # the optical axis, unless the course is known
             if closing is False:
                 return False
@@ -127,7 +128,7 @@ class Corridor:
             return True
         if fit is None:
             return None
-        # What threatened goes on doing so until it surely shrinks: a box cut by the image border stops growing.
+        # What grew and threatened goes on until it surely shrinks: a box cut by the image border stops growing.
         limit = 0.0 if was_threat else 1.0 / self.not_closing_s
         return False if fit.growth + fit.growth_sigma < limit else None
 
@@ -233,7 +234,7 @@ class _History:
     """Sizes and directions of one track over the window."""
 
     def __init__(self):
-        self.threatens = False
+        self.threatens = self.grew = False
         # Stamp, log of the size, direction in the frame that does not turn (zeros without one), epoch or None.
         self._samples: Deque[tuple] = deque()
         self._rotation = np.eye(3)

@@ -86,9 +86,9 @@ def approach(seed: int, look: str = "thermal") -> Approach:
     reach = speed * rng.uniform(6.5, 8.0)
     scene.clear(spot - (reach + 4) * ahead, spot + 4 * ahead, 2.0)
     turn = rng.choice([0, np.pi / 2, np.pi, rng.uniform(0, 2 * np.pi)])
-    target = scene.add(kind, Motion(spot, heading + turn), style=3 if kind == "Bicycle" else None)
+    target = scene.add(kind, Motion(spot, heading + turn))
     assert target is not None  # without a clearance, add always adds
-    height = (1.2 if kind == "Car" else 1.5) * rng.uniform(0.8, 1.3)
+    height = rng.uniform(0.5, 0.9) * target.high[2]  # higher, and it would fly over it
     start = np.append(spot - (reach + target.radius) * ahead, height)
     shake, tilt = _shake(rng, 0.006), rng.uniform(0.0, 0.1)
 

@@ -58,7 +58,8 @@ class Run:
     """What came of it.
 
     in_view: what was hit was in the camera's field of view 1 s before. detected: in so many frames of its last 3 s did
-    the detector find it. lead_s: from the first alert to contact, had the speed been kept; None without an alert.
+    the detector find it, with a score that starts a track. lead_s: from the first alert to contact, had the speed been
+    kept; None without an alert.
     """
 
     collided: bool = False
@@ -86,7 +87,8 @@ class Eye:
         self.noise = DetectorNoise(*s.size, strength=s.noise, misses=s.noise, false_positives=s.false_positives)
         self.things, self.rng, self.stage_ms = things, rng, {"infer": 0.0}
         self.view: View | None = None
-        self.found: list[tuple[float, int]] = []  # when which thing was detected
+        self.least_score = 0.0
+        self.found: list[tuple[float, int]] = []  # when which thing was detected, with least_score or more
         self.t, self.last = 0.0, 0.0
 
     def detect(self, image, order):
@@ -94,8 +96,9 @@ class Eye:
         rows, classes, ids = boxes(self.things, self.view, self.t)
         dt, self.last = self.t - self.last, self.t
         found = self.noise.apply(rows, classes, self.rng, dt, ids)
+        strong = found.boxes[found.scores >= self.least_score]
         for row, index in zip(rows, ids, strict=True):
-            if len(found) and iou(row[None], found.boxes).max() > 0.3:
+            if len(strong) and iou(row[None], strong).max() > 0.3:
                 self.found.append((self.t, int(index)))
         return found
 
@@ -107,6 +110,7 @@ class Perception:
         self.setting, self.rng, self.wire = setting, rng, wire
         self.eye = Eye(setting, things, rng)
         self.pipeline = Pipeline(self.eye)
+        self.eye.least_score = self.pipeline.tracker.new_score
         self.pipeline.obstacles.sizes = dict(SIZES)
         self.pipeline.camera_motion = False  # there are no images
         self.pipeline.publish_clear = True  # PX4 does not move at all without
