@@ -44,7 +44,7 @@ def one_sentence(main):
             )
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            print("interrupted; offline.compress goes on with --resume", file=sys.stderr)
+            print("interrupted; a run of offline.compress goes on with --resume", file=sys.stderr)
             raise SystemExit(130) from None
 
     return run

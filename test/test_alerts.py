@@ -8,8 +8,8 @@ from vit_perception.alerts import ERROR, OK, WARN, AlertPolicy
 from vit_perception.corridor import Corridor
 
 
-def obstacle(ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0):
-    track = SimpleNamespace(id=track_id)
+def obstacle(ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0, mean_score=0.6):
+    track = SimpleNamespace(id=track_id, mean_score=mean_score)
     ranges = {"range_m": range_m, "range_sigma_m": range_sigma}
     return SimpleNamespace(track=track, ttc_s=ttc, ttc_sigma_s=sigma, threatens=threatens, **ranges)
 
@@ -132,3 +132,23 @@ def test_an_uncertain_range_counts_as_its_nearer_end():
     assert AlertPolicy(trigger_count=1).update([obstacle(range_m=9.0, range_sigma=1.5)]).level == WARN
     assert AlertPolicy(trigger_count=1).update([obstacle(range_m=20.0, range_sigma=40.0)]).level == OK  # knows nothing
     assert AlertPolicy(trigger_count=1).update([obstacle(range_m=2.0, range_sigma=1.5)]).level == ERROR  # near anyway
+
+
+def test_a_contact_that_asks_for_an_absurd_speed_is_a_ghost():
+    """At 40 m, contact in 2 s means 20 m/s: at 5 m/s the thing itself would come at 15. Near things still count."""
+    stopping = Corridor().stopping(5.0)
+
+    def raised(distance, **policy):
+        found = obstacle(2.0, 0.1, range_m=distance, range_sigma=1.0)
+        return AlertPolicy(trigger_count=1, **policy).update([found], stopping).level > OK
+
+    assert not raised(40.0) and raised(40.0, object_speed_mps=15.0) and raised(20.0)
+    # Where the speed is not known, nothing can be said, and range alone counts in any case.
+    assert AlertPolicy(trigger_count=1).update([obstacle(2.0, 0.1, range_m=40.0, range_sigma=1.0)]).level > OK
+    assert raised(2.0, object_speed_mps=0.0)
+
+
+def test_scores_can_be_asked_for():
+    weak = obstacle(1.0, mean_score=0.4)
+    assert AlertPolicy(trigger_count=1).update([weak]).level == ERROR
+    assert AlertPolicy(trigger_count=1, min_score=0.5).update([weak]).level == OK

@@ -268,3 +268,11 @@ def test_a_crowd_costs_little():
     t0 = time.perf_counter()
     run(Tracker(), frames)
     assert (time.perf_counter() - t0) / 50 < 0.02
+
+
+def test_the_mean_score_follows_the_last_ten_or_so():
+    tracker = Tracker()
+    track = run(tracker, [frame((50, 50, 20, 0, s)) for s in (0.5, 0.7, 0.9)])[-1][0]
+    assert track.mean_score == pytest.approx(0.7)
+    track = run(tracker, [frame((50, 50, 20, 0, 0.9)) for _ in range(40)], start=101.0)[-1][0]
+    assert track.mean_score == pytest.approx(0.9, abs=0.01)

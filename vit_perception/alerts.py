@@ -37,6 +37,9 @@ class AlertPolicy:
             last moment to brake: at stopping time + lead, and at stopping distance + speed * lead.
         max_ttc_sigma: a time to contact is believed if its sigma is below this part of it, or of one
             second.
+        min_score: a track of a lower mean score alerts nobody: a detector sees more ghosts than obstacles there.
+        object_speed_mps: that obstacles may have by themselves: where range and speed are known, a time to contact
+            that asks for more is not believed, and range alone counts.
         trigger_count, release_count: consecutive frames that raise and that lower the level of a track.
     """
 
@@ -50,6 +53,8 @@ class AlertPolicy:
         error_lead_s=0.5,
         release_factor=1.3,
         max_ttc_sigma=0.35,
+        min_score=0.0,
+        object_speed_mps=8.0,
         trigger_count=3,
         release_count=5,
     ):
@@ -57,6 +62,8 @@ class AlertPolicy:
         self.warn_range_m, self.error_range_m = warn_range_m, error_range_m
         self.warn_lead_s, self.error_lead_s = warn_lead_s, error_lead_s
         self.release_factor, self.max_ttc_sigma = release_factor, max_ttc_sigma
+        self.min_score, self.object_speed_mps = min_score, object_speed_mps
+        self._speed_mps = None  # the vehicle's, where it is known
         self.trigger_count, self.release_count = trigger_count, release_count
         self._states = {}  # track id -> _TrackState
         self._level = OK
@@ -73,7 +80,7 @@ class AlertPolicy:
             obstacles: list of Obstacle; `threatens` None (not judged) counts as True.
             stopping: `vit_perception.corridor.Stopping` of the known speed, or None.
         """
-        limits = self._limits(stopping)
+        limits, self._speed_mps = self._limits(stopping), None if stopping is None else stopping.speed_mps
         seen = {o.track.id: o for o in obstacles}
         for track_id in seen:
             self._states.setdefault(track_id, _TrackState())
@@ -115,7 +122,7 @@ class AlertPolicy:
 
     def _asked(self, obstacle, limits, factor):
         """The level that the obstacle's values ask for, with the thresholds times `factor`."""
-        if obstacle is None or obstacle.threatens is False:
+        if obstacle is None or obstacle.threatens is False or obstacle.track.mean_score < self.min_score:
             return OK
         for level, ttc, distance in limits:
             if self._believes_ttc(obstacle) and obstacle.ttc_s < ttc * factor:
@@ -125,9 +132,16 @@ class AlertPolicy:
         return OK
 
     def _believes_ttc(self, obstacle):
-        if obstacle.ttc_s is None:
+        if obstacle.ttc_s is None or self._is_too_fast(obstacle):
             return False
         return obstacle.ttc_sigma_s <= self.max_ttc_sigma * max(obstacle.ttc_s, 1.0)
+
+    def _is_too_fast(self, obstacle):
+        """Whether its range and time to contact say that it comes faster than anything does: a ghost that grew."""
+        if self._speed_mps is None or obstacle.range_m is None:
+            return False
+        nearest = obstacle.range_m - 2 * obstacle.range_sigma_m
+        return nearest > (self._speed_mps + self.object_speed_mps) * (obstacle.ttc_s + 2 * obstacle.ttc_sigma_s)
 
     def _believes_range(self, obstacle):
         """A range that is less certain than half of it tells nothing, unless even its far end is near."""

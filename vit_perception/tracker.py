@@ -8,6 +8,7 @@ import numpy as np
 
 from .box_filter import BoxFilter
 
+SCORES = 10  # detections that a track's mean score is about
 MAX_BOXES = 300  # best-scored detections of a frame that are looked at, and tracks that are kept: bounds the time
 
 
@@ -16,7 +17,7 @@ class Track:
 
     Attributes:
         id (int): unique in a run.
-        class_index (int), score (float): of the newest detection.
+        class_index (int), score (float): of the newest detection. mean_score (float): of the last ones, about ten.
         box (4,) float32: x1, y1, x2, y2 in pixels; the detection's, or predicted while coasting.
         velocity (4,) float32: of the box's centre x, y and size w, h, pixels per second.
         detection (int): index in this frame's detections, or -1 while coasting.
@@ -25,13 +26,13 @@ class Track:
     """
 
     __slots__ = (
-        "id", "class_index", "score", "box", "velocity",
+        "id", "class_index", "score", "mean_score", "box", "velocity",
         "detection", "hits", "confirmed", "start_s", "stamp_s",
     )  # fmt: skip
 
     def __init__(self, track_id, class_index, stamp_s):
         self.id, self.class_index = track_id, class_index
-        self.score, self.box, self.velocity = 0.0, None, None
+        self.score, self.mean_score, self.box, self.velocity = 0.0, 0.0, None, None
         self.detection, self.hits, self.confirmed = -1, 0, False
         self.start_s = self.stamp_s = stamp_s
 
@@ -130,6 +131,7 @@ class Tracker:
         track.hits += 1
         track.confirmed = track.confirmed or track.hits >= self.confirm_hits
         track.box, track.score, track.detection = detections.boxes[d], float(detections.scores[d]), d
+        track.mean_score += (track.score - track.mean_score) / min(track.hits, SCORES)
         track.stamp_s = stamp_s
 
     def _drop(self, stamp_s):
