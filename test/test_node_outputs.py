@@ -72,8 +72,11 @@ def test_px4_gets_what_the_scan_says_and_falls_silent_with_it(client, bundle, lo
         client.fly(AHEAD, 1.2)
         scans, told = client.messages("obstacle_scan"), client.messages("obstacle_distance")
         assert len(told) >= 8 and abs(len(told) - len(scans)) <= 1
-        scan, msg = scans[-1], told[-1]
-        assert msg.timestamp == scan.header.stamp.sec * 1000000 + scan.header.stamp.nanosec // 1000
+        # The newest of one may not have arrived yet, so they are paired by their stamps.
+        stamps = {s.header.stamp.sec * 1000000 + s.header.stamp.nanosec // 1000: s for s in scans}
+        paired = [m for m in told if m.timestamp in stamps]
+        assert len(paired) >= len(told) - 1
+        scan, msg = stamps[paired[-1].timestamp], paired[-1]
         ahead = np.roll(np.array(scan.ranges), -36)
         np.testing.assert_allclose(msg.distances[np.isfinite(ahead)], 100 * ahead[np.isfinite(ahead)], atol=1.01)
         assert set(msg.distances[~np.isfinite(ahead)]) == {65535}
