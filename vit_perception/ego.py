@@ -80,7 +80,7 @@ class EgoInputs:
         if camera_frame not in mounts:
             mounts[camera_frame] = self.transforms.mount(self.base_frame, camera_frame)
         if mounts[camera_frame] is None:
-            text = "no transform {} <- {} in /tf_static: the camera's mount is taken from the parameters mount.*"
+            text = "no transform {} <- {} in /tf_static: the camera's mount is taken from obstacles.camera_*_deg"
             self._warn("mount", text.format(self.base_frame, camera_frame))
         return mounts[camera_frame]
 
