@@ -37,6 +37,30 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def client(ros_context):
+    """A camera and a listener for tests of a node over DDS."""
+    from flight import Client
+
+    client = Client(ros_context)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def log(tmp_path) -> Path:
+    """Where a node that a test starts may write its output."""
+    return tmp_path / "log"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> str:
+    """The bundle of tests over DDS: it finds bright blocks. A test file that needs another one has its own `bundle`."""
+    from blob_bundle import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "blob")
+
+
+@pytest.fixture
 def standin(monkeypatch, tmp_path):
     """A stand-in TensorRT to choose a version of; skips where that version's real API is not known."""
     from engines import Standin

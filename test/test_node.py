@@ -17,18 +17,6 @@ from flight import HEIGHT, ROOT, WIDTH, Client, running, start, white_blocks  # 
 BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "blob")
-
-
-@pytest.fixture
-def client(ros_context):
-    client = Client(ros_context)
-    yield client
-    client.close()
-
-
 @pytest.fixture
 def flown(client, bundle, tmp_path):
     """A client connected to a running node."""

@@ -8,31 +8,13 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
 
-from blob_bundle import make_bundle  # noqa: E402
-from flight import HEIGHT, WIDTH, Client, positions, running, white_blocks  # noqa: E402
+from flight import HEIGHT, WIDTH, positions, running, white_blocks  # noqa: E402
 from geometry_msgs.msg import TransformStamped, TwistStamped  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 
 BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
 AHEAD = white_blocks((3, 2), (4, 2))  # two people side by side, 10.6 m ahead
 NAN = math.nan
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "blob")
-
-
-@pytest.fixture
-def client(ros_context):
-    client = Client(ros_context)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def log(tmp_path):
-    return tmp_path / "log"
 
 
 @pytest.fixture

@@ -6,31 +6,13 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
 
-from blob_bundle import make_bundle  # noqa: E402
-from flight import HEIGHT, WIDTH, Client, positions, running, start, white_blocks  # noqa: E402
+from flight import HEIGHT, WIDTH, positions, running, start, white_blocks  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 
 from vit_perception import flight_messages  # noqa: E402
 
 BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
 AHEAD = white_blocks((3, 2), (4, 2))  # two people side by side, 10.6 m ahead
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "blob")
-
-
-@pytest.fixture
-def client(ros_context):
-    client = Client(ros_context)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def log(tmp_path):
-    return tmp_path / "log"
 
 
 @pytest.fixture

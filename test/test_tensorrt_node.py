@@ -14,22 +14,9 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
 pytest.importorskip("torch", reason="torch is not installed (make setup)")
 
-from blob_bundle import make_bundle  # noqa: E402
-from flight import HEIGHT, WIDTH, Client, running, start, white_blocks  # noqa: E402
+from flight import HEIGHT, WIDTH, running, start, white_blocks  # noqa: E402
 
 BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "blob")
-
-
-@pytest.fixture
-def client(ros_context):
-    client = Client(ros_context)
-    yield client
-    client.close()
 
 
 def parameters(bundle, standin, **others):

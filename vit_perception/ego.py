@@ -7,11 +7,12 @@ import time
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Range
 
 from .geometry import Ego, level_from_rotation, matrix_from_quaternion
 from .messages import stamp_to_seconds
+from .publishers import BEST_EFFORT_NEWEST
 from .transforms import StaticTransforms
 
 try:
@@ -24,7 +25,6 @@ except ImportError:
     TFMessage = None
 
 MAX_AGE_S = 0.5
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # matches any publisher
 STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -57,7 +57,7 @@ class EgoInputs:
             node.create_subscription(TFMessage, "/tf_static", self.on_transforms, STATIC)
 
     def _listen(self, node, kind, topic):
-        node.create_subscription(kind, topic, lambda msg: self.take(topic, msg, time.monotonic()), NEWEST)
+        node.create_subscription(kind, topic, lambda msg: self.take(topic, msg, time.monotonic()), BEST_EFFORT_NEWEST)
 
     def take(self, name, msg, now_s):
         """Keep `msg`, that arrived at steady time `now_s` on 'odometry', 'twist' or 'height'."""

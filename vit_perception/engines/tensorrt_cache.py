@@ -17,6 +17,7 @@ import re
 import time
 
 from ..errors import EngineError
+from ..files import write_whole
 
 
 class EngineCache:
@@ -124,18 +125,10 @@ class EngineCache:
         return os.path.join(self.folder, "timing-{}.cache".format(_slug((key["gpu"], "trt" + key["tensorrt"]))))
 
     def _write(self, path, data):
-        """Write whole or not at all. The temporary name is fixed, so that a killed build leaves one file at most."""
-        temporary = path + ".tmp"
         try:
             os.makedirs(self.folder, exist_ok=True)
-            with open(temporary, "wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(temporary, path)
+            write_whole(path, data)
         except OSError as e:
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
             raise _disk_error(path, e) from e
 
 

@@ -98,15 +98,14 @@ class Board:
         return data
 
     def _prove(self, data, remember=False):
-        engine = TensorRTEngine(self.api, self.cuda, data, self.precision)
         try:
-            return prove(engine, self.bundle, self.file)
+            engine = self.open(data)
         except GoldenError as e:
             if remember:
                 self.cache.refuse(self.key, str(e))
             raise
-        finally:
-            engine.close()
+        engine.close()
+        return engine.proof
 
 
 def build_in_child(bundle, precision, cache, workspace_mb, progress=None, stop=None):

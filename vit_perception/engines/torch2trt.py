@@ -8,11 +8,10 @@
 The node never needs this file, nor torch.
 """
 
-import contextlib
 import io
-import os
 
 from ..errors import EngineError
+from ..files import write_whole
 
 
 def write_module(engine_bytes, input_names, output_names, path):
@@ -39,15 +38,7 @@ def write_module(engine_bytes, input_names, output_names, path):
     state = {"engine": bytearray(engine_bytes), "input_names": list(input_names), "output_names": list(output_names)}
     buffer = io.BytesIO()  # torch's own file writer does not say that the disk is full
     torch.save(state, buffer)
-    temporary = "{}.tmp".format(path)
     try:
-        with open(temporary, "wb") as f:
-            f.write(buffer.getbuffer())
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
+        write_whole(path, buffer.getbuffer())
     except OSError as e:
         raise EngineError("cannot write {}: {}; give another place or free some".format(path, e.strerror)) from e
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
