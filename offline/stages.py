@@ -26,6 +26,7 @@ from .quantize import faster_int8, quantise_int8, quantise_tensorrt, wanted_vari
 from .quantize_fp16 import activation_ranges, convert_fp16, keeps_fp32, repaired, widest_half
 from .recipe import Distilled
 from .report import write_report
+from .rescale import rescale_residual
 from .run import Run
 from .samples import write_samples
 from .smooth import smooth
@@ -182,6 +183,7 @@ def quantise(run: Run, folder: Path) -> None:
             insert(model)
             train_student(run, "quantise", model, r)
             remove(model)
+        run.note("residual_divisor", rescale_residual(model, [torch.from_numpy(b) for b in run.calibration()]))
         run.save("quantise", model)
     master = run.folder / "draft.onnx"
     export_master(run.load("quantise"), master, run.input["width"], run.input["height"])
