@@ -1,12 +1,18 @@
 # make setup   the environment .venv: Python packages, a ROS 2 from wheels, message packages
 # make demo    compress a small detector on rendered flights and fly it; results under out/demo/
 # make test    lint, types, the Python 3.6 check and all tests
+# make test-onboard ROS=kilted NUMPY=1.26.4 OPENCV=4.10.0.84   the onboard and node tests against other versions,
+#              each with an environment of its own: ROS jazzy or kilted; empty versions are those of the lock file
 # make bench   every benchmark in its quick form
 # Needs: Linux, Python 3.11, a C and C++ compiler, make. PYTHON=... chooses another interpreter.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 TORCH := torch==2.13.0
-VENV := .venv
+# Other versions than those of requirements/lock.txt, in an environment of their own.
+ROS ?= jazzy
+NUMPY ?=
+OPENCV ?=
+VENV := .venv$(patsubst %,-%,$(filter-out jazzy,$(ROS)))$(NUMPY:%=-np%)$(OPENCV:%=-cv%)
 BIN := $(VENV)/bin
 # Runs a command with ROS confined to this machine; see tools/ros_environment.py.
 RUN := $(BIN)/python -m tools.ros_environment
@@ -15,13 +21,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test test-onboard lint bench clean
 
 # A ROS sourced in the calling shell, or another environment of wheels, must not leak into this one.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 help:
-	@sed -n 's/^# make/make/p' Makefile
+	@sed -n '/^# Needs/q; s/^# //p' Makefile
 
 setup: $(VENV)/.messages
 	@echo "setup: $(VENV) is ready"
@@ -38,9 +44,15 @@ $(VENV)/.torch: $(VENV)/.python
 	@$(PIP) $(TORCH)
 	@touch $@
 
-$(VENV)/.packages: requirements/lock.txt $(VENV)/.torch
-	@echo "setup: $$(grep -c == requirements/lock.txt) packages of requirements/lock.txt"
-	@$(PIP) --no-deps -r requirements/lock.txt
+# The lock file, with what was asked for instead: of several lines about one package the first counts.
+$(VENV)/lock.txt: requirements/lock.txt $(wildcard requirements/$(ROS).txt) $(VENV)/.torch
+	@{ $(NUMPY:%=echo numpy==%;) $(OPENCV:%=echo opencv-python-headless==%;) \
+	   $(if $(filter jazzy,$(ROS)),cat,cat requirements/$(ROS).txt; grep -v ^ros-) requirements/lock.txt; } \
+	    | awk -F == '/==/ && !seen[$$1]++' > $@
+
+$(VENV)/.packages: $(VENV)/lock.txt
+	@echo "setup: $$(grep -c == $<) packages of requirements/lock.txt"
+	@$(PIP) --no-deps -r $<
 	@touch $@
 
 $(VENV)/.messages: $(VENV)/.packages $(wildcard tools/ros_messages/*.py tools/ros_messages/*/*/*.msg)
@@ -73,11 +85,15 @@ $(VENV)/.tensorrt: requirements/tensorrt.txt $(VENV)/.python
 test: lint $(VENV)/.tensorrt
 	@$(RUN) pytest
 
+# Without what only trains and compresses; test_motion.py renders its images.
+test-onboard: setup
+	@$(RUN) pytest $$(grep -LE '^ *(from|import) (offline|torch)' test/test_*.py) test/test_motion.py
+
 bench: setup
 	@for script in $(sort $(filter-out bench/_%,$(wildcard bench/*.py))); do \
 	    echo "== $$script"; $(RUN) python "$$script" --quick; \
 	done
 
 clean:
-	rm -rf $(VENV) build install log out .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build install log out .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

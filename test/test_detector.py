@@ -1,5 +1,6 @@
 """vit_perception.detector: letterbox, decode and NMS, against hand-computed cases."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -59,7 +60,7 @@ def test_letterbox_keeps_the_channel_order_of_the_model(order):
     np.testing.assert_allclose(batch[0, :, 5, 5], [(1 - 0.1) / 0.5, -0.2, -0.3 / 0.25], atol=1e-6)
 
 
-@pytest.mark.parametrize(("shape", "order"), [((4, 4, 3), "mono"), ((4, 4), "bgr")])
+@pytest.mark.parametrize(("shape", "order"), [((4, 4, 3), "mono"), ((4, 4), "bgr"), ((0, 4), "mono")])
 def test_order_and_shape_must_agree(shape, order):
     with pytest.raises(ImageError, match="does not fit"):
         Letterbox(GRAY)(np.zeros(shape, np.uint8), order)
@@ -109,13 +110,69 @@ def test_thresholds_may_change_between_calls():
     assert len(flying.detect(image, "mono")) == 0
 
 
-def test_nothing_and_garbage_give_valid_empty_results():
-    image = np.zeros((32, 64), np.uint8)
-    assert detector().detect(image, "mono").boxes.shape == (0, 4)
-    broken = detector(np.full((32, 2), np.nan), np.full((32, 4), np.nan))
-    assert len(broken.detect(image, "mono")) == 0
-    wild = detector(np.full((32, 2), 5.0), np.full((32, 4), np.nan))
-    assert len(wild.detect(image, "mono")) == 0
+def test_nothing_gives_a_valid_empty_result():
+    assert detector().detect(np.zeros((32, 64), np.uint8), "mono").boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("where", ["logits", "boxes"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_no_number_is_an_error_and_not_an_empty_sky(where, value):
+    arrays = {"logits": np.full((32, 2), -9.0), "boxes": np.zeros((32, 4))}
+    arrays[where][17, 1] = value
+    with pytest.raises(EngineError, match="not finite"):
+        detector(**arrays).detect(np.zeros((32, 64), np.uint8), "mono")
+
+
+def test_large_outputs_are_boxes_within_the_image():
+    wild = detector(np.full((32, 2), 5.0), np.full((32, 4), 1e30))
+    found = wild.detect(np.zeros((32, 64), np.uint8), "mono")
+    assert np.isfinite(found.boxes).all() and found.boxes.min(initial=0) >= 0 and found.boxes.max(initial=0) <= 64
+
+
+def expected(image, order, spec):
+    """What the letterbox computes, step by step at full size, in float64."""
+    if spec["color"] == "gray":
+        codes = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
+        planes = image if order == "mono" else cv2.cvtColor(image, codes[order])
+    else:
+        planes = {"mono": lambda: np.stack([image] * 3, 2), "rgb": image.copy, "bgr": image[..., ::-1].copy}[order]()
+    scale = min(64 / image.shape[1], 32 / image.shape[0])
+    w, h = (max(1, round(n * scale)) for n in image.shape[1::-1])
+    if (h, w) != image.shape[:2]:
+        planes = cv2.resize(planes, (w, h), interpolation=cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+    planes = planes.reshape(h, w, -1).transpose(2, 0, 1)
+    batch = np.zeros((len(spec["mean"]), 32, 64))
+    mean, std = (np.reshape(spec[k], (-1, 1, 1)) for k in ("mean", "std"))
+    batch[:, :h, :w] = (planes / 255.0 - mean) / std
+    return batch
+
+
+SIZES = [(32, 64), (64, 128), (1, 1), (1, 300), (300, 1), (200, 150), (32, 32), (32, 64), (33, 65)]
+
+
+def test_one_letterbox_takes_all_sizes_and_orders_in_turn():
+    rng = np.random.default_rng(0)
+    for spec in (GRAY, RGB):
+        box = Letterbox(spec)
+        for height, width in [
+            (32, 64),
+            (64, 128),
+            (1, 1),
+            (1, 300),
+            (300, 1),
+            (200, 150),
+            (32, 32),
+            (32, 64),
+            (33, 65),
+        ]:
+            for order in ("mono", "bgr", "rgb"):
+                padded = rng.integers(0, 256, (height, width + 3, 3), np.uint8)
+                image = padded[:, :width, 0].copy() if order == "mono" else padded[:, :width]  # rows with a gap
+                batch, _ = box(image, order)
+                grey_levels = (
+                    np.abs(batch[0] - expected(image, order, spec)) * 255 * np.reshape(spec["std"], (-1, 1, 1))
+                )
+                assert grey_levels.max() < 0.01
 
 
 def test_model_and_manifest_must_agree():

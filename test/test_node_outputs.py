@@ -95,6 +95,45 @@ def test_markers_are_there_for_whoever_looks(flown):
     assert {m.ns for m in flown.messages("markers")[-1].markers} == {"", "obstacles", "labels"}
 
 
+def test_the_debug_image_is_there_for_whoever_looks(flown):
+    from sensor_msgs.msg import CompressedImage, Image
+
+    flown.fly(AHEAD, 0.3)
+    flown.listen("/vit_perception/debug_image", Image)
+    flown.listen("/vit_perception/debug_image/compressed", CompressedImage)
+    assert flown.wait(lambda: flown.node.count_subscribers("/vit_perception/debug_image") > 0)
+    flown.fly(AHEAD, 1.0, frame_id="front")
+    pictures = flown.messages("debug_image")
+    assert 2 <= len(pictures) <= 7, "at debug.max_rate_hz, as far as the machine keeps up"
+    stamps = [m.header.stamp for m in flown.messages("detections")]
+    assert pictures[-1].header.frame_id == "front" and pictures[-1].header.stamp in stamps
+    assert flown.messages("compressed")[-1].format.startswith("bgr8; jpeg")
+
+
+def test_the_last_seconds_become_a_bag(client, bundle, log, tmp_path):
+    from std_srvs.srv import Trigger
+
+    from vit_perception.bag import open_bag
+
+    folder = tmp_path / "bags"
+    with running("node", log, model=bundle, **{"dump.seconds": 5.0, "dump.folder": folder}):
+        client.connect()
+        client.calibrate()
+        client.fly(AHEAD, 1.0)
+        service = client.node.create_client(Trigger, "/vit_perception/dump")
+        assert service.wait_for_service(5.0)
+        future = service.call_async(Trigger.Request())
+        assert client.wait(future.done, 10.0)
+        client.node.destroy_client(service)
+    answer = future.result()
+    assert answer.success, answer.message
+    (path,) = folder.iterdir()
+    assert str(path) in answer.message
+    counts = open_bag(str(path)).counts
+    assert counts["/image_raw"] == counts["/vit_perception/detections"] == counts["/vit_perception/obstacles"] > 10
+    assert counts["/camera_info"] == counts["/vit_perception/label_info"] == 1 and counts["/obstacle_scan"] > 5
+
+
 @pytest.mark.parametrize(
     ("parameter", "package", "kind"),
     [("publish_px4", "px4_msgs", "ObstacleDistance"), ("publish_mavros", "mavros_msgs", "StatusText")],

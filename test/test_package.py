@@ -21,6 +21,7 @@ ONBOARD = [ROOT / "setup.py", *(ROOT / "vit_perception").rglob("*.py"), *(ROOT /
 ENTRY_POINTS = {
     "vit_perception": "vit_perception.node:main",
     "player": "vit_perception.player:main",
+    "replay": "vit_perception.replay.__main__:main",
     "build_engine": "vit_perception.build_engine:main",
 }
 
@@ -118,7 +119,7 @@ def test_colcon_installs_the_canonical_layout(installed):
     share = installed / "share" / "vit_perception"
     assert (share / "package.xml").is_file()
     assert (installed / "share/ament_index/resource_index/packages/vit_perception").is_file()
-    for folder, pattern in [("launch", "*.launch.py"), ("config", "*.*ml"), ("models", "*/*")]:
+    for folder, pattern in [("launch", "*.launch.py"), ("config", "*.*"), ("models", "*/*")]:
         expected = {str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern) if path.is_file()}
         found = {str(path.relative_to(share)) for path in share.glob(f"{folder}/{pattern}")}
         assert found == expected

@@ -15,7 +15,7 @@ from vit_perception.pipeline import Pipeline
 from vit_perception.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL = parameters.STARTUP + parameters.SPECS
+ALL = parameters.EVALUATED + parameters.SPECS
 VALUES = {s.name: 0.5 if s.default is None else s.default for s in ALL}
 
 
@@ -69,6 +69,10 @@ def test_defaults_agree_with_the_parts():
         ({"alerts.error_ttc_s": 9.0}, "alerts.error_ttc_s (9.0) must not exceed"),
         ({"alerts.error_range_m": 9.0}, "alerts.error_range_m (9.0) must not exceed"),
         ({"alerts.error_lead_s": 9.0}, "alerts.error_lead_s (9.0) must not exceed"),
+        ({"deep.low_percent": 99.0}, "deep.low_percent (99.0) must be less than deep.high_percent (99.0)"),
+        ({"deep.max": 0.0}, "deep.min (0.0) must be less than deep.max (0.0)"),
+        ({"deep.scaling": "log"}, "deep.scaling (log) must be one of percentile, fixed"),
+        ({"image_transport": "theora"}, "image_transport (theora) must be one of raw, compressed"),
         ({"height_source": "gps"}, "height_source (gps) must be one of none, odometry, pose, range"),
         ({"obstacles.classes": ["person"]}, "1, 3, 3 entries"),
         ({"obstacles.heights_m": [1.0, -1.0, 1.0]}, "numbers from 0.01"),
@@ -88,9 +92,9 @@ def test_rclpy_enforces_the_table(ros_context):
     from rclpy.parameter import Parameter
 
     node = rclpy.create_node("parameters", context=ros_context)
-    values = parameters.declare(node, parameters.SPECS, {"score_threshold": 0.3, "nms_iou": 0.6})
+    values = parameters.declare(node, ALL, {"score_threshold": 0.3, "nms_iou": 0.6})
     applied = {}
-    parameters.watch(node, values, applied.update)
+    parameters.watch(node, values, parameters.check, applied.update)
 
     def change(**named):
         pairs = [Parameter(k.replace("__", "."), value=v) for k, v in named.items()]

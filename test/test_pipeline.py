@@ -5,7 +5,7 @@ import pytest
 
 from vit_perception.camera import Camera
 from vit_perception.detector import Detections
-from vit_perception.errors import BundleError
+from vit_perception.errors import BundleError, PerceptionError
 from vit_perception.geometry import Ego, Mount
 from vit_perception.pipeline import Pipeline, sizes_by_index
 
@@ -76,6 +76,22 @@ def test_configure_reaches_every_part_and_leaves_foreign_names_alone():
     assert pipeline.tracker.confirm_hits == 2 and pipeline.alerts.warn_ttc_s == 9.0
     assert pipeline.corridor.width_m == 3.0 and pipeline.camera_motion is False
     assert not hasattr(pipeline, "model")
+
+
+def test_a_class_filter_leaves_the_others_out_of_everything():
+    pipeline = Pipeline(Script([60] * 8))
+    pipeline.labels = ["Person", "Car"]
+    assert len(fly(pipeline, 4).tracks) == 1
+    pipeline.configure({"class_filter": " car"})
+    result = fly(pipeline, 1)
+    assert len(result.detections) == 0
+    pipeline.configure({"class_filter": "car, PERSON"})
+    assert len(fly(pipeline, 1).detections) == 1
+    with pytest.raises(PerceptionError, match="'tree', but the model's labels are Person, Car"):
+        pipeline.configure({"class_filter": "tree"})
+    assert len(fly(pipeline, 1).detections) == 1
+    pipeline.configure({"class_filter": ""})
+    assert len(fly(pipeline, 1).detections) == 1
 
 
 def test_sizes_are_found_by_name_in_any_case():

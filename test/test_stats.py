@@ -1,8 +1,9 @@
 """The figures behind /diagnostics."""
 
+import numpy as np
 import pytest
 
-from vit_perception.stats import NodeStats, Rate, Samples, temperature_c
+from vit_perception.stats import NodeStats, Rate, RateLimit, Samples
 
 
 def test_percentiles_are_of_the_newest_values():
@@ -40,8 +41,18 @@ def test_one_good_frame_ends_a_row_of_failures():
     assert stats.stages["infer"].percentile(50) == 3.0
 
 
-def test_temperature_is_the_hottest_readable_zone(tmp_path):
-    for name, text in (("zone0", "41500\n"), ("zone1", "58000\n"), ("zone2", "garbage")):
-        (tmp_path / name).write_text(text)
-    assert temperature_c(str(tmp_path / "zone*")) == 58.0
-    assert temperature_c(str(tmp_path / "none*")) is None
+@pytest.mark.parametrize(("given", "limit"), [(30.0, 10.0), (25.0, 10.0), (30.0, 20.0), (120.0, 15.0)])
+def test_a_rate_limit_holds_on_average_whatever_the_jitter(given, limit):
+    rng = np.random.default_rng(3)
+    times = np.arange(3000) / given + rng.uniform(0, 0.4 / given, 3000)
+    limiter = RateLimit()
+    passed = [t for t in times if limiter.passes(t, limit)]
+    assert len(passed) / times[-1] == pytest.approx(limit, rel=0.03)
+    assert len(passed) < len(times)
+    assert all(limiter.passes(t, 0.0) for t in times)
+
+
+def test_after_a_pause_a_rate_limit_lets_no_burst_pass():
+    limiter = RateLimit()
+    assert limiter.passes(0.0, 10.0) and limiter.passes(50.0, 10.0)
+    assert sum(limiter.passes(50.0 + 0.001 * i, 10.0) for i in range(1, 100)) <= 1

@@ -25,14 +25,21 @@ def ros_environment() -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", profile),
-        "FASTDDS_DEFAULT_PROFILES_FILE": os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE", profile),
+        profile_variable(): os.environ.get(profile_variable(), profile),
         "ROS_LOG_DIR": os.environ.get("ROS_LOG_DIR", str(ROOT / "out" / "log")),
         "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID") or str(free_domain(os.getpid())),
     }
     if (Path(sys.prefix) / "share" / "ament_index").is_dir():  # ROS from wheels: the venv is the prefix
         variables["AMENT_PREFIX_PATH"] = sys.prefix
     return variables
+
+
+def profile_variable() -> str:
+    """Name of the variable from which Fast DDS takes its profile: version 3 (Kilted) warns of version 2's."""
+    wheels = Path(sys.prefix) / "lib"
+    if list(wheels.glob("libfastrtps.so*")) or os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy"):
+        return "FASTRTPS_DEFAULT_PROFILES_FILE"
+    return "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 def free_domain(start: int) -> int:

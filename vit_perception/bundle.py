@@ -12,12 +12,17 @@ A bundle is data: nothing in it is executed and no path in it may leave its fold
 import hashlib
 import json
 import os
+import re
 
 from .errors import BundleError
+from .manifest import REQUIRED, find_problem, is_plain_name, is_whole, parse_json, read_regular
 
 FORMAT = "vit_perception bundle"
 FORMAT_VERSION = 1
-_REQUIRED = ("name", "labels", "input", "head", "thresholds", "files")
+MAX_MANIFEST = 4 << 20  # bytes of bundle.json
+MAX_FILE = 512 << 20  # bytes of any other file, which is read as a whole
+# How protobuf writes the key of a reference to another file: its length, 8, in one or more bytes, and the word.
+_EXTERNAL_DATA = re.compile(b"(\x08|\x88\x80*\x00)location")
 
 
 class Bundle:
@@ -60,16 +65,28 @@ class Bundle:
 
     def file(self, key):
         """Absolute path of the file listed as `key`. Raises BundleError if the bundle has none."""
+        return os.path.join(self.path, self._entry(key)["path"])
+
+    def read(self, key):
+        """The bytes of the file listed as `key`, which have the sha256 of the manifest at this very moment.
+
+        Raises:
+            BundleError: there is none, or it was altered.
+        """
+        return read_listed(self.path, key, self._entry(key))
+
+    def _entry(self, key):
         try:
-            entry = self.manifest["files"][key]
+            return self.manifest["files"][key]
         except KeyError:
             names = ", ".join(sorted(self.manifest["files"]))
             raise BundleError("bundle {} has no '{}' file; it has: {}".format(self.path, key, names)) from None
-        return os.path.join(self.path, entry["path"])
 
 
 def find_bundle(model):
     """Folder of a bundle, from its path or from the name of one installed with, or beside, the package."""
+    if not model.strip() or "\0" in model:
+        raise BundleError("no model is named; give the folder of a bundle, or the name of an installed one")
     model = os.path.expanduser(model)
     if os.path.isdir(model) or os.sep in model:
         return model
@@ -101,70 +118,58 @@ def open_bundle(path):
     path = os.path.abspath(os.path.expanduser(str(path)))
     manifest = _read_manifest(path)
     for key, entry in manifest["files"].items():
-        _check_file(path, key, entry)
+        read_listed(path, key, entry)
     return Bundle(path, manifest)
 
 
 def _read_manifest(path):
     name = os.path.join(path, "bundle.json")
-    if not os.path.isfile(name):
+    try:
+        data = read_regular(name, MAX_MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
             "no model bundle at {}: bundle.json is missing; give a folder that offline.compress wrote".format(path)
-        )
-    try:
-        with open(name, encoding="utf-8") as f:
-            manifest = json.load(f)
+        ) from None
     except (OSError, ValueError) as e:
+        raise BundleError("cannot read {}: {}; copy the bundle again".format(name, e)) from e
+    try:
+        manifest = parse_json(data)
+    except ValueError as e:
         raise BundleError("cannot read {}: {}; copy the bundle again".format(name, e)) from e
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError("{} is not a {}; give the folder of a bundle".format(name, FORMAT))
     version = manifest.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not is_whole(version, 1, FORMAT_VERSION):
         raise BundleError(
             "{} has format version {}, newer than the {} that this package reads; update vit_perception".format(
-                name, version, FORMAT_VERSION
+                name, json.dumps(version)[:40], FORMAT_VERSION
             )
         )
-    missing = [key for key in _REQUIRED if key not in manifest]
+    missing = [key for key in REQUIRED if key not in manifest]
     if missing:
         raise BundleError("{} lacks {}; write the bundle again".format(name, ", ".join(missing)))
-    _check_fields(name, manifest)
+    problem = find_problem(manifest)
+    if problem:
+        raise BundleError("{}: {}; write the bundle again".format(name, problem))
     return manifest
 
 
-def _check_fields(name, manifest):
-    """What the detector will use must be there and make sense, or flying it would fail later and less clearly."""
+def read_listed(folder, key, entry):
+    """Bytes of a file that the manifest lists, checked. Raises BundleError."""
+    name = entry["path"]
+    full = os.path.join(folder, name)
+    if not is_plain_name(name) or os.path.islink(full):
+        raise BundleError("bundle {} lists {} outside its folder; do not use it".format(folder, json.dumps(name)[:80]))
     try:
-        size = manifest["input"]
-        channels = {"gray": 1, "rgb": 3}[size["color"]]
-        strides = manifest["head"]["strides"]
-        ok = (
-            all(isinstance(size[k], int) and size[k] > 0 for k in ("width", "height"))
-            and len(size["mean"]) == len(size["std"]) == channels
-            and all(s > 0 for s in size["std"])
-            and bool(strides)
-            and all(size["width"] % s == 0 and size["height"] % s == 0 for s in strides)
-            and bool(manifest["labels"])
-            and all(isinstance(label, str) for label in manifest["labels"])
-            and all(0 <= manifest["thresholds"][k] <= 1 for k in ("score", "nms_iou"))
-            and manifest["thresholds"]["max_detections"] > 0
-            and all(isinstance(f["path"], str) and isinstance(f["sha256"], str) for f in manifest["files"].values())
-            and "fp32" in manifest["files"]
-            and all(isinstance(layer, str) for layer in manifest.get("fp32_layers", []))
-        )
-    except (KeyError, TypeError, AttributeError) as e:
-        raise BundleError("{} is malformed ({}: {}); write the bundle again".format(name, type(e).__name__, e)) from e
-    if not ok:
-        raise BundleError("{} holds values that do not fit together; write the bundle again".format(name))
-
-
-def _check_file(folder, key, entry):
-    full = os.path.realpath(os.path.join(folder, entry["path"]))
-    if os.path.dirname(full) != os.path.realpath(folder):
-        raise BundleError("bundle {} lists {} outside its folder; do not use it".format(folder, entry["path"]))
-    if not os.path.isfile(full):
-        raise BundleError("bundle {} lacks {} ('{}'); copy the whole folder again".format(folder, entry["path"], key))
-    if sha256_of(full) != entry["sha256"]:
+        data = read_regular(full, MAX_FILE)
+    except FileNotFoundError:
+        raise BundleError("bundle {} lacks {} ('{}'); copy the whole folder again".format(folder, name, key)) from None
+    except (OSError, ValueError) as e:
+        raise BundleError("cannot read {}: {}; copy the whole folder again".format(full, e)) from e
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise BundleError(
             "{} is not the file that bundle.json describes (sha256 differs); copy the whole folder again".format(full)
         )
+    if name.endswith(".onnx") and _EXTERNAL_DATA.search(data):  # ONNX Runtime 1.10 would read any file of the machine
+        raise BundleError("{} refers to data in other files; write it with its weights inside".format(full))
+    return data

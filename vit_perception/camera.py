@@ -105,8 +105,11 @@ class Camera:
         k = np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
         if self.fisheye:
             return cv2.fisheye.undistortPoints(points[None], k, self.distortion)[0]
-        undone = cv2.undistortPointsIter(points[:, None], k, self.distortion, None, None, _ITERATIONS)
-        return undone[:, 0]
+        points = points[:, None]
+        if hasattr(cv2, "undistortPointsIter"):
+            return cv2.undistortPointsIter(points, k, self.distortion, None, None, _ITERATIONS)[:, 0]
+        undistort = getattr(cv2, "undistortPoints")  # noqa: B009  # from OpenCV 5 on it takes the criteria itself
+        return undistort(points, k, self.distortion, criteria=_ITERATIONS)[:, 0]
 
 
 _P_TO_K = (0, 1, 2, 4, 5, 6, 8, 9, 10)  # the 3 x 3 part of the 3 x 4 matrix P, row by row

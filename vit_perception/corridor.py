@@ -196,13 +196,16 @@ class Corridor:
 
     def _overlaps(self, across, ahead, half_width, half_height, slack):
         """Whether a body at `across`, perpendicular to `ahead`, touches the vehicle's cross-section plus margin."""
-        side = np.cross(_UP, ahead)
-        norm = float(np.sqrt(side.dot(side)))
-        side = _LEFT if norm < 1e-3 else side / norm
-        high = np.cross(ahead, side)
+        # Side (up x ahead) and top (ahead x side) of the cross-section, in plain numbers: this runs for every track.
+        x, y, z = ahead.tolist()
+        norm = math.hypot(x, y)
+        side_x, side_y = (0.0, 1.0) if norm < 1e-3 else (-y / norm, x / norm)
+        a, b, c = across.tolist()
+        aside = abs(a * side_x + b * side_y)
+        above = abs(z * (b * side_x - a * side_y) + c * (x * side_y - y * side_x))
         return (
-            abs(float(across.dot(side))) - slack <= half_width + 0.5 * self.width_m + self.margin_m
-            and abs(float(across.dot(high))) - slack <= half_height + 0.5 * self.height_m + self.margin_m
+            aside - slack <= half_width + 0.5 * self.width_m + self.margin_m
+            and above - slack <= half_height + 0.5 * self.height_m + self.margin_m
         )
 
 

@@ -37,12 +37,11 @@ class Letterbox:
 
     def __init__(self, spec):
         self.width, self.height, self.color = spec["width"], spec["height"], spec["color"]
-        mean = np.asarray(spec["mean"], np.float32).reshape(-1, 1, 1)
-        std = np.asarray(spec["std"], np.float32).reshape(-1, 1, 1)
-        self._gain = 1.0 / (255.0 * std)  # (u8 / 255 - mean) / std = u8 * gain + offset
-        self._offset = -mean / std
-        self.batch = np.zeros((1, len(mean), self.height, self.width), np.float32)
+        self._gain = [1.0 / (255.0 * std) for std in spec["std"]]  # (u8 / 255 - mean) / std = u8 * gain + offset
+        self._offset = [-float(mean) / std for mean, std in zip(spec["mean"], spec["std"])]
+        self.batch = np.zeros((1, len(self._gain), self.height, self.width), np.float32)
         self._filled = (self.height, self.width)
+        self._gray = self._scaled = None  # written anew by every image; another size replaces them
 
     def __call__(self, image, order):
         """Returns (batch, scale): float32 (1, C, H, W), which the next call overwrites; model pixels per source pixel.
@@ -50,35 +49,30 @@ class Letterbox:
         Args:
             image: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'.
         """
+        if image.dtype != np.uint8 or image.ndim != (2 if order == "mono" else 3) or not image.size:
+            raise ImageError("order '{}' does not fit an image of {} {}".format(order, image.dtype, image.shape))
         height, width = image.shape[:2]
         scale = min(self.width / float(width), self.height / float(height))
         w = min(self.width, max(1, int(round(width * scale))))
         h = min(self.height, max(1, int(round(height * scale))))
-        image = convert_color(image, order, self.color)
+        if self.color == "gray" and order != "mono":
+            code = cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY
+            image = self._gray = cv2.cvtColor(image, code, self._gray)
         if (h, w) != (height, width):
             shrinks = scale < 0.5  # linear interpolation would skip pixels, and with them small people
-            image = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            image = self._scaled = cv2.resize(image, (w, h), self._scaled, interpolation=how)
         if (h, w) != self._filled:
             self.batch[:] = 0.0
             self._filled = (h, w)
-        planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)  # (C, h, w)
-        view = self.batch[0, :, :h, :w]
-        np.multiply(planes, self._gain, out=view)
-        view += self._offset
+        self._fill(image, order, self.batch[0, :, :h, :w])
         return self.batch, scale
 
-
-def convert_color(image, order, color):
-    """uint8 image in channel order 'mono' | 'rgb' | 'bgr' -> 'gray' (H, W) or 'rgb' (H, W, 3)."""
-    if image.dtype != np.uint8 or image.ndim != (2 if order == "mono" else 3):
-        raise ImageError("order '{}' does not fit an image of {} {}".format(order, image.dtype, image.shape))
-    if color == "gray":
-        if order == "mono":
-            return image
-        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY)
-    if order == "mono":
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    return image if order == "rgb" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    def _fill(self, image, order, out):
+        """Normalise the image's planes into `out`, float32 (C, h, w), in the model's order: one pass for each."""
+        planes = [image] * len(out) if image.ndim == 2 else cv2.split(image)
+        for i, plane in enumerate(planes[::-1] if order == "bgr" else planes):
+            cv2.addWeighted(plane, self._gain[i], plane, 0.0, self._offset[i], out[i], cv2.CV_32F)
 
 
 def grid_points(width, height, strides):
@@ -107,18 +101,19 @@ def nms(boxes, scores, classes, iou):
         return np.zeros(0, np.int64)
     # Classes are moved apart so that one pass serves all of them.
     shifted = boxes + (classes * (float(np.abs(boxes).max()) * 2 + 1))[:, None].astype(np.float32)
-    x1, y1, x2, y2 = shifted.T
-    area = (x2 - x1) * (y2 - y1)
     order = np.argsort(-scores, kind="mergesort")
-    keep = []
-    while len(order):
-        i, rest = order[0], order[1:]
-        keep.append(i)
-        w = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
-        h = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
-        inter = np.maximum(w, 0) * np.maximum(h, 0)
-        order = rest[inter <= iou * (area[i] + area[rest] - inter)]
-    return np.asarray(keep, np.int64)
+    x1, y1, x2, y2 = shifted[order].T
+    area = (x2 - x1) * (y2 - y1)
+    w = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1)
+    h = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1)
+    inter = np.maximum(w, 0) * np.maximum(h, 0)
+    apart = inter <= iou * (area[:, None] + area - inter)
+    keep, free = [], np.ones(len(order), bool)
+    for i in range(len(order)):
+        if free[i]:
+            keep.append(i)
+            free &= apart[i]
+    return order[keep]
 
 
 class Detector:
@@ -158,6 +153,9 @@ class Detector:
 
         Returns:
             Detections in pixels of `image`, clipped to it, best score first.
+
+        Raises:
+            ImageError: image and order do not fit together. EngineError: the engine failed, or gave no numbers.
         """
         t0 = time.perf_counter()
         batch, scale = self._letterbox(image, order)
@@ -170,13 +168,19 @@ class Detector:
         return result
 
     def decode(self, outputs, scale, width, height):
-        """Raw outputs -> Detections in a source image of `width` x `height`. Raises EngineError on wrong shapes."""
+        """Raw outputs -> Detections in a source image of `width` x `height`.
+
+        Raises:
+            EngineError: outputs of wrong shapes, or not finite: taken as they are, NaN would say that nothing is there.
+        """
         logits, raw = outputs["logits"][0], outputs["boxes"][0]  # (N, K), (N, 4)
         if logits.shape != (len(self._points), self._classes) or raw.shape != (len(self._points), 4):
             raise EngineError(
                 "the model gives logits {} and boxes {} but bundle.json says {} points and {} classes; "
                 "write the bundle again".format(logits.shape, raw.shape, len(self._points), self._classes)
             )
+        if not (np.isfinite(logits).all() and np.isfinite(raw).all()):
+            raise EngineError("the engine gives values that are not finite; prove it again: restart the node")
         t = min(max(self.score_threshold, 1e-6), 1 - 1e-6)
         point, cls = np.nonzero(logits >= np.log(t / (1 - t)))  # threshold logits: sigmoid only for the few kept
         scores = 1.0 / (1.0 + np.exp(-logits[point, cls].astype(np.float32)))

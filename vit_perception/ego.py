@@ -7,12 +7,11 @@ import time
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Range
 
 from .geometry import Ego, level_from_rotation, matrix_from_quaternion
 from .messages import stamp_to_seconds
-from .publishers import BEST_EFFORT_NEWEST
+from .qos import BEST_EFFORT_NEWEST, STATIC
 from .transforms import StaticTransforms
 
 try:
@@ -25,7 +24,6 @@ except ImportError:
     TFMessage = None
 
 MAX_AGE_S = 0.5
-STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class EgoInputs:
@@ -46,18 +44,19 @@ class EgoInputs:
         self._mounts = {}  # camera frame -> Mount or None, until the transforms change
 
     def subscribe(self, node):
-        """Subscribe what this environment has message packages for."""
-        self._listen(node, TwistStamped, "twist")
-        if Odometry is not None:
-            self._listen(node, Odometry, "odometry")
-        heights = {"pose": PoseStamped, "range": Range}
-        if self.height_source in heights:
-            self._listen(node, heights[self.height_source], "height")
+        """Subscribe what this environment has message packages for; returns the subscriptions."""
+        kinds = {"twist": TwistStamped, "odometry": Odometry}
+        kinds["height"] = {"pose": PoseStamped, "range": Range}.get(self.height_source)
+        found = [self._listen(node, kind, topic) for topic, kind in kinds.items() if kind is not None]
         if TFMessage is not None:
-            node.create_subscription(TFMessage, "/tf_static", self.on_transforms, STATIC)
+            found.append(node.create_subscription(TFMessage, "/tf_static", self.on_transforms, STATIC))
+        return found
 
     def _listen(self, node, kind, topic):
-        node.create_subscription(kind, topic, lambda msg: self.take(topic, msg, time.monotonic()), BEST_EFFORT_NEWEST)
+        def on_message(msg):
+            self.take(topic, msg, time.monotonic())
+
+        return node.create_subscription(kind, topic, on_message, BEST_EFFORT_NEWEST)
 
     def take(self, name, msg, now_s):
         """Keep `msg`, that arrived at steady time `now_s` on 'odometry', 'twist' or 'height'."""

@@ -17,5 +17,9 @@ class GoldenError(EngineError):
     """An engine runs, but computes something else than the bundle's golden data."""
 
 
+class EngineLost(EngineError):
+    """An engine hangs, or its GPU's context is lost: only a new process helps."""
+
+
 class ImageError(PerceptionError):
     """An image message cannot be used: wrong size, step or encoding."""

@@ -4,14 +4,17 @@ It holds inputs with the outputs of the fp32 master and of the int8 files. An en
 output) and as it is used: scores of all points, and boxes of the points that would be seen first.
 """
 
+import io
+import zipfile
 from typing import Dict, List  # noqa: F401, for the type comment
 
 import numpy as np
 
 from .detector import decode_boxes, grid_points
-from .errors import EngineError, GoldenError
+from .errors import BundleError, EngineError, GoldenError
 
 BEST_POINTS = 100  # whose boxes are compared, of each image
+MAX_BYTES = 1 << 30  # of golden.npz, unpacked
 # Least cosine, largest score difference, least overlap of a box. Where they come from: docs/architecture.md.
 LIMITS = {"fp32": (0.9999, 0.005, 0.98), "fp16": (0.999, 0.03, 0.90), "int8": (0.97, 0.20, 0.50)}
 
@@ -26,16 +29,39 @@ def prove(engine, bundle, file="fp32"):
     Raises:
         GoldenError: an output is not finite or differs too much; names the worst.
         EngineError: the bundle has no golden data, or the engine cannot run.
+        BundleError: the golden data is damaged.
     """
     if "golden" not in bundle.manifest["files"]:
         raise EngineError("bundle {} has no golden.npz to prove an engine with; write it again".format(bundle.path))
-    with np.load(bundle.file("golden"), allow_pickle=False) as arrays:
-        golden = {"images": arrays["images"]}
-        for name in ("logits", "boxes"):
-            own = "{}.{}".format(name, file)
-            golden[name] = arrays[own if own in arrays.files else name]
+    golden = read_golden(bundle, file)
     found = _run(engine, golden)
     return _judge(found, golden, bundle, engine.precision)
+
+
+def read_golden(bundle, file="fp32"):
+    """{'images': (n, C, H, W), 'logits': (n, N, K), 'boxes': (n, N, 4)} of a bundle, float. `file` as for `prove`.
+
+    Raises:
+        BundleError: something else is in the file. Nothing of it is unpickled.
+    """
+    data = bundle.read("golden")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            raise ValueError("{} bytes when unpacked, more than {}".format(size, MAX_BYTES))
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            golden = {"images": arrays["images"]}
+            for name in ("logits", "boxes"):
+                own = "{}.{}".format(name, file)
+                golden[name] = arrays[own if own in arrays.files else name]
+        for name, values in golden.items():
+            if values.dtype.kind != "f" or not 0 < len(values) == len(golden["images"]):
+                raise ValueError("{} is {} {}".format(name, values.dtype, values.shape))
+    except Exception as e:  # zip files and arrays, damaged, raise a dozen kinds of errors
+        text = "golden.npz of bundle {} cannot be used: {}; copy the whole folder again"
+        raise BundleError(text.format(bundle.path, " ".join(str(e).split())[:200] or type(e).__name__)) from e
+    return golden
 
 
 def _run(engine, golden):
@@ -43,10 +69,14 @@ def _run(engine, golden):
     found = {"logits": [], "boxes": []}  # type: Dict[str, List[np.ndarray]]
     for image in golden["images"]:
         outputs = engine.infer(image[None].astype(np.float32))
+        if not set(found) <= set(outputs):
+            names = ", ".join(sorted(outputs))
+            raise GoldenError("golden check failed: the model gives {}, not logits and boxes".format(names))
         for name, values in found.items():
-            given, wanted = outputs[name].shape[1:], golden[name].shape[1:]
-            if given != wanted:
-                raise GoldenError("golden check failed: {} has shape {}, not {}".format(name, given, wanted))
+            given, wanted = np.asarray(outputs[name]), golden[name].shape[1:]
+            if given.shape[1:] != wanted or given.dtype.kind != "f":
+                text = "golden check failed: {} is {} {}, not floats of shape {}"
+                raise GoldenError(text.format(name, given.dtype, given.shape[1:], wanted))
             values.append(np.array(outputs[name][0], np.float32))  # a copy: the next call overwrites it
     return {name: np.stack(values) for name, values in found.items()}
 

@@ -1,7 +1,7 @@
 """The node's health in plain values: what /diagnostics says, and how bad it is."""
 
 from .alerts import ERROR, OK, WARN
-from .stats import temperature_c
+from .board import rss_mb, temperature_c, throttling
 
 MAX_AHEAD_S = 0.5
 MAX_BEHIND_S = 5.0  # slower than any model: the stamps are of another clock
@@ -12,11 +12,13 @@ def report(node, now_s):
     level, text = judge(node, now_s)
     stats, received, engine = node.stats, node.newest_received_s, node.engine
     values = {
+        "state": node.state,
         "input_fps": _number(stats.input_rate.per_second(now_s)),
         "output_fps": _number(stats.output_rate.per_second(now_s)),
         "received": stats.received,
         "processed": stats.processed,
         "dropped": stats.dropped,
+        "skipped": stats.skipped,
         "newest_frame_age_s": _number(None if received is None else now_s - received, 3),
         "latency_ms_p50": _number(stats.latency_ms.percentile(50)),
         "latency_ms_p95": _number(stats.latency_ms.percentile(95)),
@@ -28,10 +30,10 @@ def report(node, now_s):
             values["{}_ms_p{}".format(name, q)] = _number(samples.percentile(q), 2)
     values.update(
         {
-            "model": node.bundle.name,
-            "model_sha256": node.bundle.sha256,
+            "model": node.bundle.name if node.bundle else node.values["model"],
+            "model_sha256": node.bundle.sha256 if node.bundle else "",
             "backend": engine.name if engine else "",
-            "backend_reason": engine.reason if engine else node.starting,
+            "backend_reason": engine.reason if engine else node.doing,
             "device": engine.device if engine else "",
             "precision": engine.precision if engine else "",
             "engine_sha256": engine.sha256 if engine else "",
@@ -41,12 +43,15 @@ def report(node, now_s):
             "failures": stats.failures,
             "last_failure": stats.last_failure,
             "consecutive_failures": stats.consecutive_failures,
+            "callback_failures": stats.callback_failures,
             "calibrated": "yes" if node.calibration.camera is not None else "no",
             "mount": node.mount_source,
             "ego": node.ego_inputs.known(now_s),
             "warnings": node.notices.current(),
             "scan": "publishing" if not node.scan_silent else "silent: " + node.scan_silent,
             "temperature_c": _number(temperature_c()),
+            "throttling": throttling(),
+            "rss_mb": _number(rss_mb()),
         }
     )
     return level, text, values
@@ -55,15 +60,23 @@ def report(node, now_s):
 def judge(node, now_s):
     """(level, one sentence): the worst that is wrong."""
     stats, received, limits = node.stats, node.newest_received_s, node.values
+    if node.doing:
+        return WARN, node.doing
+    if node.state != "active":
+        return WARN, "the node is {}: nothing is published".format(node.state)
+    busy_since = node.busy_since
+    if busy_since is not None and now_s - busy_since > max(1.0, limits["stale_after_s"]):
+        return ERROR, "the engine has been busy with one image for {:.1f} s".format(now_s - busy_since)
     if stats.consecutive_failures >= limits["max_failures"]:
         return ERROR, "{} frames in a row failed: {}".format(stats.consecutive_failures, stats.last_problem)
-    if node.starting:
-        return WARN, node.starting
     if received is None:
-        topic = node.image_topic
-        return WARN, "no image on {} ({} publishers)".format(topic, node.count_publishers(topic))
+        return WARN, node.inputs.why_no_image()
     if now_s - received > limits["stale_after_s"]:
-        return ERROR, "no image on {} for {:.1f} s".format(node.image_topic, now_s - received)
+        return ERROR, node.inputs.why_no_more_images(now_s - received)
+    names = node.get_node_names_and_namespaces().count((node.get_name(), node.get_namespace()))
+    if names > 1:
+        text = "{} nodes are called {}: their topics are mixed up; give each a namespace"
+        return ERROR, text.format(names, node.get_fully_qualified_name())
     if node.scan_silent:
         return WARN, "no obstacle scan: " + node.scan_silent
     return OK, "{:.1f} FPS".format(stats.output_rate.per_second(now_s))

@@ -1,116 +1,260 @@
-"""The ROS edge: topics and parameters around one `Pipeline`.
+"""The ROS edge: a lifecycle node around one `Pipeline`.
 
-The executor thread only keeps the newest image; one worker thread processes it and publishes. So a slow model
-drops frames (counted) instead of queueing them, and timers keep their rate.
+    configure    open the bundle, build or load its engine, prove it; the topics appear
+    activate     subscribe and publish
+    deactivate   unsubscribe, fall silent
+    clean up     close the engine, take the topics away
+
+The executor's thread only keeps the newest image; a worker thread processes it and publishes. So a slow model drops
+frames (counted) instead of queueing them, and timers keep their rate.
 """
 
+import gc
 import sys
-import threading
 import time
-from typing import Optional, Tuple
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
+import cv2
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
-from . import messages, parameters
+from . import parameters
 from .bundle import find_bundle, open_bundle
 from .calibration import Calibration
-from .detector import Detector
+from .debug_image import DebugImage
 from .ego import EgoInputs
 from .engines import open_engine
-from .errors import EngineError, ImageError, PerceptionError
-from .health import report, stamp_problem
-from .image import view
+from .errors import EngineLost, PerceptionError
+from .frames import FrameProcessor
+from .health import report
+from .image import ImageReader
+from .inputs import Inputs
 from .notices import Notices
-from .pipeline import Pipeline, sizes_by_index
-from .process import run
-from .publishers import BEST_EFFORT_NEWEST, Publishers
-from .stats import NodeStats
+from .pipeline import make_pipeline
+from .process import USER_ERRORS, run
+from .publishers import Diagnostics, Publishers
+from .stats import NodeStats, RateLimit
+from .worker import Worker
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+LAST_FRAME_S = 2.0  # how long the frame under way may take when the node is deactivated
 
 
-class PerceptionNode(Node):
+class PerceptionNode(LifecycleNode):
     """Images in; detections, obstacle scan, alerts and diagnostics out.
 
-    The worker opens the engine, which may have to be built first: until then the node is up, says so in /diagnostics
-    and publishes nothing else. If no engine can be had, it sets `stop`, and `close` raises what was wrong.
+    Unless the parameter autostart is false, it configures and activates itself as soon as it spins. If that fails, or
+    the engine hangs, it sets `stop`, and `close` raises what was wrong.
 
     Args:
         stop: threading.Event that ends the program.
 
     Raises:
-        PerceptionError: the bundle cannot be used, or parameters contradict each other.
+        PerceptionError: parameters contradict each other.
         rclpy.exceptions.ParameterException: a parameter has the wrong type or is out of range.
     """
 
     def __init__(self, stop):
         super().__init__("vit_perception")
-        start = parameters.declare(self, parameters.STARTUP)
-        self.bundle = open_bundle(find_bundle(start["model"]))
-        limits = self.bundle.thresholds
-        evaluated = {"score_threshold": float(limits["score"]), "nms_iou": float(limits["nms_iou"])}
-        values = parameters.declare(self, parameters.SPECS, evaluated)
-        problem = parameters.check(values)
+        self.values = parameters.declare(self, parameters.SPECS)
+        problem = parameters.check(self.values)
         if problem:
             raise PerceptionError("parameters contradict each other: " + problem)
-        self.values = values
-        self._start, self._stop, self._failure = start, stop, None
-        self.engine = self._pipeline = None
-        self.starting = "opening the engine"  # what it is doing until there is an engine
+        parameters.watch(self, self.values, self._check, self._on_change)
+        self._stop, self._failure = stop, None
+        self.state = "unconfigured"
+        self.doing = ""  # what takes time just now: opening the engine
+        self.bundle: Any = None  # from here to _dump: while configured
+        self.engine: Any = None
+        self.pipeline: Any = None
+        self.outputs: Any = None
+        self._reader: Any = None
+        self._debug: Any = None
+        self._dump: Any = None
+        self.inputs: Any = None  # from here to _scan_timer: while active
+        self._worker: Any = None
+        self._frames: Any = None
+        self._scan_timer: Any = None
 
-        self.stats = NodeStats()
+        self.stats, self._rate_limit = NodeStats(), RateLimit()
         self.notices = Notices(self.get_logger().warning)
-        self.calibration = Calibration(values, self.notices.warn)
-        self.ego_inputs = EgoInputs(values["base_frame"], values["height_source"], self.notices.warn)
-        self.mount_source = ""  # tf or parameters, once there is an image
-        self.scan_silent = "no image yet"  # why there is no scan, or ''
+        self.calibration = Calibration(self.values, self.notices.warn)
+        self.ego_inputs = EgoInputs(self.values["base_frame"], self.values["height_source"], self.notices.warn)
+        self.scan_silent = "not active"  # why there is no scan, or ''
         self.newest_received_s = None  # steady clock, newest image that arrived
-        self._answered = None  # (time received, header, scan ranges or None) of the newest processed image
-        self._stamp_s = None  # of the newest processed image
-        self._slot: Optional[Tuple[Image, float]] = None  # waits for the worker, with its time of arrival
-        self._stopping = False
-        self._wakeup = threading.Condition()
+        self.diagnostics = Diagnostics(self, self.values)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers run on, whatever simulated time does
+        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+        if self.values["autostart"]:
+            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=self._steady)
 
-        self.outputs = Publishers(self, values, self.bundle.labels, self.bundle.name)
-        self.outputs.labels()
-        parameters.watch(self, values, self._on_change)
-        self._subscribe()
-        self._worker = threading.Thread(target=self._work, name="perception")
-        self._worker.start()
+    def _autostart(self):
+        self._autostart_timer.cancel()
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+        if self._failure is not None:
+            self._stop.set()
 
-    def _subscribe(self):
-        images = QoSProfile(depth=10) if self.values["reliable_input"] else BEST_EFFORT_NEWEST
-        subscription = self.create_subscription(Image, "image_raw", self._on_image, images)
-        self.image_topic = subscription.topic_name
-        self.create_subscription(CameraInfo, "camera_info", self.calibration.take, BEST_EFFORT_NEWEST)
-        self.ego_inputs.subscribe(self)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers run on, whatever simulated time does
-        self.create_timer(1.0 / self.values["scan_rate_hz"], self._publish_scan, clock=steady)
-        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+    # Transitions, in the executor's thread
 
-    # The executor's thread
+    def on_configure(self, state):
+        return self._change("inactive", self._configure)
+
+    def on_activate(self, state):
+        return self._change("active", self._activate)
+
+    def on_deactivate(self, state):
+        return self._change("inactive", self._deactivate)
+
+    def on_cleanup(self, state):
+        return self._change("unconfigured", self._release)
+
+    def on_shutdown(self, state):
+        return self._change("finalized", self._release)
+
+    def on_error(self, state):
+        return self._change("unconfigured", self._release)
+
+    def _change(self, state, action):
+        """Do what leads to `state`. What goes wrong is logged, and the node stays where it was."""
+        try:
+            self._failure = None
+            action()
+        except Exception as e:  # rclpy would swallow it
+            if self._stop.is_set():  # whatever a signal cut short
+                return FAILURE
+            known = isinstance(e, USER_ERRORS)
+            self._failure = PerceptionError(str(e) if known else "cannot become {}: {!r}".format(state, e))
+            if not self.values["autostart"]:  # else it is the program's last word
+                self.get_logger().error(str(self._failure))
+            return FAILURE
+        self.state = state
+        self.get_logger().debug(state)
+        return SUCCESS
+
+    def _configure(self):
+        try:
+            self.bundle = open_bundle(find_bundle(self.values["model"]))
+            if "score_threshold" not in self.values:
+                evaluated = parameters.evaluated(self.bundle)
+                self.values.update(parameters.declare(self, parameters.EVALUATED, evaluated))
+            parameters.wanted_classes(self.values["class_filter"], self.bundle.labels)
+            self._reader = ImageReader(self.values)
+            keep, labels = self._keep if self.values["dump.seconds"] > 0 else None, self.bundle.labels
+            self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
+            self.engine = self._open_engine()
+            self.pipeline = make_pipeline(self.bundle, self.engine, self.values)
+            self._debug = DebugImage(self, self.values, labels)
+            if self.values["dump.seconds"] > 0:
+                from .dump import Dump  # with its database, memory that few need
+
+                self._dump = Dump(self, self.values)
+            self.outputs.labels(self.values["score_threshold"])
+        except Exception:
+            self._release()
+            raise
+
+    def _open_engine(self):
+        """In a thread of its own, for a build takes minutes; /diagnostics goes on from here meanwhile."""
+        names = ("backend", "precision", "threads", "engine_cache", "workspace_mb")
+        how = [self.values[n] for n in names] + [self._on_progress, self._stop]
+        self.doing = "opening the engine"
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(open_engine, self.bundle, *how)
+            while not wait([opening], 1.0).done:
+                self._publish_diagnostics()
+        self.doing = ""
+        engine = opening.result()
+        text = "{} ({}) on {}, {}, {}: {}; golden check: {}"
+        facts = (engine.name, engine.device, engine.precision, engine.reason, engine.proof)
+        self.get_logger().info(text.format(self.bundle.name, self.bundle.sha256[:12], *facts))
+        return engine
+
+    def _on_progress(self, text):
+        self.doing = text
+        self.get_logger().info(text)
+
+    def _activate(self):
+        self._frames = FrameProcessor(self, self._reader, self.pipeline, self._debug, self._dump)
+        self._worker = Worker(self._frames)
+        try:
+            listeners = (self._on_image, self._on_info, self.ego_inputs)
+            self.inputs = Inputs(self, self.values, listeners, self.notices.warn)
+        except Exception:
+            self._deactivate()
+            raise
+        period = 1.0 / self.values["scan_rate_hz"]
+        self._scan_timer = self.create_timer(period, self._publish_scan, clock=self._steady)
+        gc.collect()
+        getattr(gc, "freeze", int)()  # from Python 3.7: what lives as long as the node is not searched again and again
+        self.get_logger().info("images from {}".format(self.inputs.image_topic))
+
+    def _deactivate(self):
+        self.scan_silent = "not active"
+        if self._scan_timer is not None:
+            self.destroy_timer(self._scan_timer)
+        if self.inputs is not None:
+            self.inputs.close()
+        if self._worker is not None:
+            ended = self._worker.close(0.0 if isinstance(self._failure, EngineLost) else LAST_FRAME_S)
+            self.stats.dropped += self._worker.waiting
+            if not ended and not isinstance(self._failure, EngineLost):
+                self._end_hanging("when the node was deactivated")
+            self.outputs.end_alert("the node was deactivated")
+        self._scan_timer = self.inputs = self._worker = self._frames = self.newest_received_s = None
+
+    def _release(self):
+        self._deactivate()
+        if isinstance(self._failure, EngineLost):  # what it still uses must not be taken from it
+            return
+        for part in (self._dump, self._debug, self.outputs, self.engine):
+            if part is not None:
+                part.close()
+        self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
+        self.doing = ""
+
+    # The rest of the executor's thread
 
     def _on_image(self, msg):
         now = time.monotonic()
         self.stats.received += 1
         self.stats.input_rate.add(now)
         self.newest_received_s = now
-        with self._wakeup:
-            if self._slot is not None:
-                self.stats.dropped += 1
-            self._slot = (msg, now)
-            self._wakeup.notify()
+        if self._worker is None:  # it arrived while the node was being deactivated
+            self.stats.dropped += 1
+        elif not self._rate_limit.passes(now, self.values["max_rate_hz"]):
+            self.stats.skipped += 1
+        elif self._worker.offer((self.inputs.image_topic, msg, now)):
+            self.stats.dropped += 1
+
+    def _on_info(self, msg):
+        self.calibration.take(msg)
+        self._keep(self.inputs.info_topic, msg, latched=True)
+
+    def _keep(self, topic, msg, latched=False):
+        """Keep what was published for ~/dump; the newest latched message stays, however old."""
+        if self._dump is not None:
+            self._dump.keep(topic, msg, latched)
+
+    def _check(self, values):
+        """What is wrong with parameters to be, or ''."""
+        try:
+            if self.bundle is not None:
+                parameters.wanted_classes(values["class_filter"], self.bundle.labels)
+        except PerceptionError as e:
+            return str(e)
+        return parameters.check(values)
 
     def _on_change(self, changes):
-        pipeline = self._pipeline  # None while the engine opens; what opens it takes self.values then
-        if pipeline is not None:
-            pipeline.configure(changes)
-        if "score_threshold" in changes:
-            self.outputs.labels()
+        if self.pipeline is not None:
+            self.pipeline.configure(changes)
+            if "score_threshold" in changes:
+                self.outputs.labels(changes["score_threshold"])
 
     def _publish_scan(self):
-        answered = self._answered
+        self._watch_engine()
+        answered = self._frames.answered
         age = None if answered is None else time.monotonic() - answered[0]
         if answered is None:
             self.scan_silent = "no image processed yet"
@@ -125,113 +269,53 @@ class PerceptionNode(Node):
             self.scan_silent = ""
             self.outputs.scan(answered[1].stamp, answered[2])
 
+    def _watch_engine(self):
+        limit, since = self.values["engine_timeout_s"], self._worker.busy_since
+        if limit > 0 and since is not None and time.monotonic() - since > limit:
+            self._end_hanging("for {:.0f} s (engine_timeout_s)".format(limit))
+
+    def _end_hanging(self, when):
+        self.give_up(EngineLost("the engine gave no answer {}: the node ends, to be started anew".format(when)))
+
+    def give_up(self, error):
+        """End the program with `error`, an EngineLost."""
+        self._failure = error
+        self._stop.set()
+
     def _publish_diagnostics(self):
         level, text, values = report(self, time.monotonic())
-        self.outputs.diagnostics(level, text, values, bool(self.starting))
+        self.diagnostics.publish(level, text, values, bool(self.doing))
 
-    # The worker's thread
+    @property
+    def mount_source(self):
+        """'tf' or 'parameters', '' before the first image."""
+        return self._frames.mount_source if self._frames is not None else ""
 
-    def _work(self):
-        try:
-            pipeline = self._open_pipeline()
-        except Exception as e:  # the executor's thread ends the program with this sentence
-            if not self._stop.is_set():
-                known = isinstance(e, PerceptionError)
-                self._failure = e if known else EngineError("cannot open the engine: {!r}".format(e))
-                self._stop.set()
-            return
-        while True:
-            with self._wakeup:
-                self._wakeup.wait_for(lambda: self._slot is not None or self._stopping)
-                waiting, self._slot = self._slot, None
-            if self._stopping or waiting is None:
-                return
-            try:
-                self._process(pipeline, *waiting)
-            except ImageError as e:
-                self.stats.add_rejection(str(e))
-                self.get_logger().warning("image rejected: {}".format(e), throttle_duration_sec=5.0)
-            except Exception as e:  # one bad frame must not end the flight; diagnostics carry it
-                self.stats.add_failure("{}: {}".format(type(e).__name__, e))
-                self.get_logger().error("frame failed: {!r}".format(e), throttle_duration_sec=5.0)
+    @property
+    def busy_since(self):
+        """Steady time at which the image under way was begun, or None."""
+        return self._worker.busy_since if self._worker is not None else None
 
-    def _open_pipeline(self):
-        start = self._start
-        self.engine = open_engine(
-            self.bundle,
-            start["backend"],
-            start["precision"],
-            start["threads"],
-            start["engine_cache"],
-            start["workspace_mb"],
-            self._on_progress,
-            self._stop,
-        )
-        pipeline = Pipeline(Detector(self.bundle, self.engine))
-        heights = [self.values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
-        heights.append(self.bundle.manifest.get("sizes"))
-        pipeline.obstacles.sizes = sizes_by_index(self.bundle.labels, *heights)
-        self._pipeline = pipeline
-        pipeline.configure(dict(self.values))  # after it is known to _on_change, so that no change is lost
-        self.starting = ""
-        self.get_logger().info(
-            "{} ({}) on {}, {}, {}: {}; golden check: {}; images from {}".format(
-                self.bundle.name,
-                self.bundle.sha256[:12],
-                self.engine.name,
-                self.engine.device,
-                self.engine.precision,
-                self.engine.reason,
-                self.engine.proof,
-                self.image_topic,
-            )
-        )
-        return pipeline
-
-    def _on_progress(self, text):
-        self.starting = text
-        self.get_logger().info(text)
-
-    def _process(self, pipeline, msg, received):
-        image, order = view(msg)
-        stamp_s = messages.stamp_to_seconds(msg.header.stamp)
-        self._check_stamp(stamp_s)
-        camera = self.calibration.camera_for(msg.width, msg.height)
-        mount = self.ego_inputs.mount(msg.header.frame_id) if self.values["mount_from_tf"] else None
-        self.mount_source = "parameters" if mount is None else "tf"
-        result = pipeline.process(image, order, stamp_s, camera, mount, self.ego_inputs.ego(received))
-        t0 = time.perf_counter()
-        self.outputs.result(msg.header, result)
-        self._answered = (received, msg.header, result.scan_ranges)
-        stages = dict(result.stage_ms, publish=1e3 * (time.perf_counter() - t0))
-        latency = 1e-9 * self.get_clock().now().nanoseconds - stamp_s
-        now = time.monotonic()
-        self.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
-
-    def _check_stamp(self, stamp_s):
-        problem = stamp_problem(stamp_s, self._stamp_s, 1e-9 * self.get_clock().now().nanoseconds)
-        self._stamp_s = stamp_s
-        if problem:
-            self.notices.warn(*problem)
+    def failed(self, error):
+        """Count an exception that a callback raised into the executor."""
+        self.stats.callback_failures += 1
+        self.get_logger().error("a callback failed: {!r}".format(error), throttle_duration_sec=5.0)
 
     def close(self):
         """Stop the worker and release the engine. The executor must no longer spin this node.
 
         Raises:
-            PerceptionError: no engine could be opened.
+            PerceptionError: it could not start, or the engine hangs.
         """
-        with self._wakeup:
-            self._stopping = True
-            self._wakeup.notify()
-        self._worker.join()
-        if self.engine is not None:
-            self.engine.close()
+        self._release()
         if self._failure is not None:
             raise self._failure
 
 
 def main(args=None):
     """Run the node until SIGINT or SIGTERM. Returns the exit code."""
+    cv2.setNumThreads(1)  # more gain nothing at these sizes, and cost where the cores are busy
+    sys.setswitchinterval(1e-4)  # the executor's thread hands over at once when the worker has an image
     return run("vit_perception", PerceptionNode, args)
 
 

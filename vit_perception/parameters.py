@@ -2,6 +2,8 @@
 
 from collections import namedtuple
 
+from .errors import PerceptionError
+
 Spec = namedtuple("Spec", "name default low high unit read_only description")
 
 
@@ -13,20 +15,30 @@ def _live(name, default, description, low=None, high=None, unit=""):
     return Spec(name, default, low, high, unit, False, description)
 
 
-# Needed before the bundle is open.
-STARTUP = (
+# Defaults that are None come from the bundle: known, and declared, once it is open.
+EVALUATED = (
+    _live("score_threshold", None, "lowest score that is published", 0.0, 1.0),
+    _live("nms_iou", None, "overlap above which the weaker box of a class is dropped", 0.0, 1.0),
+)
+
+SPECS = (
+    _fixed("autostart", True, "configure and activate at start; false waits for lifecycle transitions"),
     _fixed("model", "hit_uav_quick", "folder of a model bundle, or the name of an installed one"),
     _fixed("backend", "auto", "inference backend: auto, tensorrt or onnxruntime"),
     _fixed("precision", "auto", "auto, fp32, fp16 or int8; auto is fp16 with TensorRT, fp32 with ONNX Runtime"),
     _fixed("threads", 0, "CPU threads of ONNX Runtime; 0 lets it choose", 0, 64),
     _fixed("engine_cache", "", "folder of TensorRT engines; empty: ~/.cache/vit_perception"),
     _fixed("workspace_mb", 256, "scratch memory of TensorRT's builder", 16, 65536, "MB"),
-)
-
-# Defaults that are None here come from the bundle.
-SPECS = (
-    _live("score_threshold", None, "lowest score that is published", 0.0, 1.0),
-    _live("nms_iou", None, "overlap above which the weaker box of a class is dropped", 0.0, 1.0),
+    _live("engine_timeout_s", 10.0, "an engine that takes longer for one image ends the node; 0 off", 0.0, 600.0, "s"),
+    _live("class_filter", "", "labels that are looked at, comma-separated; empty: all. RISK: others alert nobody"),
+    _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
+    _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),
+    _fixed("use_cv_bridge", False, "convert images with cv_bridge, which must be installed"),
+    _live("deep.scaling", "percentile", "how 16-bit and float images become 8 bits: percentile or fixed"),
+    _live("deep.low_percent", 1.0, "percentile that becomes black", 0.0, 100.0, "%"),
+    _live("deep.high_percent", 99.0, "percentile that becomes white", 0.0, 100.0, "%"),
+    _live("deep.min", 0.0, "raw value that becomes black, with fixed", -1e9, 1e9),
+    _live("deep.max", 65535.0, "raw value that becomes white, with fixed", -1e9, 1e9),
     _fixed("reliable_input", False, "subscribe RELIABLE with a queue: for replay, not for flight"),
     _fixed("class_id_as_name", False, "publish class names, not indices, as class_id"),
     _fixed("rectified_input", False, "images went through image_proc: camera_info's P holds for them, not K and D"),
@@ -93,9 +105,20 @@ SPECS = (
     _live("alerts.object_speed_mps", 8.0, "a time to contact that asks for more is a ghost", 0.0, 100.0, "m/s"),
     _live("alerts.trigger_count", 3, "consecutive frames that raise a level", 1, 100),
     _live("alerts.release_count", 5, "consecutive frames that lower a level", 1, 100),
+    _live("debug.max_rate_hz", 5.0, "of ~/debug_image; 0: every picture", 0.0, 100.0, "Hz"),
+    _live("debug.jpeg_quality", 80, "of ~/debug_image/compressed", 1, 100),
+    _fixed("dump.seconds", 0.0, "~/dump writes the last so many seconds to a bag; 0 keeps nothing", 0.0, 600.0, "s"),
+    _fixed("dump.max_mb", 64, "memory for them at most", 1, 65536, "MB"),
+    _fixed("dump.folder", "~/.ros/vit_perception", "where the bags go"),
 )
 
 HEIGHT_SOURCES = ("none", "odometry", "pose", "range")
+
+_CHOICES = {
+    "height_source": HEIGHT_SOURCES,
+    "image_transport": ("raw", "compressed"),
+    "deep.scaling": ("percentile", "fixed"),
+}
 
 # (a, b): a must not exceed b, unless a is off (0).
 _ORDERED = (
@@ -104,6 +127,7 @@ _ORDERED = (
     ("alerts.error_range_m", "alerts.warn_range_m"),
     ("alerts.error_lead_s", "alerts.warn_lead_s"),
 )
+_INCREASING = (("deep.low_percent", "deep.high_percent"), ("deep.min", "deep.max"))
 
 
 def check(values):
@@ -111,8 +135,12 @@ def check(values):
     for low, high in _ORDERED:
         if values[low] > values[high] > 0:
             return "{} ({}) must not exceed {} ({})".format(low, values[low], high, values[high])
-    if values["height_source"] not in HEIGHT_SOURCES:
-        return "height_source ({}) must be one of {}".format(values["height_source"], ", ".join(HEIGHT_SOURCES))
+    for low, high in _INCREASING:
+        if values[low] >= values[high]:
+            return "{} ({}) must be less than {} ({})".format(low, values[low], high, values[high])
+    for name, choices in _CHOICES.items():
+        if values[name] not in choices:
+            return "{} ({}) must be one of {}".format(name, values[name], ", ".join(choices))
     tables = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
     if len({len(t) for t in tables}) != 1:
         text = "obstacles.classes, heights_m, height_sigmas_m have {}, {}, {} entries; they must agree"
@@ -122,6 +150,32 @@ def check(values):
         if bounded and not all(s.low <= v <= s.high for v in values[s.name]):
             return "{} must hold numbers from {} to {}".format(s.name, s.low, s.high)
     return ""
+
+
+def evaluated(bundle):
+    """{name: value} of EVALUATED as the bundle was evaluated with."""
+    limits = bundle.thresholds
+    return {"score_threshold": float(limits["score"]), "nms_iou": float(limits["nms_iou"])}
+
+
+def defaults(bundle):
+    """{name: value} of all parameters where nobody sets any."""
+    return dict({s.name: s.default for s in SPECS}, **evaluated(bundle))
+
+
+def wanted_classes(class_filter, labels):
+    """Indices of the labels that the parameter class_filter names, in any case; None where it names none.
+
+    Raises:
+        PerceptionError: it names a label that the model does not have.
+    """
+    names = [n.strip().lower() for n in class_filter.split(",") if n.strip()]
+    known = [label.lower() for label in labels]
+    for name in names:
+        if name not in known:
+            text = "class_filter names '{}', but the model's labels are {}"
+            raise PerceptionError(text.format(name, ", ".join(labels)))
+    return [known.index(n) for n in names] or None
 
 
 def declare(node, specs, defaults=None):
@@ -156,8 +210,12 @@ def _descriptor(spec, default):
     return descriptor
 
 
-def watch(node, values, apply):
-    """Check run-time changes as a whole, update `values`, and hand them to `apply` ({name: value})."""
+def watch(node, values, check, apply):
+    """Check run-time changes as a whole, update `values`, and hand them to `apply` ({name: value}).
+
+    Args:
+        values: by name, updated in place. check: check(values to be) -> what is wrong with them, or ''.
+    """
     from rcl_interfaces.msg import SetParametersResult
 
     def on_set(parameters):

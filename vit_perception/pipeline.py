@@ -1,14 +1,19 @@
 """One frame and its stamp in, one result out. No ROS, and no clock but the stopwatch of the stages."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from .alerts import AlertPolicy
 from .corridor import Corridor
+from .detector import Detections, Detector
 from .errors import BundleError
 from .geometry import Mount
 from .memory import Memory
 from .motion import CameraMotion
 from .obstacles import ObstacleEstimator
+from .parameters import wanted_classes
 from .scan import horizon_in_view, make_scan
 from .tracker import Tracker
 
@@ -27,7 +32,7 @@ class Result:
         obstacles (list of Obstacle): one per track, then those that vanished near and are remembered.
         scan_ranges: float32 (72,), or None without a calibrated camera: nothing can be said about space then.
         alert (Alert).
-        stage_ms (dict): milliseconds of each stage, in order.
+        stage_ms (dict): milliseconds of each stage, in order; of motion, what it took beyond the detection.
     """
 
     __slots__ = ("detections", "tracks", "obstacles", "scan_ranges", "alert", "stage_ms")
@@ -49,10 +54,11 @@ class Pipeline:
         camera_motion (bool): whether the tracker is told how the camera moved, from the images.
         memory (Memory or None): of what vanished near; None forgets it at once.
         mount (Mount): of the camera, for frames that come without one.
+        labels (list of str): the model's, for class_filter.
     """
 
     def __init__(self, detector, tracker=None, obstacles=None, corridor=None, alerts=None):
-        self.detector, self.motion = detector, CameraMotion()
+        self.detector, self.motion, self.labels = detector, CameraMotion(), []
         self.tracker = tracker or Tracker()
         self.obstacles = obstacles or ObstacleEstimator()
         self.memory, self.corridor = Memory(), corridor or Corridor()
@@ -60,6 +66,8 @@ class Pipeline:
         self.camera_motion, self.max_height_difference_m = True, 0.0
         self.publish_clear, self.range_min_m, self.range_max_m = False, 0.5, 40.0
         self._angles, self.mount = {}, Mount.from_angles()
+        self._wanted = None  # class indices, or None: all
+        self._beside = ThreadPoolExecutor(1)  # OpenCV and the engine let go of Python's lock: both work at once
 
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
@@ -79,6 +87,8 @@ class Pipeline:
                 setattr(self.detector, name, value)
             elif name in _OWN_VALUES:
                 setattr(self, name, value)
+            elif name == "class_filter":
+                self._wanted = wanted_classes(value, self.labels)
 
     def process(self, image, order, stamp_s, camera=None, mount=None, ego=None):
         """Process one frame.
@@ -97,9 +107,12 @@ class Pipeline:
         height, width = image.shape[:2]
         mount = self.mount if mount is None else mount
         watch = _Stopwatch()
-        detections = self.detector.detect(image, order)
-        watch.start()
-        motion = self._camera_motion(image, order)
+        looking = self._beside.submit(self._camera_motion, image, order)
+        try:
+            detections = _only(self._wanted, self.detector.detect(image, order))
+        finally:
+            watch.start()
+            motion = looking.result()
         watch.stop("motion")
         tracks = self.tracker.update(detections, stamp_s, motion)
         watch.stop("track")
@@ -140,6 +153,32 @@ class _Stopwatch:
         now = time.perf_counter()
         self.stage_ms[stage] = 1e3 * (now - self._t)
         self._t = now
+
+
+def _only(wanted, found):
+    """Detections of the wanted class indices; of all if that is None."""
+    if wanted is None:
+        return found
+    kept = np.isin(found.classes, wanted)
+    return Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
+
+
+def make_pipeline(bundle, engine, values):
+    """The Pipeline that the node flies.
+
+    Args:
+        bundle, engine: as `open_bundle` and `open_engine` return them.
+        values: {parameter name: value}, as `parameters.defaults` returns them.
+
+    Raises:
+        PerceptionError: the bundle, the engine and the parameters do not fit together.
+    """
+    pipeline = Pipeline(Detector(bundle, engine))
+    pipeline.labels = bundle.labels
+    names, heights, sigmas = (values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m"))
+    pipeline.obstacles.sizes = sizes_by_index(bundle.labels, names, heights, sigmas, bundle.manifest.get("sizes"))
+    pipeline.configure(values)
+    return pipeline
 
 
 def sizes_by_index(labels, names, heights, sigmas, of_bundle=None):

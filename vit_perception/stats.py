@@ -1,6 +1,5 @@
 """Figures for /diagnostics from bounded windows: percentiles, rates, counts. Time is an argument, seconds."""
 
-import glob
 from collections import deque
 from typing import Deque, Dict
 
@@ -43,11 +42,33 @@ class Rate:
         return recent / min(self._window_s, max(now_s - self._start, 1.0))
 
 
+class RateLimit:
+    """Lets events pass at a limited rate, evenly: the average does not fall below the limit by their jitter."""
+
+    def __init__(self):
+        self._due_s = None
+
+    def passes(self, now_s, per_second):
+        """Whether the event at `now_s` passes. per_second: 0 lets all pass."""
+        if per_second <= 0:
+            return True
+        due = now_s if self._due_s is None else self._due_s
+        if now_s < due:
+            return False
+        self._due_s = max(due + 1.0 / per_second, now_s)
+        return True
+
+
 class NodeStats:
-    """What the node counts: the executor's thread received, dropped and input_rate, the worker the rest."""
+    """What the node counts: the executor's thread received, dropped, skipped and input_rate, the worker the rest.
+
+    received = processed + dropped + skipped + rejected + failures, and those that wait or are under way.
+    """
 
     def __init__(self):
         self.received = self.dropped = self.processed = self.rejected = self.failures = 0
+        self.skipped = 0  # by max_rate_hz
+        self.callback_failures = 0  # exceptions that callbacks raised into the executor
         self.consecutive_failures = 0
         self.last_rejection = self.last_failure = ""
         self.last_problem = ""  # whichever of the two came last
@@ -77,15 +98,3 @@ class NodeStats:
         self.failures += 1
         self.consecutive_failures += 1
         self.last_failure = self.last_problem = reason
-
-
-def temperature_c(pattern="/sys/class/thermal/thermal_zone*/temp"):
-    """The hottest thermal zone that Linux reports, in degrees Celsius, or None if it reports none."""
-    readings = []
-    for name in glob.glob(pattern):
-        try:
-            with open(name) as f:
-                readings.append(int(f.read()) / 1000.0)
-        except (OSError, ValueError):  # zones that are switched off
-            continue
-    return max(readings) if readings else None

@@ -64,11 +64,11 @@ def _open_onnxruntime(bundle, precision, threads, reason):
                 bundle.path, precision, ", ".join(bundle.variants)
             )
         )
-    engine = OnnxRuntimeEngine(bundle.file(precision), precision, reason, threads)
+    engine = OnnxRuntimeEngine(bundle.read(precision), precision, reason, threads)
     engine.sha256 = bundle.manifest["files"][precision]["sha256"]
     try:
         engine.proof = prove(engine, bundle, precision)
-    except EngineError:
+    except PerceptionError:
         engine.close()
         raise
     return engine

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from ..errors import EngineError
+from ..errors import EngineError, EngineLost
 
 LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2")
 FOLDER = "/usr/local/cuda/lib64"  # JetPack's, not always on the loader's path
@@ -82,6 +82,7 @@ class Cuda:
             problem = "CUDA: {} failed: {} ({}){}".format(name, words, code, advice and "; " + advice)
             if code >= STICKY:
                 self.lost = problem
+                raise EngineLost(problem)
             raise EngineError(problem)
 
     def release(self, name, *arguments):

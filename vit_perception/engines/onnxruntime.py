@@ -1,5 +1,7 @@
 """ONNX Runtime: the embedded default, because it runs anywhere: on a GPU where it can, else on the CPU."""
 
+import contextlib
+
 import numpy as np
 
 from ..errors import EngineError
@@ -11,7 +13,7 @@ class OnnxRuntimeEngine:
     int8 files are for the CPU: the CUDA provider takes their products apart into float ones.
 
     Args:
-        path: the ONNX file.
+        model: the ONNX file: its path, or its bytes, as `Bundle.read` gives them, checked.
         precision: what to report, e.g. 'fp32'.
         reason: why this backend was chosen, one line.
         threads: intra-op threads; 0 lets ONNX Runtime choose.
@@ -22,7 +24,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, path, precision="fp32", reason="", threads=0):
+    def __init__(self, model, precision="fp32", reason="", threads=0):
         try:
             import onnxruntime as ort
         except ImportError as e:
@@ -34,13 +36,18 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # Spinning workers save microseconds and burn the CPU that the flight stack needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # and not what looks like its own format
         providers = _providers(ort, precision)
+        if len(providers) == 1:
+            _save_memory(ort, options)
         try:
-            self._session = ort.InferenceSession(path, options, providers=providers)
+            self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as e:  # onnxruntime has no public base class for its errors
-            reason = str(e).splitlines()[0]
-            raise EngineError("onnxruntime {} cannot run {}: {}".format(ort.__version__, path, reason)) from e
-        self._input = self._session.get_inputs()[0]
+            raise EngineError("onnxruntime {} cannot run {}: {}".format(ort.__version__, _name(model), _line(e))) from e
+        inputs = self._session.get_inputs()
+        if not inputs:
+            raise EngineError("{} takes no input; write the bundle again".format(_name(model)))
+        self._input = inputs[0]
         self._outputs = [o.name for o in self._session.get_outputs()]
         self.precision = precision
         self.reason = reason
@@ -63,11 +70,31 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 "the model takes float32 {}, not {} {}".format(self.input_shape, batch.dtype, tuple(batch.shape))
             )
-        return dict(zip(self._outputs, self._session.run(self._outputs, {self._input.name: batch})))
+        try:
+            return dict(zip(self._outputs, self._session.run(self._outputs, {self._input.name: batch})))
+        except Exception as e:
+            raise EngineError("onnxruntime cannot run the model: {}".format(_line(e))) from e
 
     def close(self):
         """Release the session. Safe to call twice."""
         self._session = None
+
+
+def _save_memory(ort, options):
+    """Take what is asked for, not the next power of two: 16 MB less for hit_uav_quick on a CPU, at the same speed."""
+    options.enable_mem_pattern = False
+    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    with contextlib.suppress(Exception):  # ONNX Runtime 1.10 refuses it to the second engine of a process, which has it
+        ort.create_and_register_allocator(info, ort.OrtArenaCfg(0, 1, -1, -1))
+    options.add_session_config_entry("session.use_env_allocators", "1")
+
+
+def _name(model):
+    return model if isinstance(model, str) else "the model"
+
+
+def _line(e):
+    return (str(e).splitlines() or [type(e).__name__])[0]
 
 
 def _providers(ort, precision):

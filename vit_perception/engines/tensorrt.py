@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from ..errors import EngineError
+from ..errors import EngineError, EngineLost
 from .cuda import Buffer
 
 DTYPE = np.dtype(np.float32)  # of every input and output, in every precision; Api.tensors checks it
@@ -68,7 +68,7 @@ class TensorRTEngine:
         if self._enqueue is None:
             raise EngineError("the engine is closed; open it again")
         if self._cuda.lost:
-            raise EngineError(self._cuda.lost)
+            raise EngineLost(self._cuda.lost)
         if batch.shape != self.input_shape or batch.dtype != DTYPE:
             raise EngineError(
                 "the model takes float32 {}, not {} {}".format(self.input_shape, batch.dtype, tuple(batch.shape))

@@ -11,12 +11,12 @@ import sys
 import tempfile
 import time
 
-from ..errors import EngineError, GoldenError
+from ..errors import EngineError, GoldenError, PerceptionError
 from ..golden import prove
 from .cuda import Cuda
 from .tensorrt import TensorRTEngine
 from .tensorrt_api import load_tensorrt
-from .tensorrt_build import build, check_memory, read, source_of
+from .tensorrt_build import build, check_memory, source_of
 from .tensorrt_cache import EngineCache, engine_key
 
 REPORT_EVERY_S = 5.0
@@ -63,7 +63,7 @@ class Board:
         engine = TensorRTEngine(self.api, self.cuda, data, self.precision)
         try:
             engine.proof = prove(engine, self.bundle, self.file)
-        except EngineError:
+        except PerceptionError:
             engine.close()
             raise
         return engine
@@ -91,7 +91,7 @@ class Board:
             return self.cache.path(self.key), proof
 
     def _build(self, workspace_mb):
-        onnx = read(self.bundle.file(self.file))
+        onnx = self.bundle.read(self.file)
         timing = self.cache.timing(self.key)
         data, timing = build(self.api, onnx, self.precision, self.fp32_layers, workspace_mb, timing)
         self.cache.store_timing(self.key, timing)

@@ -1,0 +1,77 @@
+"""What happens to one image message, in the worker's thread: read, processed, published, counted."""
+
+import time
+
+from . import messages
+from .errors import EngineLost, ImageError
+from .health import stamp_problem
+
+
+class FrameProcessor:
+    """Takes image messages with their time of arrival; nothing of what goes wrong leaves it.
+
+    Args:
+        node: a configured `PerceptionNode`, whose stats, notices, calibration, ego inputs and outputs it uses.
+        reader: `ImageReader`. pipeline: `Pipeline`. debug: `DebugImage`. dump: `Dump`, or None.
+
+    Attributes:
+        answered: (time received, header, scan ranges or None) of the newest processed image, or None.
+        mount_source: 'tf' or 'parameters', '' before the first image.
+    """
+
+    def __init__(self, node, reader, pipeline, debug, dump):
+        self._node, self._reader, self._pipeline = node, reader, pipeline
+        self._debug, self._dump = debug, dump
+        self._stamp_s = None
+        self.answered, self.mount_source = None, ""
+
+    def __call__(self, item):
+        """Process (topic, message, time received on the steady clock)."""
+        node = self._node
+        try:
+            self._process(*item)
+        except ImageError as e:
+            node.stats.add_rejection(str(e))
+            node.get_logger().warning("image rejected: {}".format(e), throttle_duration_sec=5.0)
+        except EngineLost as e:
+            node.stats.add_failure(str(e))
+            node.give_up(e)
+        except Exception as e:  # one bad frame must not end the flight; diagnostics carry it
+            node.stats.add_failure("{}: {}".format(type(e).__name__, e))
+            node.get_logger().error("frame failed: {!r}".format(e), throttle_duration_sec=5.0)
+
+    def _process(self, topic, msg, received):
+        node = self._node
+        if self._dump is not None:
+            self._dump.keep(topic, msg)
+        begun = time.perf_counter()
+        image, order = self._reader.read(msg)
+        read_ms = 1e3 * (time.perf_counter() - begun)
+        stamp_s = messages.stamp_to_seconds(msg.header.stamp)
+        self._check_stamp(stamp_s)
+        camera = node.calibration.camera_for(image.shape[1], image.shape[0])
+        mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
+        self.mount_source = "parameters" if mount is None else "tf"
+        result = self._pipeline.process(image, order, stamp_s, camera, mount, node.ego_inputs.ego(received))
+        begun = time.perf_counter()
+        node.outputs.result(msg.header, result)
+        self.answered = (received, msg.header, result.scan_ranges)
+        stages = dict({"read": read_ms}, **result.stage_ms)
+        stages["publish"] = 1e3 * (time.perf_counter() - begun)
+        latency = 1e-9 * node.get_clock().now().nanoseconds - stamp_s
+        now = time.monotonic()
+        node.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
+        self._show(msg.header, image, order, result)
+
+    def _show(self, *picture):
+        try:
+            self._debug.show(*picture)
+        except Exception as e:  # the frame is processed; only its picture is missing
+            self._node.notices.warn("debug_image", "no debug image: {!r}".format(e))
+
+    def _check_stamp(self, stamp_s):
+        node = self._node
+        problem = stamp_problem(stamp_s, self._stamp_s, 1e-9 * node.get_clock().now().nanoseconds)
+        self._stamp_s = stamp_s
+        if problem:
+            node.notices.warn(*problem)

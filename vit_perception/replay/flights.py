@@ -1,0 +1,162 @@
+"""Recorded flights as frames for the pipeline, in this process and without a running node."""
+
+import os
+from typing import Any
+
+from ..bag import is_bag, open_bag
+from ..bag_inputs import find_inputs, make_decoder
+from ..calibration import Calibration
+from ..camera import Camera
+from ..deep import to_uint8
+from ..errors import ImageError, PerceptionError
+from ..image import ImageReader
+from ..sources import Images, Video
+
+EGO_TYPES = {"odometry": "nav_msgs/msg/Odometry", "twist": "geometry_msgs/msg/TwistStamped"}
+HEIGHT_TYPES = {"pose": "geometry_msgs/msg/PoseStamped", "range": "sensor_msgs/msg/Range"}
+
+
+class Frame:
+    """What `Pipeline.process` takes: image, order, stamp_s, camera, mount, ego."""
+
+    __slots__ = ("image", "order", "stamp_s", "camera", "mount", "ego")
+
+    def __init__(self, image, order, stamp_s, camera=None, mount=None, ego=None):
+        self.image, self.order, self.stamp_s = image, order, stamp_s
+        self.camera, self.mount, self.ego = camera, mount, ego
+
+
+def kind_of(path):
+    """'folder', 'video' or 'bag'. Raises PerceptionError if there is nothing."""
+    if not os.path.exists(path):
+        raise PerceptionError("nothing at '{}'; give a folder of images, a video or a bag".format(path))
+    if is_bag(path):
+        return "bag"
+    return "folder" if os.path.isdir(path) else "video"
+
+
+def open_flight(path, values, fps=0.0, given=None, warn=print):
+    """A recorded flight.
+
+    Args:
+        path: folder of images, video, or bag. values: the node's parameters by name.
+        fps: of a folder or video; 0 takes what is recorded.
+        given: {input: topic} for a bag, as `vit_perception.bag_inputs.find_inputs` takes it.
+        warn: warn(sentence).
+
+    Returns:
+        an iterable of `Frame` with `len` (0: unknown), `fps`, `source` (text) and `rejected` (images that could not be
+        read).
+
+    Raises:
+        PerceptionError: it cannot be opened; iterating raises it for what is damaged.
+    """
+    kind = kind_of(path)
+    if kind == "bag":
+        return BagFlight(path, values, given or {}, warn)
+    return PictureFlight(Images(path) if kind == "folder" else Video(path), path, values, fps)
+
+
+class PictureFlight:
+    """A folder or a video: image i has the stamp i / fps; nothing is known of the vehicle."""
+
+    def __init__(self, pictures, path, values, fps):
+        self._pictures, self._values, self.source, self.rejected = pictures, values, path, 0
+        self.fps = fps or pictures.fps
+        known = pictures.calibration
+        self._camera = Camera.from_values(known["K"], known["width"], known["height"]) if "K" in known else None
+
+    def __len__(self):
+        return len(self._pictures)
+
+    def __iter__(self):
+        for i, image in enumerate(self._pictures):
+            if image.dtype != "uint8":
+                image = to_uint8(image, self._values)
+            fits = self._camera is not None and self._camera.fits(image.shape[1], image.shape[0])
+            camera = self._camera if fits else None
+            yield Frame(image, "mono" if image.ndim == 2 else "bgr", i / self.fps, camera)
+
+
+class BagFlight:
+    """A bag: stamps, calibration and what it tells of the vehicle as recorded; ages are judged by recording time."""
+
+    def __init__(self, path, values, given, warn):
+        self._bag, self._values, self._decode = open_bag(path), values, make_decoder()
+        self._inputs = find_inputs(self._bag.topics, given)
+        self._reader, self._warn = ImageReader(values), _Once(warn)
+        self._calibration = Calibration(values, self._warn)
+        self._ego: Any = _ego_inputs(values, self._warn)
+        self._drop_unknown_inputs()
+        self.fps, self.rejected = mean_rate(self._bag, self._inputs["image_raw"]), 0
+        self.source = "{} ({})".format(path, ", ".join("{} from {}".format(*i) for i in sorted(self._inputs.items())))
+
+    def _drop_unknown_inputs(self):
+        kinds = dict(EGO_TYPES, height=HEIGHT_TYPES.get(self._values["height_source"]))
+        for name in sorted(set(self._inputs) & {"odometry", "twist", "height", "/tf_static"}):
+            if self._ego is None:
+                self._warn(name, "{} in the bag is not used: that takes ROS 2".format(name))
+            elif name in kinds and kinds[name] != self._bag.topics[self._inputs[name]]:
+                text = "{} in the bag is not used: it is a {}, not a {}"
+                self._warn(name, text.format(name, self._bag.topics[self._inputs[name]], kinds[name]))
+            else:
+                continue
+            del self._inputs[name]
+
+    def __len__(self):
+        return self._bag.counts[self._inputs["image_raw"]]
+
+    def __iter__(self):
+        inputs = {topic: name for name, topic in self._inputs.items()}
+        for topic, stamp_ns, data in self._bag.messages(sorted(inputs)):
+            name, msg = inputs[topic], self._decode(data, self._bag.topics[topic])
+            if name == "image_raw":
+                frame = self._frame(msg, 1e-9 * stamp_ns)
+                if frame is not None:
+                    yield frame
+            elif name == "camera_info":
+                self._calibration.take(msg)
+            elif name == "/tf_static":
+                self._ego.on_transforms(msg)
+            else:
+                self._ego.take(name, msg, 1e-9 * stamp_ns)
+
+    def _frame(self, msg, recorded_s):
+        try:
+            image, order = self._reader.read(msg)
+        except ImageError as e:
+            self.rejected += 1
+            self._warn("image", "image rejected: {}".format(e))
+            return None
+        camera = self._calibration.camera_for(image.shape[1], image.shape[0])
+        mount = ego = None
+        if self._ego is not None:
+            mount = self._ego.mount(msg.header.frame_id) if self._values["mount_from_tf"] else None
+            ego = self._ego.ego(recorded_s)
+        stamp_s = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
+        return Frame(image, order, stamp_s, camera, mount, ego)
+
+
+def _ego_inputs(values, warn):
+    try:
+        from ..ego import EgoInputs  # knows the message classes of ROS
+    except ImportError:
+        return None
+    return EgoInputs(values["base_frame"], values["height_source"], warn)
+
+
+def mean_rate(bag, topic):
+    """Messages a second of a topic over the whole bag, from 1 to 120; for the speed of a video."""
+    return min(max((bag.counts[topic] - 1) / max(bag.duration_s, 1e-3), 1.0), 120.0)
+
+
+class _Once:
+    """warn(kind, sentence) that says each kind once."""
+
+    def __init__(self, say):
+        self._say, self._said = say, set()
+
+    def __call__(self, kind, sentence):
+        if kind not in self._said:
+            self._said.add(kind)
+            self._say(sentence)
