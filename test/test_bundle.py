@@ -242,6 +242,14 @@ def test_no_path_leaves_the_bundle(folder, name):
         open_bundle(folder)
 
 
+def test_a_bundle_of_links_as_colcon_installs_it_opens_where_the_files_lie(folder, tmp_path):
+    installed = tmp_path / "installed"
+    installed.mkdir()
+    for path in folder.iterdir():
+        (installed / path.name).symlink_to(path)
+    assert open_bundle(installed).path == str(folder)
+
+
 def test_a_link_out_of_the_bundle_is_refused(folder):
     outside = folder.parent / "model.onnx"
     (folder / "model.onnx").rename(outside)

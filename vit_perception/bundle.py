@@ -116,6 +116,9 @@ def open_bundle(path):
         BundleError: with one sentence, if anything is missing, altered, malformed or from a newer format.
     """
     path = os.path.abspath(os.path.expanduser(str(path)))
+    name = os.path.join(path, "bundle.json")
+    if os.path.islink(name):  # `colcon build --symlink-install` links file by file: the bundle is where they lie
+        path = os.path.dirname(os.path.realpath(name))
     manifest = _read_manifest(path)
     for key, entry in manifest["files"].items():
         read_listed(path, key, entry)
