@@ -5,7 +5,7 @@ ros2 launch vit_perception drone.launch.py camera:=v4l2_camera flight_stack:=mav
 
 import os
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -69,14 +69,34 @@ FILES = ("params_file", "camera_params_file", "dds_profile")
 SWITCHES = ("reliable_input", "publish_mavros", "publish_px4", "autostart", "use_sim_time")
 
 
+def check(arguments):
+    """RuntimeError with one sentence if one of {argument: text} is unknown or wrong.
+
+    To be called before anything is started: launch may leave behind what it starts while an exception ends it.
+    """
+    known = {name: choices for name, _, choices, _ in ARGUMENTS}
+    for name, text in arguments.items():
+        if name not in known:
+            raise RuntimeError("drone.launch.py has no argument '{}'; it has: {}".format(name, ", ".join(known)))
+        if known[name] and text not in known[name]:
+            raise RuntimeError("{} is '{}', but must be one of: {}".format(name, text, ", ".join(known[name])))
+        if name in FILES and text and not os.path.isfile(text):  # launch_ros would go on without it
+            raise RuntimeError("{}: no file '{}'".format(name, text))
+        if name == "threads" and text and not text.isdigit():
+            raise RuntimeError("threads is '{}', but must be a whole number, 0 or more".format(text))
+    if arguments.get("camera", "none") != "none":
+        try:
+            get_package_share_directory(arguments["camera"])
+        except PackageNotFoundError:
+            raise RuntimeError("camera: the package {} is not installed".format(arguments["camera"])) from None
+
+
 def start(context):
     """The processes: [node] or [camera driver, node]."""
     value = {argument[0]: LaunchConfiguration(argument[0]).perform(context) for argument in ARGUMENTS}
+    check(value)
     for name, implied in FLIGHT_STACKS[value["flight_stack"]].items():
         value[name] = value[name] or implied
-    for name in FILES:
-        if value[name] and not os.path.isfile(value[name]):  # launch_ros would go on without it
-            raise RuntimeError("{}: no file '{}'".format(name, value[name]))
     process = {
         "namespace": value["namespace"],
         "additional_env": environment(value),
@@ -112,8 +132,6 @@ def overrides(value):
     parameters = {name: value[name] for name in TEXTS if value[name]}
     parameters.update({name: value[name] == "true" for name in SWITCHES if value[name]})
     if value["threads"]:
-        if not value["threads"].isdigit():
-            raise RuntimeError("threads is '{}', but must be a whole number, 0 or more".format(value["threads"]))
         parameters["threads"] = int(value["threads"])
     return parameters
 

@@ -6,6 +6,7 @@ Arguments of drone.launch.py hold for all nodes; cameras_file says what differs.
 """
 
 import os
+import runpy
 
 import yaml
 from ament_index_python.packages import get_package_share_directory
@@ -20,8 +21,11 @@ def start(context):
     """drone.launch.py once for each camera, each in a scope of its own."""
     path = LaunchConfiguration("cameras_file").perform(context)
     drone = os.path.join(get_package_share_directory("vit_perception"), "launch", "drone.launch.py")
-    groups = []
-    for namespace, arguments in read_cameras(path).items():
+    cameras, groups = read_cameras(path), []
+    check = runpy.run_path(drone)["check"]
+    for arguments in cameras.values():  # all of them, before any of them is started
+        check(arguments)
+    for namespace, arguments in cameras.items():
         arguments = dict(arguments, namespace=namespace)
         source = PythonLaunchDescriptionSource(drone)
         groups.append(GroupAction([IncludeLaunchDescription(source, launch_arguments=arguments.items())]))

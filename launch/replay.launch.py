@@ -31,30 +31,40 @@ SOURCES = ("folder", "video", "bag")
 
 def start(context):
     """The player."""
-    value = {argument[0]: LaunchConfiguration(argument[0]).perform(context) for argument in ARGUMENTS}
-    given = [name for name in SOURCES if value[name]]
-    if len(given) != 1:
-        found = " and ".join(given) or "none"
-        raise RuntimeError("give exactly one of folder:=, video:= and bag:=; given: {}".format(found))
-    parameters = {given[0]: os.path.abspath(os.path.expanduser(value[given[0]])), "loop": value["loop"] == "true"}
-    if value["every_image"] == "true":
-        parameters["reliable"] = True
-        parameters["lockstep_topic"] = "vit_perception/detections"
-    for name in ["rate"] if given == ["bag"] else ["fps"]:
-        parameters[name] = number(name, value[name])
     topics = {name: LaunchConfiguration(name).perform(context) for name in ("image_topic", "camera_info_topic")}
     player = Node(
         package="vit_perception",
         executable="player",
         name="player",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[parameters],
+        parameters=[parameters(context)],
         remappings=[("image_raw", topics["image_topic"]), ("camera_info", topics["camera_info_topic"])],
         on_exit=[TimerAction(period=1.0, actions=[Shutdown(reason="the player ended")])],  # after the last result
         output="screen",
         emulate_tty=True,
     )
     return [player]
+
+
+def parameters(context):
+    """The player's parameters. RuntimeError with one sentence if an argument is wrong."""
+    value = {argument[0]: LaunchConfiguration(argument[0]).perform(context) for argument in ARGUMENTS}
+    given = [name for name in SOURCES if value[name]]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise RuntimeError("give exactly one of folder:=, video:= and bag:=; given: {}".format(found))
+    chosen = {given[0]: os.path.abspath(os.path.expanduser(value[given[0]])), "loop": value["loop"] == "true"}
+    if value["every_image"] == "true":
+        chosen["reliable"] = True
+        chosen["lockstep_topic"] = "vit_perception/detections"
+    for name in ["rate"] if given == ["bag"] else ["fps"]:
+        chosen[name] = number(name, value[name])
+    return chosen
+
+
+def check(context):
+    """Refuse wrong arguments before the node is started, which launch might leave behind then."""
+    parameters(context)
 
 
 def number(name, text):
@@ -73,4 +83,4 @@ def generate_launch_description():
     source = PythonLaunchDescriptionSource(os.path.join(share, "launch", "drone.launch.py"))
     node = {"respawn": "false", "reliable_input": LaunchConfiguration("every_image")}  # best effort may lose images
     drone = IncludeLaunchDescription(source, launch_arguments=node.items())
-    return LaunchDescription(declared + [drone, OpaqueFunction(function=start)])
+    return LaunchDescription(declared + [OpaqueFunction(function=check), drone, OpaqueFunction(function=start)])

@@ -1,7 +1,6 @@
 """The launch files: parse for old Pythons, agree with each other, and describe what they should where `launch` is."""
 
 import ast
-import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -97,18 +96,24 @@ def test_dds_profiles_hold_images(name):
     assert described == used
 
 
-def nodes(file, monkeypatch, **arguments):
-    """The nodes that a launch file starts, as {name: (package, executable, parameters, remappings, environment)}."""
+def nodes(file, monkeypatch, found=None, missing=None, **arguments):
+    """The nodes that a launch file starts, as {name: (executable, parameters, remappings, environment)}, in `found`."""
+    found = {} if found is None else found
     launch = pytest.importorskip("launch", reason="the package launch is not installed")
     pytest.importorskip("launch_ros", reason="the package launch_ros is not installed")
     import ament_index_python.packages as index
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
     from launch_ros.actions import Node
 
-    monkeypatch.setattr(index, "get_package_share_directory", lambda name: str(ROOT))
+    def share(name):
+        if name == missing:
+            raise index.PackageNotFoundError(name)
+        return str(ROOT)
+
+    monkeypatch.setattr(index, "get_package_share_directory", share)
     context = launch.LaunchContext()
     context.launch_configurations.update(arguments)
-    queue, found = [get_launch_description_from_python_launch_file(str(LAUNCH / file))], {}
+    queue = [get_launch_description_from_python_launch_file(str(LAUNCH / file))]
     while queue:
         entity = queue.pop(0)
         if isinstance(entity, Node):
@@ -181,13 +186,29 @@ def test_replay_plays_what_the_node_subscribes(monkeypatch, tmp_path):
         ("drone.launch.py", {"threads": "many"}, "threads is 'many', but must be a whole number"),
         ("drone.launch.py", {"dds_profile": "/no/such"}, "dds_profile: no file '/no/such'"),
         ("drone.launch.py", {"params_file": "drone.yml"}, "params_file: no file 'drone.yml'"),
-        ("multi_camera.launch.py", {"cameras_file": os.devnull}, "must hold 'namespace: "),
+        ("multi_camera.launch.py", {"cameras_file": ""}, "must hold 'namespace: "),
+        (
+            "multi_camera.launch.py",
+            {"cameras_file": "a: {}\nb: {camera: canon}"},
+            "camera is 'canon', but must be one of",
+        ),
+        (
+            "multi_camera.launch.py",
+            {"cameras_file": "a: {}\nb: {camera: gscam}", "missing": "gscam"},
+            "gscam is not installed",
+        ),
+        ("multi_camera.launch.py", {"cameras_file": "a: {}\nb: {devise: /dev/video2}"}, "no argument 'devise'; it has"),
         ("replay.launch.py", {}, "exactly one of folder:=, video:= and bag:=; given: none"),
         ("replay.launch.py", {"folder": "a", "bag": "b"}, "given: folder and bag"),
         ("replay.launch.py", {"folder": "a", "fps": "fast"}, "fps is 'fast', but must be a number"),
     ],
 )
-def test_wrong_values_are_refused_in_one_sentence(monkeypatch, file, arguments, sentence):
+def test_wrong_values_are_refused_in_one_sentence(monkeypatch, tmp_path, file, arguments, sentence):
     pytest.importorskip("launch_ros", reason="the package launch_ros is not installed")
+    if "cameras_file" in arguments:
+        (tmp_path / "cameras.yaml").write_text(arguments["cameras_file"])
+        arguments = dict(arguments, cameras_file=str(tmp_path / "cameras.yaml"))
+    started = {}
     with pytest.raises(RuntimeError, match=sentence):
-        nodes(file, monkeypatch, **arguments)
+        nodes(file, monkeypatch, started, **arguments)
+    assert started == {}, "launch would leave it behind"
