@@ -63,11 +63,14 @@ class Video:
         self.fps = self.calibration.get("fps", rate if sane else DEFAULT_FPS)
         self._count = int(count) if 0 < count < 1e9 else 0
 
+    def _unreadable(self):
+        text = "cannot read {}: no video, or one that this OpenCV cannot decode; convert it, or play a folder"
+        return PerceptionError(text.format(self._path))
+
     def _open(self):
         capture = cv2.VideoCapture(self._path)
         if not capture.isOpened():
-            text = "cannot read {}: no video, or one that this OpenCV cannot decode; convert it, or play a folder"
-            raise PerceptionError(text.format(self._path))
+            raise self._unreadable()
         return capture
 
     def __len__(self):
@@ -84,7 +87,7 @@ class Video:
                 some = True
                 yield frame
             if not some:
-                raise PerceptionError("cannot read a single frame of {}".format(self._path))
+                raise self._unreadable()  # old versions of OpenCV open anything
         finally:
             capture.release()
 
