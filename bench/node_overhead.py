@@ -27,11 +27,13 @@ VGA, HD = ((640, 512), "thermal"), ((1280, 720), "color")
 # name: model, threads of the engine, (size, look), crowd, frames a second
 CASES = {
     "640x512": ("hit_uav_quick", 0, VGA, False, 30.0),
+    "640x512, 1 thread": ("hit_uav_quick", 1, VGA, False, 30.0),
     "1280x720": ("hit_uav_quick", 0, HD, False, 30.0),
     "slow engine": ("hit_uav_teacher", 1, VGA, False, 10.0),
     "crowd": ("hit_uav_quick", 0, VGA, True, 15.0),
 }
-STAGES = ("letterbox", "infer", "decode", "motion", "track", "obstacles", "alerts", "publish")
+STAGES = ("letterbox", "infer", "decode", "motion", "track", "publish_detections")
+LATER = ("obstacles", "alerts", "publish")  # detections are out by then
 DEFAULT_TRANSPORTS = """<?xml version="1.0" encoding="UTF-8"?>
 <profiles xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"><transport_descriptors>
 <transport_descriptor><transport_id>shm</transport_id><type>SHM</type></transport_descriptor>
@@ -151,10 +153,14 @@ def stage_table(case: Case) -> dict[str, float]:
     def value(key):
         return case.middle("node", lambda b: float(b["diagnostics"].get(f"{key}_ms_p50") or "nan"))
 
-    table = {name: value(name) for name in STAGES}
+    table, later = ({name: value(name) for name in names} for names in (STAGES, LATER))
     whole = case.middle("node", lambda b: float(np.median(b["ms"] or [float("nan")])))
-    first = {"transport in": value("latency") - value("response"), "wait": value("response") - sum(table.values())}
-    return first | table | {"transport out": whole - value("latency")}
+    first = {
+        "transport in": value("latency") - value("response"),
+        "wait": value("response") - sum([*table.values(), *later.values()]),
+    }
+    out = whole - (value("latency") - sum(later.values()))
+    return first | table | {"transport out": out} | {f"later: {k}": v for k, v in later.items()}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,6 +1,5 @@
 """One frame and its stamp in, one result out. No ROS, and no clock but the stopwatch of the stages."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,12 +14,29 @@ from .motion import CameraMotion
 from .obstacles import ObstacleEstimator
 from .parameters import wanted_classes
 from .scan import horizon_in_view, make_scan
+from .stats import Stopwatch
 from .tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
 _DETECTOR_VALUES = ("score_threshold", "nms_iou")
 _OWN_VALUES = ("camera_motion", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m")
 _MOUNT_VALUES = {"obstacles.camera_" + angle: angle for angle in ("yaw_deg", "pitch_deg", "roll_deg")}
+
+
+class Sighting:
+    """What one frame shows, before it is known what that means for the vehicle.
+
+    Attributes:
+        detections (Detections): in pixels of the image.
+        tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
+        stamp_s (float), width, height (int): of the image. stage_ms (dict): milliseconds of each stage so far.
+    """
+
+    __slots__ = ("detections", "tracks", "stamp_s", "width", "height", "stage_ms")
+
+    def __init__(self, detections, tracks, stamp_s, width, height, stage_ms):
+        self.detections, self.tracks, self.stamp_s = detections, tracks, stamp_s
+        self.width, self.height, self.stage_ms = width, height, stage_ms
 
 
 class Result:
@@ -91,22 +107,18 @@ class Pipeline:
                 self._wanted = wanted_classes(value, self.labels)
 
     def process(self, image, order, stamp_s, camera=None, mount=None, ego=None):
-        """Process one frame.
+        """Process one frame: `look`, then `judge`, which tell of the arguments. Returns a Result."""
+        return self.judge(self.look(image, order, stamp_s), camera, mount, ego)
+
+    def look(self, image, order, stamp_s):
+        """The first half of a frame: what is there. Returns a Sighting, which may be published while `judge` works.
 
         Args:
             image, order: as `vit_perception.image.view` returns them.
             stamp_s: the image's stamp in seconds; the only time that the algorithms know. One that goes back, or
                 jumps, starts all tracks anew; one that repeats tells nothing of motion.
-            camera: `Camera` of this image, or None if uncalibrated.
-            mount: `vit_perception.geometry.Mount` of the camera; None takes the one of the parameters.
-            ego: `vit_perception.geometry.Ego`, what is known of the vehicle now, or None.
-
-        Returns:
-            Result.
         """
-        height, width = image.shape[:2]
-        mount = self.mount if mount is None else mount
-        watch = _Stopwatch()
+        watch = Stopwatch()
         looking = self._beside.submit(self._camera_motion, image, order)
         try:
             detections = _only(self._wanted, self.detector.detect(image, order))
@@ -116,15 +128,30 @@ class Pipeline:
         watch.stop("motion")
         tracks = self.tracker.update(detections, stamp_s, motion)
         watch.stop("track")
-        obstacles = self.obstacles.update(tracks, stamp_s, camera, width, height, mount, ego)
+        stages = dict(self.detector.stage_ms, **watch.stage_ms)
+        return Sighting(detections, tracks, stamp_s, image.shape[1], image.shape[0], stages)
+
+    def judge(self, seen, camera=None, mount=None, ego=None):
+        """The second half: where it is, and whether it threatens. Returns a Result.
+
+        Args:
+            seen: what `look` returned of this frame.
+            camera: `Camera` of this image, or None if uncalibrated.
+            mount: `vit_perception.geometry.Mount` of the camera; None takes the one of the parameters.
+            ego: `vit_perception.geometry.Ego`, what is known of the vehicle now, or None.
+        """
+        mount = self.mount if mount is None else mount
+        watch = Stopwatch()
+        obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, seen.width, seen.height, mount, ego)
         if self.memory is not None:
-            obstacles = self.memory.update(obstacles, stamp_s, width, height, ego)
+            obstacles = self.memory.update(obstacles, seen.stamp_s, seen.width, seen.height, ego)
         watch.stop("obstacles")
         stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
         alert = self.alerts.update(obstacles, stopping)
         scan = None if camera is None else self._scan(obstacles, camera, mount, ego)
         watch.stop("alerts")
-        return Result(detections, tracks, obstacles, scan, alert, dict(self.detector.stage_ms, **watch.stage_ms))
+        stages = dict(seen.stage_ms, **watch.stage_ms)
+        return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages)
 
     def _camera_motion(self, image, order):
         if self.camera_motion:
@@ -138,21 +165,6 @@ class Pipeline:
             view = horizon_in_view(camera, mount, None if ego is None else ego.level)
         limits = (self.range_min_m, self.range_max_m, self.publish_clear, self.max_height_difference_m)
         return make_scan(obstacles, view, *limits)
-
-
-class _Stopwatch:
-    def __init__(self):
-        self.stage_ms = {}
-        self.start()
-
-    def start(self):
-        self._t = time.perf_counter()
-
-    def stop(self, stage):
-        """Book the time since the last stop on `stage`."""
-        now = time.perf_counter()
-        self.stage_ms[stage] = 1e3 * (now - self._t)
-        self._t = now
 
 
 def _only(wanted, found):

@@ -65,10 +65,13 @@ class Publishers:
         msg = messages.label_message(self._now(), self._all_labels, threshold, self._model)
         self._send(self._labels, msg, latched=True)
 
+    def detections(self, header, seen):
+        """What one frame shows, a `Sighting`, under the header of its image."""
+        self._send(self._detections, messages.detections_message(header, seen, self._class_ids))
+
     def result(self, header, result):
-        """What one frame gave, under the header of its image."""
+        """What else one frame gave, under the header of its image."""
         base_frame, stamp = self._values["base_frame"], header.stamp
-        self._send(self._detections, messages.detections_message(header, result, self._class_ids))
         if self._keep is not None or self._obstacles.get_subscription_count() > 0:
             obstacles = messages.obstacles_message(stamp, base_frame, result.obstacles, self._class_ids)
             self._send(self._obstacles, obstacles)

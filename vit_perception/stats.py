@@ -1,5 +1,6 @@
 """Figures for /diagnostics from bounded windows: percentiles, rates, counts. Time is an argument, seconds."""
 
+import time
 from collections import deque
 from typing import Deque, Dict
 
@@ -57,6 +58,24 @@ class RateLimit:
             return False
         self._due_s = max(due + 1.0 / per_second, now_s)
         return True
+
+
+class Stopwatch:
+    """Milliseconds by stage, in order, in `stage_ms`."""
+
+    def __init__(self):
+        self.stage_ms = {}
+        self.start()
+
+    def start(self):
+        """What was done since the last stop belongs to no stage."""
+        self._t = time.perf_counter()
+
+    def stop(self, stage):
+        """Book the time since the last stop on `stage`."""
+        now = time.perf_counter()
+        self.stage_ms[stage] = 1e3 * (now - self._t)
+        self._t = now
 
 
 class NodeStats:
