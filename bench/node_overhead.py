@@ -27,7 +27,7 @@ VGA, HD = ((640, 512), "thermal"), ((1280, 720), "color")
 # name: model, threads of the engine, (size, look), crowd, frames a second
 CASES = {
     "640x512": ("hit_uav_quick", 0, VGA, False, 30.0),
-    "640x512, 1 thread": ("hit_uav_quick", 1, VGA, False, 30.0),
+    "one thread": ("hit_uav_quick", 1, VGA, False, 30.0),
     "1280x720": ("hit_uav_quick", 0, HD, False, 30.0),
     "slow engine": ("hit_uav_teacher", 1, VGA, False, 10.0),
     "crowd": ("hit_uav_quick", 0, VGA, True, 15.0),

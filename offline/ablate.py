@@ -8,6 +8,8 @@ Every row trains the same number of steps on the same crops, and ends with a stu
 - distil: the same under the teacher;
 - prune: the student is not built but cut out of the teacher, to the predicted time of the recipe's student;
 - lowrank: for the last part of the steps its linear layers are factorised where that pays;
+- conv: not a technique but another network, the student's convolutional twin of the same MACs (offline/twin.py); a row
+  only where --rows names it;
 - int8: the ONNX Runtime int8 file of the row beside it; it costs no training.
 A row that is done is a file in --out: run the same command again after a kill, or with more seeds, and it goes on.
 The last line is one JSON object; table.md, results.json and ablation.png are in --out.
@@ -35,10 +37,12 @@ from .prune import importance, prune_to_cost
 from .recipe import Distilled, load_recipe
 from .run import Run, open_run
 from .targets import find_target
+from .twin import conv_twin
 
 log = logging.getLogger("offline.ablate")
 TECHNIQUES = ("distil", "prune", "lowrank")  # int8 is measured for every row
 ROWS = ["+".join(c) or "none" for n in range(4) for c in itertools.combinations(TECHNIQUES, n)]
+TWIN_ROWS = ["conv", "distil+conv"]
 LOWRANK_PART = 0.3  # of the steps, after the factorisation
 
 
@@ -50,7 +54,7 @@ def train_row(run: Run, row: str) -> ViTDetector:
     schedule: Distilled = run.recipe.distil if "distil" in on else run.recipe.distil.alone()
     run.seed(stages.SEEDS["distil"])
     if not run.has("first"):
-        model = _cut(run) if "prune" in on else build_model(stages.student_options(run))
+        model = _cut(run) if "prune" in on else build_model(_student(run, "conv" in on))
         part = 1 - LOWRANK_PART if "lowrank" in on else 1.0
         stages.train_student(run, "first", model, schedule.scaled(part))
         run.save("first", model)
@@ -63,6 +67,12 @@ def train_row(run: Run, row: str) -> ViTDetector:
         stages.train_student(run, "second", model, schedule.scaled(LOWRANK_PART))
     run.save("row", model)
     return model
+
+
+def _student(run: Run, twin: bool) -> dict:
+    """The config of the recipe's student, or of its convolutional twin."""
+    options = stages.student_options(run)
+    return conv_twin(options, run.input["width"], run.input["height"]) if twin else options
 
 
 def _cut(run: Run) -> ViTDetector:
@@ -79,10 +89,11 @@ def run_row(args: argparse.Namespace, row: str, seed: int) -> None:
     recipe = load_recipe(args.recipe, [*args.set, f"seed={seed}"])
     target = find_target(args.target)
     args.run, args.resume, args.attribution = folder, (folder / "run.json").is_file(), ""
-    args.backbone = args.budget_ms = args.min_map = None
+    args.backbone, args.budget_ms, args.min_map, args.also = None, None, None, []
     run = open_run(args, recipe, target)
     run.answers = args.out / "answers"  # rows of one seed see the same crops
-    stages.teacher(run, folder)
+    if args.teacher:
+        stages.teacher(run, folder)
     model = train_row(run, row)
     result = ablation_report.measure(run, model, folder)
     result |= {"row": row, "seed": seed, "config": model.config(), "split": len(model.config()["ranks"])}
@@ -132,17 +143,27 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add_data_options(parser)
     parser.add_argument("--recipe", default="ablation", help="a shipped recipe or a yaml file (default %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
-    parser.add_argument("--teacher", required=True, type=Path, help="bundle or checkpoint")
+    parser.add_argument("--teacher", type=Path, help="bundle or checkpoint; rows with distil or prune need it")
     parser.add_argument("--target", default="cpu", help="whose time decides what is cut (default %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default %(default)s)")
-    parser.add_argument("--rows", type=lambda t: t.split(","), default=ROWS, help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--rows", type=lambda t: t.split(","), default=ROWS, help=f"of {', '.join(ROWS + TWIN_ROWS)}")
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time (default %(default)s)")
     parser.add_argument("--only", help=argparse.SUPPRESS)  # one row, in this process
     parser.add_argument("--out", required=True, type=Path, help="folder for rows, table and plots")
     args = parser.parse_args(argv)
-    if unknown := [row for row in args.rows if row not in ROWS]:
-        raise RecipeError(f"--rows: no row '{unknown[0]}'; choose from {', '.join(ROWS)}")
+    if unknown := [row for row in args.rows if row not in ROWS + TWIN_ROWS]:
+        raise RecipeError(f"--rows: no row '{unknown[0]}'; choose from {', '.join(ROWS + TWIN_ROWS)}")
+    taught = [row for row in args.rows if "distil" in row or "prune" in row]
+    if taught and not args.teacher:
+        raise RecipeError(f"--rows: {', '.join(taught)} need a --teacher; give one, or leave them out")
     return args
+
+
+def compare(argv: list[str]) -> dict:
+    """Train, measure and compare what `argv` asks for -> the figures, as in the last line of the command's output."""
+    args = parse(argv)
+    run_all(args, argv)
+    return ablation_report.write(args.out, args.rows, args.seeds)
 
 
 @one_sentence
@@ -154,8 +175,7 @@ def main(argv: list[str] | None = None) -> None:
         row, _, seed = args.only.rpartition(".")
         run_row(args, row, int(seed))
         return
-    run_all(args, argv)
-    print(json.dumps(ablation_report.write(args.out, args.rows, args.seeds)))
+    print(json.dumps(compare(argv)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from .data import FORMATS
 from .distributed import data_parallel
 from .errors import one_sentence
 from .files import replace_folder
+from .pretrain import pretrain
 from .progress import clock
 from .recipe import load_recipe
 from .run import open_run
@@ -28,6 +29,7 @@ from .targets import TARGETS, find_target
 log = logging.getLogger("offline.compress")
 
 STAGES = (
+    pretrain,  # if the recipe says so: the teacher's backbone learns to fill in masked images, without labels
     stages.teacher,  # the best detector the recipe can train
     search,  # if a budget is given: which widths, depth, tokens and precision meet it best
     stages.distil,  # a shallower student, taught by it
@@ -70,6 +72,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     goal.add_argument("--min-map", type=float, help="find the fastest student with this mAP50")
     parser.add_argument("--attribution", default="", help="source and licence of the data, for the card")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="SPLIT", help="further split to measure on, for the card"
+    )
     parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; its last part is the name")
     parser.add_argument(
         "--run",

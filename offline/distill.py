@@ -5,17 +5,19 @@ feature: its fine maps and its tokens, through a projection that is thrown away 
 relation: which of its tokens are alike (relational distillation: Park et al., arXiv 1904.05068; similarities as in
     Tung and Mori, arXiv 1907.09682, here among the tokens of an image);
 attention: where its last attention looks, and how alike the values there are (MiniLM: Wang et al., arXiv 2002.10957).
-The last two compare T x T matrices: widths and numbers of heads may differ without a projection.
+The last two compare T x T matrices: widths and numbers of heads may differ without a projection. Where one of the two
+has four times the other's tokens, the finer ones are pooled.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import HEAD_DIM, Attention, pool_2x2
 from .distributed import normaliser
 from .errors import RecipeError
 from .losses import decode, giou
-from .model import HEAD_DIM, TOKEN_STRIDE, Attention, ViTDetector, pool_2x2
+from .model import ViTDetector
 from .teacher_cache import TeacherCache
 
 
@@ -53,6 +55,7 @@ class Distiller(nn.Module):
                     f"the student has {key} {mine[key]}, its teacher {theirs[key]}: they cannot be compared; give both "
                     "the same in the recipe, or take another teacher"
                 )
+        self._token_stride = min(c["token_stride"] for c in (mine, theirs))  # of the finer grid
         widths = {"tokens": "dim"} | {str(s): "neck" for s in mine["strides"]} if feature else {}
         self.project = nn.ModuleDict({name: nn.Linear(mine[key], theirs[key]) for name, key in widths.items()})
         for layer in self.project.values():
@@ -69,19 +72,22 @@ class Distiller(nn.Module):
         """The student's features and outputs on batch["images"] (B, C, H, W) -> {name: weighted loss}."""
         images = batch["images"]
         theirs = self._ask(images)
+        h, w = (side // self._token_stride for side in images.shape[2:])
         losses = {}
         if self.response:
             losses["response"] = self.response * response_loss(
                 logits.float(), raw.float(), theirs["logits"].float(), theirs["raw"].float(), points
             )
         if self.feature:
-            pairs = [(layer(_rows(features[name])), _rows(theirs[name])) for name, layer in self.project.items()]
-            losses["feature"] = self.feature * torch.stack([feature_loss(a, b) for a, b in pairs]).mean()
+            told = {name: _rows(theirs[name]) for name in self.project}
+            mine = {name: layer(_rows(features[name])) for name, layer in self.project.items()}
+            mine["tokens"], told["tokens"] = same_grid(mine["tokens"], told["tokens"], h, w)
+            losses["feature"] = self.feature * torch.stack([feature_loss(mine[k], told[k]) for k in mine]).mean()
         with torch.autocast(images.device.type, enabled=False):  # small matrices of small differences: no bf16
             if self.relation:
-                losses["relation"] = self.relation * relation_loss(features["tokens"], theirs["tokens"])
+                pair = same_grid(features["tokens"], theirs["tokens"], h, w)
+                losses["relation"] = self.relation * relation_loss(*pair)
             if self.attention:
-                h, w = (side // TOKEN_STRIDE for side in images.shape[2:])
                 losses["attention"] = self.attention * attention_loss(self._watched[0].take(), theirs["qkv"], h, w)
         return losses
 
@@ -144,6 +150,20 @@ def _rows(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2) if x.dim() == 4 else x
 
 
+def same_grid(a: Tensor, b: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
+    """Tokens (B, T, C) on the grid (h, w), or pooled 2x2 once or twice -> both as coarse as the coarser."""
+    coarse = min(a.shape[1], b.shape[1])
+    return _pooled_to(a, coarse, h, w), _pooled_to(b, coarse, h, w)
+
+
+def _pooled_to(x: Tensor, count: int, h: int, w: int) -> Tensor:
+    while x.shape[1] > count and h * w:
+        if x.shape[1] == h * w:
+            x = pool_2x2(x, h, w)
+        h, w = h // 2, w // 2
+    return x
+
+
 def feature_loss(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared error of (B, T, C) against the teacher's, each of whose rows is standardised first."""
     return F.mse_loss(F.layer_norm(a.float(), a.shape[-1:]), F.layer_norm(b.float(), b.shape[-1:]))
@@ -163,14 +183,10 @@ def attention_loss(a: Tensor, b: Tensor, h: int, w: int) -> Tensor:
     """KL divergence from the teacher's attention maps and value relations, means over heads, to the student's.
 
     Args:
-        a, b: (B, T, 3 * heads * HEAD_DIM) queries, keys and values of the student and of the teacher; the T of one may
-            be a quarter of the other's (token pooling): the finer is pooled, too.
-        h, w: grid of the finer one's tokens.
+        a, b: (B, T, 3 * heads * HEAD_DIM) queries, keys and values of the student and of the teacher, each on its grid.
+        h, w: grid of the finest tokens.
     """
-    if a.shape[1] > b.shape[1]:
-        a = pool_2x2(a, h, w)
-    elif b.shape[1] > a.shape[1]:
-        b = pool_2x2(b, h, w)
+    a, b = same_grid(a, b, h, w)
     return torch.stack([_kl(mine, theirs) for mine, theirs in zip(_relations(a), _relations(b), strict=True)]).sum()
 
 

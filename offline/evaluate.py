@@ -2,9 +2,12 @@
 
     python -m offline.evaluate --model models/NAME --data DIR --val F.json [--ignore DontCare] [--classes A,B]
                                [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01]
+                               [--groups '^\\d_(?P<altitude>\\d+)_' --bands altitude=60,80,100,130]
 
-COCO mean average precision (mAP over IoU .50:.95, mAP50). Ignore regions count as COCO's crowd: what is found there is
-neither right nor wrong. The last line is one JSON object.
+COCO mean average precision (mAP over IoU .50:.95, mAP50), and what a search asks (offline/working_point.py): the recall
+at half a false positive per image; precision, recall, false positives and confusions at the bundle's own threshold.
+Ignore regions count as COCO's crowd: what is found there is neither right nor wrong. With --groups all of it for each
+group of images too, by their file names (offline/subsets.py). The last line is one JSON object.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import contextlib
 import io
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +28,8 @@ from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 from .data import FORMATS, Dataset, read_dataset, read_image
 from .errors import DataError, one_sentence
 from .progress import track
+from .subsets import Grouping
+from .working_point import confusion, recall_at, working_point
 
 EVALUATION_SCORE = 0.01  # the whole precision-recall curve counts, not one working point
 
@@ -52,7 +58,10 @@ def coco_metrics(data: Dataset, results: list[Detections]) -> dict:
     Returns:
         {"map", "map50", "per_class": {label: {"ap", "ap50", "boxes"}}, "images"}; a class without boxes has None.
     """
-    precision = _precision(data, results)  # (IoU, recall, class)
+    return _coco_metrics(data, _precision(data, results))
+
+
+def _coco_metrics(data: Dataset, precision: np.ndarray) -> dict:
     per_class, present = {}, []
     for c, label in enumerate(data.labels):
         boxes = sum(int((s.classes == c).sum()) for s in data.samples)
@@ -63,8 +72,8 @@ def coco_metrics(data: Dataset, results: list[Detections]) -> dict:
             "boxes": boxes,
         }
         present += [c] if boxes else []
-    score, score50 = precision[:, :, present].mean(), precision[0][:, present].mean()
-    return {"map": _round(score), "map50": _round(score50), "per_class": per_class, "images": len(data)}
+    score, score50 = (_round(p[..., present].mean()) if present else None for p in (precision, precision[0]))
+    return {"map": score, "map50": score50, "per_class": per_class, "images": len(data)}
 
 
 def precision_recall(data: Dataset, results: list[Detections]) -> dict[str, np.ndarray]:
@@ -72,10 +81,11 @@ def precision_recall(data: Dataset, results: list[Detections]) -> dict[str, np.n
 
     The precision at a recall is the best at that recall or any higher one, as COCO interpolates it; its mean is AP50.
     """
-    curves = _precision(data, results)[0]  # (recall, class)
-    return {
-        label: curves[:, c] for c, label in enumerate(data.labels) if any((s.classes == c).any() for s in data.samples)
-    }
+    return _curves(data, _precision(data, results))
+
+
+def _curves(data: Dataset, precision: np.ndarray) -> dict[str, np.ndarray]:
+    return {label: precision[0, :, c] for c, label in enumerate(data.labels) if data.counts()[c]}
 
 
 def _coco_boxes(data: Dataset, results: list[Detections]) -> tuple[list[dict], list[dict]]:
@@ -138,6 +148,58 @@ def evaluate(detector: Detector, labels: list[str], color: str, data: Dataset, l
     return coco_metrics(data, detect(detector, labels, color, data, label))
 
 
+def measure(
+    detector: Detector,
+    labels: list[str],
+    color: str,
+    data: Dataset,
+    score: float,
+    grouping: Grouping | None = None,
+    label: str = "evaluate",
+) -> dict:
+    """`evaluate`, and all that `figures` tells, of the whole of `data` and of each group of its images.
+
+    Args:
+        detector: with a low threshold, EVALUATION_SCORE, so that the whole curve is seen.
+        score: the working point. Detections over it are what a detector with that threshold gives: suppression and the
+            limit of detections go best score first.
+
+    Returns:
+        What `figures` returns, and "groups": {grouping: {group: the same without "curves" and "confusion"}}; a group
+        without boxes has None for its mAP.
+
+    Raises:
+        DataError: `grouping` does not fit the file names; before any image is read.
+    """
+    groupings = (grouping or Grouping()).split(data)
+    results = detect(detector, labels, color, data, label)
+    found = figures(data, results, score) | {"groups": {}}
+    for name, groups in groupings.items():
+        found["groups"][name] = {}
+        for group, images in groups.items():
+            part = replace(data, samples=[data.samples[i] for i in images])
+            row = figures(part, [results[i] for i in images], score)
+            found["groups"][name][group] = {k: v for k, v in row.items() if k not in ("curves", "confusion")}
+    return found
+
+
+def figures(data: Dataset, results: list[Detections], score: float) -> dict:
+    """What `coco_metrics` returns, and:
+
+    "recall_at": see working_point.recall_at. "working_point": {"score"} and what working_point.working_point returns.
+    "confusion": {"labels": the classes and background, "counts": rows what is there, columns what was said}.
+    "curves": {label: precision at recalls 0, .01, ... 1}, see precision_recall.
+    """
+    precision = _precision(data, results)
+    counts = confusion(data, results, score)
+    return _coco_metrics(data, precision) | {
+        "recall_at": recall_at(data, results),
+        "working_point": {"score": score} | working_point(counts, data.labels, len(data)),
+        "confusion": {"labels": [*data.labels, "background"], "counts": counts.tolist()},
+        "curves": {label: np.round(p, 3).tolist() for label, p in _curves(data, precision).items()},
+    }
+
+
 def _round(value) -> float:
     return round(float(value), 4)
 
@@ -151,12 +213,31 @@ def pick_classes(wanted: str | None, labels: list[str]) -> list[str]:
     return classes
 
 
-def print_table(metrics: dict) -> None:
-    print(f"{'class':<16}{'boxes':>7}{'AP':>8}{'AP50':>8}")
+def print_figures(metrics: dict) -> None:
+    """The tables that people read: classes, groups, confusions."""
+    at, point = metrics["recall_at"], metrics["working_point"]
+    print(f"recall@FP: at {at['fp_per_image']:g} false positives per image; the rest at score {point['score']:g}")
+    heads = ("AP", "AP50", "recall@FP", "precision", "recall", "FP/image")
+    print(f"{'class':<16}{'boxes':>7}" + "".join(f"{h:>11}" for h in heads))
     for label, row in metrics["per_class"].items():
-        cells = "".join(f"{row[k]:>8.3f}" if row[k] is not None else f"{'-':>8}" for k in ("ap", "ap50"))
-        print(f"{label:<16}{row['boxes']:>7}{cells}")
-    print(f"{'all':<16}{'':>7}{metrics['map']:>8.3f}{metrics['map50']:>8.3f}")
+        values = (row["ap"], row["ap50"], at["per_class"][label]["recall"], *point["per_class"][label].values())
+        print(f"{label:<16}{row['boxes']:>7}" + "".join(map(_cell, values)))
+    totals = (metrics["map"], metrics["map50"], None, *point["all"].values())
+    print(f"{'all':<16}{'':>7}" + "".join(map(_cell, totals)))
+    for name, groups in metrics["groups"].items():
+        print(f"\n{name:<16}{'images':>7}{'mAP50':>11}" + "".join(f"{c + ' @FP':>18}" for c in metrics["per_class"]))
+        for group, m in groups.items():
+            recalls = (row["recall"] for row in m["recall_at"]["per_class"].values())
+            cells = "".join(f"{_cell(r):>18}" for r in recalls)
+            print(f"{group:<16}{m['images']:>7}{_cell(m['map50'])}{cells}")
+    labels = metrics["confusion"]["labels"]
+    print(f"\n{'there / said':<16}" + "".join(f"{c:>12}" for c in labels))
+    for label, counts in zip(labels, metrics["confusion"]["counts"], strict=True):
+        print(f"{label:<16}" + "".join(f"{n:>12}" for n in counts))
+
+
+def _cell(value: float | None) -> str:
+    return f"{'-':>11}" if value is None else f"{value:>11.3f}"
 
 
 @one_sentence
@@ -171,22 +252,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--backend", default="onnxruntime", choices=BACKENDS, help="default: onnxruntime")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE, help="score threshold (default %(default)s)")
+    parser.add_argument("--groups", metavar="REGEX", help="named groups, found in the file names, to tell figures by")
+    parser.add_argument("--bands", action="append", default=[], metavar="NAME=A,B,..", help="numbers that part a group")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    grouping = Grouping.parse(args.groups, args.bands)
     bundle = open_bundle(args.model)
     classes = pick_classes(args.classes, bundle.labels)
     data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
     print(data.summary())
     engine = open_engine(bundle, args.backend, args.precision)
     detector = Detector(bundle, engine, score_threshold=args.score)
-    metrics = evaluate(detector, bundle.labels, bundle.input["color"], data)
+    score = max(args.score, bundle.thresholds["score"])
+    metrics = measure(detector, bundle.labels, bundle.input["color"], data, score, grouping)
     engine.close()
-    print_table(metrics)
-    print(
-        json.dumps(
-            {"model": bundle.name, "backend": engine.name, "precision": engine.precision, "data": data.name} | metrics
-        )
-    )
+    print_figures(metrics)
+    del metrics["curves"]
+    about = {"model": bundle.name, "backend": engine.name, "precision": engine.precision, "data": data.name}
+    print(json.dumps(about | metrics))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from vit_perception.bundle import Bundle
 
+from .blocks import HEAD_DIM
 from .errors import RecipeError
 from .export import compare_outputs
-from .model import HEAD_DIM, ViTDetector, build_model
+from .model import ViTDetector, build_model
 
 MAX_DIFFERENCE = 1e-3  # of the rebuilt model to the golden outputs, relative to the largest
 Weights = dict[str, dict[str, np.ndarray]]  # module's path -> {"weight", "bias"}, in torch's layout

@@ -1,8 +1,9 @@
 """What of a ViTDetector can be cut: groups of units that can only go together, and the cutting itself.
 
-A unit is one attention head, one hidden unit of an MLP, one channel of a stem stage, of the neck, or of the token
-stream. It has a slice in every tensor that makes it or reads it; `groups` is the table of those slices. Cutting copies
-what stays into a smaller model, so every backend gets faster, unlike with masks.
+A unit is one attention head, one hidden unit of an MLP or of the residual convolutions that stand in for a block, one
+channel of a stem stage, of the neck, or of the token stream. It has a slice in every tensor that makes it or reads it;
+`groups` is the table of those slices. Cutting copies what stays into a smaller model, so every backend gets faster,
+unlike with masks.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .model import HEAD_DIM, ViTDetector, build_model
+from .blocks import HEAD_DIM
+from .model import ViTDetector, build_model
 
 STEM_OF_STRIDE = {16: 3, 8: 2, 4: 1}
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
@@ -52,7 +54,10 @@ def groups(model: ViTDetector) -> dict[str, Group]:
         if heads:
             slots = _rows(c, f"{block}.attn.qkv", HEAD_DIM, 3) + _columns(c, f"{block}.attn.proj", HEAD_DIM)
             found.append(Group(f"heads.{i}", heads, 1, 0, slots))
-        if mlp:
+        if c["mixer"] == "conv":
+            slots = (*_conv_bn(f"{block}.body.0"), _reader(f"{block}.body.1.0"))
+            found.append(Group(f"mlp.{i}", mlp, 16, 0, slots))
+        elif mlp:
             found.append(Group(f"mlp.{i}", mlp, 32, 0, _rows(c, f"{block}.mlp.fc1") + _columns(c, f"{block}.mlp.fc2")))
     found.append(Group("dim", c["dim"], 32, 64, _dim(c)))
     # Convolutions compute 16 channels at a time, on CPUs and on GPUs; only the first map is worth less.
@@ -155,6 +160,10 @@ def _reader(conv: str) -> Slot:
 
 
 def _dim(c: dict) -> tuple[Slot, ...]:
+    if c["mixer"] == "conv":
+        bodies = [f"blocks.{i}.body" for i in range(c["depth"])]
+        slots = [slot for b in bodies for slot in (_reader(f"{b}.0.0"), *_conv_bn(f"{b}.1"))]
+        return (*_conv_bn("embed"), *slots, Slot("up.0.weight", 0, True))
     slots = [*_conv_bn("embed"), Slot("position.weight", 0), Slot("position.bias", 0)]
     for i, (heads, mlp) in enumerate(zip(c["heads"], c["mlp"], strict=True)):
         for norm, first, last, there in (

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,11 @@ def compare_latency(run: Run, folder: Path) -> dict[str, dict]:
 
 def alternate(engines: dict, images: np.ndarray | dict, rounds: int = ROUNDS) -> dict:
     """Median milliseconds of each engine's infer, the engines taking turns. images: (n, C, H, W), or one by name."""
+    return {name: float(np.median(t)) for name, t in all_times(engines, images, rounds).items()}
+
+
+def all_times(engines: dict, images: np.ndarray | dict, rounds: int = ROUNDS) -> dict[Any, list[float]]:
+    """As `alternate`, but the milliseconds of every round."""
     times: dict = {name: [] for name in engines}
     feeds = images if isinstance(images, dict) else dict.fromkeys(engines, images)
     for i in track(range(rounds + 2), "latency"):
@@ -44,7 +50,7 @@ def alternate(engines: dict, images: np.ndarray | dict, rounds: int = ROUNDS) ->
             engine.infer(image)
             if i >= 2:  # the first rounds warm up
                 times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: float(np.median(t)) for name, t in times.items()}
+    return times
 
 
 def measured_ms(engine: OnnxRuntimeEngine) -> float:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import onnx
 
+from .blocks import HEAD_DIM
 from .errors import ExportError, RecipeError
-from .model import HEAD_DIM, TOKEN_STRIDE, ViTDetector
+from .model import INPUT_STEP, ViTDetector
 
 KINDS = ("conv", "depthwise", "matmul", "attention", "elementwise")
 Shape = tuple[int, int, int]  # channels, height, width; tokens are (D, T, 1)
@@ -69,7 +70,7 @@ class Sketch:
     def upconv(self, x: Shape, out: int, factor=2, name="") -> Shape:
         """A transposed convolution whose kernel is its stride."""
         y, weights = (out, x[1] * factor, x[2] * factor), x[0] * out * factor**2
-        self.add(name, "conv", weights * x[1] * x[2], prod(x) + prod(y) + weights)
+        self.add(name, conv_kind(factor**2, 1), weights * x[1] * x[2], prod(x) + prod(y) + weights)
         return y
 
     def elementwise(self, x: Shape, moved=2.0, name="") -> Shape:
@@ -106,8 +107,8 @@ def layers_of_config(config: dict, width: int, height: int) -> list[Layer]:
     Raises:
         RecipeError: the model cannot take that size.
     """
-    if width % TOKEN_STRIDE or height % TOKEN_STRIDE:
-        raise RecipeError(f"an input of {width}x{height} does not fit; both sides must be multiples of {TOKEN_STRIDE}")
+    if width % INPUT_STEP or height % INPUT_STEP:
+        raise RecipeError(f"an input of {width}x{height} does not fit; both sides must be multiples of {INPUT_STEP}")
     net, maps = Sketch(), {}
     x: Shape = (config["channels"], height, width)
     for i, channels in enumerate(config["stem"]):
@@ -116,14 +117,20 @@ def layers_of_config(config: dict, width: int, height: int) -> list[Layer]:
             x = net.conv(x, channels, name=f"stem.{i}.1.body.0.0")
             x = net.conv(x, channels, name=f"stem.{i}.1.body.1.0", summed=True)
         maps[2 << i] = x
-    x = net.conv(x, config["dim"], stride=2, name="embed.0")
-    x = net.conv(x, config["dim"], groups=config["dim"], name="position", summed=True)
-    net.elementwise(x, name="tokens.transpose")
-    _blocks(net, config, (x[0], x[1] * x[2], 1))
-    net.elementwise(x, name="norm")
-    net.elementwise(x, name="map.transpose")
+    factor = config.get("token_stride", 32) // 16
+    x = net.conv(x, config["dim"], stride=factor, name="embed.0")
+    if config.get("mixer") == "conv":
+        for i, hidden in enumerate(config["mlp"]):
+            y = net.conv(x, hidden, name=f"blocks.{i}.body.0.0")
+            net.conv(y, config["dim"], name=f"blocks.{i}.body.1.0", summed=True)
+    else:
+        x = net.conv(x, config["dim"], groups=config["dim"], name="position", summed=True)
+        net.elementwise(x, name="tokens.transpose")
+        _blocks(net, config, (x[0], x[1] * x[2], 1))
+        net.elementwise(x, name="norm")
+        net.elementwise(x, name="map.transpose")
     for k, stride in enumerate(s for s in (16, 8, 4) if s >= min(config["strides"])):
-        x = net.upconv(x, config["neck"], name=f"up.{k}")
+        x = net.upconv(x, config["neck"], 2 if k else factor, name=f"up.{k}")
         net.conv(maps[stride], config["neck"], 1, name=f"lateral.{k}", summed=True)
         if stride in config["strides"]:
             x = net.conv(x, config["neck"], name=f"smooth.{stride}.0")

@@ -1,8 +1,8 @@
-"""The detector: a conv stem, plain pre-LN transformer blocks on stride-32 tokens, and a dense anchor-free head.
+"""The detector: a conv stem, plain pre-LN transformer blocks on coarse tokens, and a dense anchor-free head.
 
     images (B, C, H, W)
       -> stem: one stage per stride 2, 4, 8, 16: a strided conv and, but for the first, a residual block
-      -> tokens at stride 32 (B, T, D), normalised, a depthwise 3x3 conv as position, transformer blocks;
+      -> tokens at stride 32 or 16 (B, T, D), normalised, a depthwise 3x3 conv as position, transformer blocks;
          the blocks of `pool` run on tokens pooled 2x2
       -> up and add: stride 32 -> 16 -> 8 (-> 4): fine enough for 10-pixel people
       -> head per stride: logits (B, N, K), boxes (B, N, 4) = dx, dy, log w, log h in strides around each point
@@ -10,6 +10,8 @@
 Global context is bought where it is cheap (H W / 1024 tokens) and detail is kept where small objects need it; early
 convolutions help small ViTs train (Xiao et al., arXiv 2106.14881), a depthwise conv is a position code for any input
 size (Chu et al., arXiv 2102.10882). Parameter names of the blocks are timm's, so DeiT and DINO weights load by key.
+With `mixer: conv` residual 3x3 convolutions stand in for position code, blocks and norm, and all else is the same: what
+the transformer has to beat (offline/twin.py finds the widths).
 A model is rebuilt from `config()` alone, whatever pruning and factorisation did to it.
 """
 
@@ -19,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import HEAD_DIM, Attention, Block, Head, LayerNorm, Residual, conv_bn, pool_2x2, unpool_2x2
 from .errors import RecipeError
 
-HEAD_DIM = 64
-TOKEN_STRIDE = 32
+INPUT_STEP = 32  # sides of an input are multiples of it
 DEFAULTS = {
     "stem": [16, 32, 64, 128],
     "dim": 192,
@@ -32,114 +34,9 @@ DEFAULTS = {
     "neck": 64,
     "strides": [8],
     "pool": None,
+    "mixer": "attention",
+    "token_stride": 32,
 }
-
-
-class LayerNorm(nn.LayerNorm):
-    """nn.LayerNorm, written out when exported: opset 13 and TensorRT 8.2 have no such operator."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not torch.onnx.is_in_onnx_export():
-            return super().forward(x)
-        c = x - x.mean(-1, keepdim=True)
-        return c / torch.sqrt((c * c).mean(-1, keepdim=True) + self.eps) * self.weight + self.bias
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention. Heads can be removed: the inner width is heads * HEAD_DIM, not dim."""
-
-    def __init__(self, dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * heads * HEAD_DIM)
-        self.proj = nn.Linear(heads * HEAD_DIM, dim)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, T, D) -> (B, T, D)
-        b, t, _ = x.shape
-        q, k, v = (  # (B, heads, T, HEAD_DIM) each
-            y.reshape(b, t, self.heads, HEAD_DIM).transpose(1, 2)
-            for y in self.qkv(x).split(self.heads * HEAD_DIM, dim=-1)
-        )
-        if torch.onnx.is_in_onnx_export():
-            y = ((q * HEAD_DIM**-0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
-        else:
-            y = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(y.transpose(1, 2).reshape(b, t, self.heads * HEAD_DIM))
-
-
-class Mlp(nn.Module):
-    def __init__(self, dim: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
-
-
-class Block(nn.Module):
-    """Pre-LN transformer block. `heads` or `mlp` of 0 leaves that half out."""
-
-    def __init__(self, dim: int, heads: int, mlp: int):
-        super().__init__()
-        self.norm1 = LayerNorm(dim, eps=1e-6) if heads else None
-        self.attn = Attention(dim, heads) if heads else None
-        self.norm2 = LayerNorm(dim, eps=1e-6) if mlp else None
-        self.mlp = Mlp(dim, mlp) if mlp else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.norm1 is not None and self.attn is not None:
-            x = x + self.attn(self.norm1(x))
-        if self.norm2 is not None and self.mlp is not None:
-            x = x + self.mlp(self.norm2(x))
-        return x
-
-
-def conv_bn(cin: int, cout: int, stride: int = 1, act: bool = True) -> nn.Sequential:
-    """3x3 convolution, batch norm (folded into it at export), ReLU."""
-    layers = [nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout)]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if act else nn.Sequential(*layers)
-
-
-class Residual(nn.Module):
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(conv_bn(channels, channels), conv_bn(channels, channels, act=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.body(x))
-
-
-class Head(nn.Module):
-    """Dense anchor-free head of one stride: a 3x3 conv per branch, then 1x1."""
-
-    def __init__(self, channels: int, classes: int):
-        super().__init__()
-        self.cls = nn.Sequential(conv_bn(channels, channels), nn.Conv2d(channels, classes, 1))
-        self.box = nn.Sequential(conv_bn(channels, channels), nn.Conv2d(channels, 4, 1))
-        nn.init.constant_(self.cls[-1].bias, -4.6)  # a prior of 1%: most points are background (RetinaNet)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # (B, C, h, w) -> (B, hw, K), (B, hw, 4)
-        return self.cls(x).flatten(2).transpose(1, 2), self.box(x).flatten(2).transpose(1, 2)
-
-
-def pool_2x2(tokens: Tensor, h: int, w: int) -> Tensor:
-    """Means of 2x2 neighbours: (B, h*w, D) -> (B, h*w/4, D)."""
-    if h % 2 or w % 2:
-        raise RecipeError(
-            f"token pooling needs an input whose sides are multiples of 64; this one gives {w}x{h} tokens"
-        )
-    b, _, d = tokens.shape
-    return tokens.reshape(b, h // 2, 2, w // 2, 2 * d).mean(2).reshape(b, h * w // 4, 2, d).mean(2)
-
-
-def unpool_2x2(tokens: Tensor, h: int, w: int) -> Tensor:
-    """Each token copied to its 2x2 places: (B, h*w/4, D) -> (B, h*w, D)."""
-    b, _, d = tokens.shape
-    x = tokens.reshape(b, h // 2, w // 2, d)
-    x = torch.cat([x, x], -1).reshape(b, h // 2, w * d)  # doubled along w
-    return torch.cat([x, x], -1).reshape(b, h * w, d)  # and along h
 
 
 class ViTDetector(nn.Module):
@@ -151,14 +48,37 @@ class ViTDetector(nn.Module):
         heads, mlp: per block (a list), or one number for all `depth` blocks. strides: of the heads, from [8], [4, 8].
         pool: [first, end): blocks that run on tokens pooled 2x2; None: all see all tokens.
         ranks: {linear's name: rank} of the layers that low-rank factorisation split in two.
+        mixer: attention; or conv: the blocks are residual convolutions around `mlp` hidden channels, without heads.
+        token_stride: 32, or 16: four times the tokens, for objects that stride 32 blurs; `pool` keeps it cheap.
 
     Raises:
         RecipeError: the options do not fit together.
     """
 
-    def __init__(self, classes, channels, stem, dim, depth, heads, mlp, neck, strides, pool=None, ranks=None):
+    def __init__(
+        self,
+        classes,
+        channels,
+        stem,
+        dim,
+        depth,
+        heads,
+        mlp,
+        neck,
+        strides,
+        pool=None,
+        ranks=None,
+        mixer="attention",
+        token_stride=32,
+    ):
         super().__init__()
-        heads = [heads] * depth if isinstance(heads, int) else list(heads)
+        if mixer not in ("attention", "conv") or token_stride not in (16, 32):
+            raise RecipeError(
+                f"model options mixer and token_stride must be attention or conv and 16 or 32, not {mixer} and "
+                f"{token_stride}"
+            )
+        conv = mixer == "conv"
+        heads = [0 if conv else heads] * depth if conv or isinstance(heads, int) else list(heads)
         mlp = [mlp] * depth if isinstance(mlp, int) else list(mlp)
         if not (len(stem) == 4 and len(heads) == len(mlp) == depth and set(strides) <= {4, 8} and strides):
             raise RecipeError(
@@ -167,6 +87,8 @@ class ViTDetector(nn.Module):
             )
         if pool is not None and not (len(pool) == 2 and 0 <= pool[0] < pool[1] <= depth):
             raise RecipeError(f"model option pool {pool} must be [first, end) within the {depth} blocks, or null")
+        if conv and (pool is not None or 0 in mlp):
+            raise RecipeError(f"model option mixer: conv takes no pool and needs channels in every block, not {mlp}")
         self._config = {"classes": classes, "channels": channels, "stem": list(stem), "dim": dim, "depth": depth}
         self._config |= {
             "heads": heads,
@@ -175,6 +97,8 @@ class ViTDetector(nn.Module):
             "strides": sorted(strides),
             "pool": pool,
             "ranks": {},
+            "mixer": mixer,
+            "token_stride": token_stride,
         }
         widths = [channels, *stem]
         # No residual block at stride 2: that map is memory-bound, it would cost a quarter of the whole training step.
@@ -183,14 +107,19 @@ class ViTDetector(nn.Module):
             for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
         )
         # Tokens enter normalised: an unbounded residual stream drowns what the blocks add, and overflows in fp16.
-        self.embed = conv_bn(stem[3], dim, stride=2, act=False)
-        self.position = nn.Conv2d(dim, dim, 3, 1, 1, groups=dim)
+        self.embed = conv_bn(stem[3], dim, stride=token_stride // 16, act=conv)
+        self.position = None if conv else nn.Conv2d(dim, dim, 3, 1, 1, groups=dim)
         self.pool = range(*pool) if pool else range(0)
-        self.blocks = nn.ModuleList(Block(dim, h, m) for h, m in zip(heads, mlp, strict=True))
-        self.norm = LayerNorm(dim, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            Residual(dim, m) if conv else Block(dim, h, m) for h, m in zip(heads, mlp, strict=True)
+        )
+        self.norm = None if conv else LayerNorm(dim, eps=1e-6)
         finest = min(strides)
         fine = [s for s in (16, 8, 4) if s >= finest]  # strides of the neck's maps, coarse to fine
-        self.up = nn.ModuleList(nn.ConvTranspose2d(dim if s == 16 else neck, neck, 2, 2) for s in fine)
+        factors = [token_stride // 16 if s == 16 else 2 for s in fine]  # by which each step up enlarges the map
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(dim if s == 16 else neck, neck, f, f) for s, f in zip(fine, factors, strict=True)
+        )
         self.lateral = nn.ModuleList(nn.Conv2d(stem[{16: 3, 8: 2, 4: 1}[s]], neck, 1) for s in fine)
         self.smooth = nn.ModuleDict({str(s): conv_bn(neck, neck) for s in sorted(strides)})
         self.heads = nn.ModuleDict({str(s): Head(neck, classes) for s in sorted(strides)})
@@ -215,20 +144,28 @@ class ViTDetector(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """images (B, C, H, W) -> tokens (B, T, D) after the last block, and the map of each head, keyed by stride."""
-        maps = {}
-        for stride, stage in zip((2, 4, 8, 16), self.stem, strict=True):
-            maps[stride] = x = stage(x)
-        x = self.embed(x)  # (B, D, H/32, W/32)
-        x = x + self.position(x)
-        b, d, h, w = x.shape
-        tokens = self.norm(self.run_blocks(x.flatten(2).transpose(1, 2), h, w))  # (B, T, D)
-        x = tokens.transpose(1, 2).reshape(b, d, h, w)
-        out = {"tokens": tokens}
+        maps, x = self.encode(x)
+        out = {"tokens": x.flatten(2).transpose(1, 2)}
         for stride, up, lateral in zip((16, 8, 4), self.up, self.lateral, strict=False):
             x = F.relu(up(x) + lateral(maps[stride]))
             if str(stride) in self.smooth:
                 out[str(stride)] = x = self.smooth[str(stride)](x)
         return out
+
+    def encode(self, x: Tensor) -> tuple[dict[int, Tensor], Tensor]:
+        """images (B, C, H, W) -> the stem's maps by stride; the tokens after the last block, as a map (B, D, h, w)."""
+        maps = {}
+        for stride, stage in zip((2, 4, 8, 16), self.stem, strict=True):
+            maps[stride] = x = stage(x)
+        x = self.embed(x)  # (B, D, h, w), h = H / token_stride
+        if self.position is None or self.norm is None:  # mixer: conv
+            for block in self.blocks:
+                x = block(x)
+            return maps, x
+        x = x + self.position(x)
+        b, d, h, w = x.shape
+        tokens = self.norm(self.run_blocks(x.flatten(2).transpose(1, 2), h, w))  # (B, T, D)
+        return maps, tokens.transpose(1, 2).reshape(b, d, h, w)
 
     def run_blocks(self, tokens: Tensor, h: int, w: int) -> Tensor:
         """(B, T, D) -> (B, T, D). Between `pool`'s ends every 2x2 tokens are one; what that changed is added to all 4,

@@ -106,9 +106,10 @@ def prune_to_cost(model: ViTDetector, scores: Scores, cost: Cost, budget: float,
 
 
 def _blocks(counts: dict[str, int]) -> set[str]:
-    """Numbers of the blocks that still have both halves."""
-    there = [{name.split(".")[1] for name, n in counts.items() if n and name.startswith(k)} for k in ("heads", "mlp")]
-    return there[0] & there[1]
+    """Numbers of the blocks that still have both halves, or the only one that blocks of this model have."""
+    kinds = {name.partition(".")[0] for name in counts} & {"heads", "mlp"}
+    there = [{name.split(".")[1] for name, n in counts.items() if n and name.startswith(k)} for k in kinds]
+    return set.intersection(*there) if there else set()
 
 
 def describe(config: dict) -> str:

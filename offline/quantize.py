@@ -2,8 +2,9 @@
 
 ONNX Runtime, static: convolutions, products with weights and what is added between them; int8 weights per channel,
 uint8 activations whose ranges are the minima and maxima seen on calibration images. In float stay the attention
-products (an int8 softmax is five times slower), the residual additions of the blocks (a few large channels would take
-all the range), and the last 1x1 convolutions of the heads (a box is an exponent, a logit may be of a rare class).
+products (an int8 softmax is five times slower), the residual additions of transformer blocks (a few large channels
+would take all the range), and the last 1x1 convolutions of the heads (a box is an exponent, a logit may be of a rare
+class).
 ONNX Runtime, dynamic: the matrix products only, activations ranged at run time; convolutions stay in float.
 
 TensorRT: quantise-dequantise pairs around what the tensor cores compute; activations symmetric (zero point 0), both
@@ -130,7 +131,9 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
     """Names of the nodes that stay in float: see the module's docstring."""
     constants = {t.name: list(t.dims) for t in graph.initializer}
     attention = [n.name for n in graph.node if n.op_type == "MatMul" and not set(n.input) & set(constants)]
-    blocks = [n.name for n in graph.node if n.op_type in ("Add", "Relu") and n.name.startswith("/blocks.")]
+    inside = [n for n in graph.node if n.name.startswith("/blocks.")]
+    convolved = {n.name.split("/")[1] for n in inside if n.op_type == "Conv"}  # residual convolutions, as in the stem
+    blocks = [n.name for n in inside if n.op_type == "Add" and n.name.split("/")[1] not in convolved]
     heads = [n.name for n in graph.node if n.op_type == "Conv" and is_last_of_head(n.name, constants[n.input[1]][2:])]
     return attention + blocks + heads
 

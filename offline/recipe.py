@@ -10,9 +10,11 @@ import yaml
 
 from .errors import RecipeError
 from .prune import CRITERIA
+from .subsets import Grouping
 from .train import Schedule
 
 RECIPES = Path(__file__).parent / "recipes"
+MAY_BE_LISTS = ("size",)  # texts or lists: input.size
 
 
 @dataclass
@@ -31,6 +33,14 @@ class Crops:
     scale: list[float] = field(default_factory=lambda: [0.7, 1.5])
     mosaic: float = 0.5
     photometric: float = 1.0
+
+
+@dataclass
+class Pretrain(Schedule):
+    """Masked-image pre-training of the teacher (offline/pretrain.py); it needs no labels. `epochs` 0: none."""
+
+    epochs: float = 0
+    mask: float = 0.6  # share of the patches of 32x32 pixels that are hidden
 
 
 @dataclass
@@ -106,14 +116,32 @@ class Thresholds:
 
 
 @dataclass
+class Card:
+    """What CARD.md says that figures cannot; it trains nothing, so it may change until the bundle is made.
+
+    groups, bands: groups of images that the card tells figures for, see offline/subsets.py.
+    """
+
+    intended: str = ""
+    not_intended: str = ""
+    attribution: str = ""  # source and licence of the data; --attribution goes before it
+    groups: str = ""
+    bands: dict = field(default_factory=dict)
+
+
+@dataclass
 class Recipe:
-    """All of it. `model`: options of offline.model.ViTDetector for the teacher; `student`: what it has otherwise."""
+    """All of it. `model`: options of offline.model.ViTDetector for the teacher; `student`: what it has otherwise.
+
+    In both, `mixer: twin` means the convolutional detector of the same MACs (offline/twin.py).
+    """
 
     seed: int = 0
     input: Input = field(default_factory=Input)
     crops: Crops = field(default_factory=Crops)
     model: dict = field(default_factory=dict)
     student: dict = field(default_factory=dict)
+    pretrain: Pretrain = field(default_factory=Pretrain)
     teacher: Schedule = field(default_factory=lambda: Schedule(epochs=10))
     distil: Distil = field(default_factory=Distil)
     prune: Prune = field(default_factory=Prune)
@@ -121,6 +149,7 @@ class Recipe:
     lowrank: LowRank = field(default_factory=LowRank)
     quantise: Quantise = field(default_factory=Quantise)
     thresholds: Thresholds = field(default_factory=Thresholds)
+    card: Card = field(default_factory=Card)
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -175,6 +204,8 @@ def _fill(target, values, where: str, prefix: str):
             _fill(old, value, where, f"{name}.")
         elif isinstance(old, (int, float)) and not isinstance(value, (int, float)):
             raise RecipeError(f"{where}: '{name}' must be a number, not {value!r}")
+        elif isinstance(old, str) and key not in MAY_BE_LISTS and not isinstance(value, str):
+            raise RecipeError(f"{where}: '{name}' must be a text, not {value!r}")
         elif isinstance(old, dict) and not isinstance(value, dict):
             raise RecipeError(f"{where}: '{name}' must be a group of keys, not {value!r}")
         else:
@@ -212,7 +243,8 @@ def _check(r: Recipe, path: Path) -> None:
         f"prune.criterion must be one of {', '.join(CRITERIA)}, not '{r.prune.criterion}'",
     )
     demand(1 <= r.prune.rounds <= 10, "prune.rounds must be 1 to 10")
-    for name in ("teacher", "distil", "search", "prune", "lowrank", "quantise"):
+    demand(0 < r.pretrain.mask < 1, "pretrain.mask must lie in 0..1")
+    for name in ("pretrain", "teacher", "distil", "search", "prune", "lowrank", "quantise"):
         s = getattr(r, name)
         demand(s.lr > 0 and s.batch >= 1 and s.epochs >= 0, f"{name}: lr, batch and epochs must be positive")
     levels = r.search.levels
@@ -220,4 +252,5 @@ def _check(r: Recipe, path: Path) -> None:
         bool(levels) and all(isinstance(v, (int, float)) and 0 < v <= 1 for v in levels) and r.search.images > 0,
         f"search.levels must be shares in 0..1 and search.images positive, not {levels} and {r.search.images}",
     )
+    Grouping(r.card.groups, r.card.bands)  # refuses what it cannot use
     demand(0 < r.thresholds.score < 1 and 0 < r.thresholds.nms_iou < 1, "thresholds must lie in 0..1")

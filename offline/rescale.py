@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .model import LayerNorm, ViTDetector
+from .blocks import LayerNorm
+from .model import ViTDetector
 
 LARGEST_HALF = 65504.0
 MARGIN = 16.0  # of sums of squares: images that nobody has measured may have four times the activations
@@ -33,7 +34,8 @@ def rescale_residual(model: ViTDetector, batches: list[Tensor]) -> int:
         for module in _writers(model):
             for parameter in (module.weight, module.bias):
                 parameter.div_(divisor)
-        model.position.bias.div_(divisor)  # its input is divided already
+        if model.position is not None:
+            model.position.bias.div_(divisor)  # its input is divided already
     return divisor
 
 

@@ -3,8 +3,10 @@
 import importlib.metadata
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +16,22 @@ from vit_perception.bundle import FORMAT, FORMAT_VERSION, Bundle
 from vit_perception.detector import Detector, Letterbox
 
 from .augment import Loader
-from .data import Dataset, detect_color, leak_warning, pixel_statistics, read_image, read_pair
+from .data import Dataset, detect_color, leak_warning, pixel_statistics, read_dataset, read_image, read_pair
+from .data.twins import find_leak, fingerprints
 from .errors import RecipeError
-from .evaluate import EVALUATION_SCORE, evaluate
+from .evaluate import EVALUATION_SCORE, evaluate, measure
 from .files import load_torch, save_torch, write_json
 from .model import ViTDetector, build_model
 from .pretrained import Teacher, load_teacher
 from .quantize import wanted_variants
 from .recipe import Recipe
+from .subsets import Grouping
 from .targets import Target
 from .teacher_cache import model_hash
 
 log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 32
-STAGES_WITH_OPTIONS = ("teacher", "search", "distil", "prune", "lowrank", "quantise")
+STAGES_WITH_OPTIONS = ("pretrain", "teacher", "search", "distil", "prune", "lowrank", "quantise")
 
 
 class Run:
@@ -35,6 +39,7 @@ class Run:
 
     Attributes:
         folder, name, recipe, target, train_data, val_data (counts only `classes`), labels.
+        also (list of Dataset): further validation sets; they are measured on and have no say in anything.
         input (dict): width, height, color, mean, std: the bundle's.
         notes (dict): figures that stages leave for the card; kept in run.json.
         source (Teacher): given with --teacher. answers: folder of the teacher's cached answers; runs may share one.
@@ -43,6 +48,7 @@ class Run:
     def __init__(self, folder: Path, name: str, recipe: Recipe, target: Target, train: Dataset, val: Dataset):
         self.folder, self.name, self.recipe, self.target = folder, name, recipe, target
         self.train_data, self.val_data, self.labels = train, val, train.labels
+        self.also: list[Dataset] = []
         self.answers = folder / "answers"
         self.backbone: Path | None = None
         self.source: Teacher | None = None
@@ -75,10 +81,7 @@ class Run:
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
         """COCO figures of an engine on the validation images (or `images` of them, evenly spread), by onboard code."""
-        model = {"format_version": FORMAT_VERSION, "name": self.name, "labels": self.labels, "input": self.input}
-        model |= {"head": {"strides": strides}, "thresholds": vars(self.recipe.thresholds), "files": {}}
-        detector = Detector(Bundle(str(self.folder), model), engine, score_threshold=EVALUATION_SCORE)
-        data = self.val_data
+        detector, data = self._detector(engine, strides), self.val_data
         if images and images < len(data):
             picks = np.linspace(0, len(data) - 1, images).astype(int)
             data = replace(data, samples=[data.samples[i] for i in picks])
@@ -86,13 +89,55 @@ class Run:
         log.info("%s: mAP %.3f, mAP50 %.3f", label, metrics["map"], metrics["map50"])
         return metrics
 
+    def _detector(self, engine, strides: list[int]) -> Detector:
+        model = {"format_version": FORMAT_VERSION, "name": self.name, "labels": self.labels, "input": self.input}
+        model |= {"head": {"strides": strides}, "thresholds": vars(self.recipe.thresholds), "files": {}}
+        return Detector(Bundle(str(self.folder), model), engine, score_threshold=EVALUATION_SCORE)
+
+    def measure(self, name: str, identity: str, open_engine: Callable[[], Any], strides: list[int]) -> None:
+        """Note all figures of a stage or file on every validation set: `NAME.metrics`, and `NAME.also` by set.
+
+        What has been measured once is not measured again, whatever it was called then: `identity` is its hash.
+        """
+        measured = dict(self.notes.get("measured", {}))
+        card, engine, figures = self.recipe.card, None, []
+        for data in (self.val_data, *self.also):
+            key = f"{identity[:16]} on {data.sha256[:16]} by {card.groups} {card.bands}"
+            if key not in measured:
+                engine = engine or open_engine()
+                detector, grouping = self._detector(engine, strides), Grouping(card.groups, card.bands)
+                score, label = self.recipe.thresholds.score, f"{name} on {data.name}"
+                measured[key] = measure(detector, self.labels, self.input["color"], data, score, grouping, label)
+                self.note("measured", measured)
+            log.info("%s on %s: mAP %.3f, mAP50 %.3f", name, data.name, measured[key]["map"], measured[key]["map50"])
+            figures.append(measured[key])
+        self.note(f"{name}.metrics", figures[0])
+        self.note(f"{name}.also", {data.name: f for data, f in zip(self.also, figures[1:], strict=True)})
+
+    def figures(self, name: str) -> dict[str, dict]:
+        """{validation set: what `measure` noted of `name` on it}, the one that the choices were made on first."""
+        return {self.val_data.name: self.notes[f"{name}.metrics"]} | self.notes.get(f"{name}.also", {})
+
+    def leaks(self) -> dict[str, dict]:
+        """{validation set: {"images", "twins", "copies"}}: how many nearly, and exactly, are training images."""
+        known, prints = dict(self.notes.get("leaks", {})), None
+        for data in (self.val_data, *self.also):
+            if data.name not in known:
+                prints = prints or fingerprints([s.path for s in self.train_data.samples])
+                leak = find_leak(prints, fingerprints([s.path for s in data.samples]))
+                known[data.name] = {"images": leak.images, "twins": len(leak.pairs), "copies": leak.copies}
+                self.note("leaks", known)
+        return {data.name: known[data.name] for data in (self.val_data, *self.also)}
+
     def manifest(self) -> dict:
         """bundle.json, with what is known so far."""
         files = self.notes["export"]["files"]
-        measured = [
-            {"variant": v, "data": self.val_data.name} | self.notes[f"{v}.metrics"]
-            for v in files
-            if f"{v}.metrics" in self.notes
+        sets = {v: self.figures(v) for v in files if f"{v}.metrics" in self.notes}
+        measured = [  # on val first
+            {"variant": v, "data": name, "training_images": self.notes.get("leaks", {}).get(name, {}).get("copies")}
+            | {k: value for k, value in sets[v][name].items() if k != "curves" and (k != "groups" or v == "fp32")}
+            for name in dict.fromkeys(name for s in sets.values() for name in s)
+            for v in sets
         ]
         config = self.load("quantise").config()
         versions = {m: importlib.metadata.version(m) for m in ("torch", "onnx", "onnxruntime", "numpy")}
@@ -110,7 +155,7 @@ class Run:
             "fp16_refused": self.notes.get("fp16_refused", ""),
             "metrics": measured,
             "made": self.identity
-            | {"model": config}
+            | {"model": config, "also": [{"name": d.name, "sha256": d.sha256} for d in self.also]}
             | {"seconds": self.notes["seconds"], "versions": versions | {"vit_perception": __version__}},
         }
 
@@ -159,7 +204,10 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
     wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
     folder = args.run or Path("out/runs") / args.out.name
     run = Run(folder, args.out.name, recipe, target, train, val)
-    run.backbone, run.attribution = args.backbone, args.attribution
+    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    for data in (val, *run.also):
+        Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
+    run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
     run.budget_ms, run.min_map = args.budget_ms, args.min_map
     run.input = _input(run)
     if args.teacher:
@@ -180,12 +228,13 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
     log.info("%s", train.summary())
-    log.info("%s", val.summary())
+    for data in (val, *run.also):
+        log.info("%s", data.summary())
     for line in train.table():
         log.info("%s", line)
-    leak = None if args.resume else leak_warning(train, val)
-    if leak:
-        log.warning("%s", leak)
+    for data in () if args.resume else (val, *run.also):
+        if leak := leak_warning(train, data):
+            log.warning("%s", leak)
     return run
 
 
@@ -208,6 +257,7 @@ def _open_folder(run: Run, resume: bool) -> None:
     for stage in STAGES_WITH_OPTIONS:  # what has not begun may still be changed
         if not run.begun(stage):
             before.get("recipe", {})[stage] = now["recipe"][stage]
+    before.get("recipe", {})["card"] = now["recipe"]["card"]  # trains nothing
     changed = [k for k, v in now.items() if before.get(k) != v]
     if changed:
         raise RecipeError(

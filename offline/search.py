@@ -98,9 +98,11 @@ def confirm(run: Run, folder: Path) -> None:
 
 def plans(run: Run) -> list[tuple[str, float, bool, bool]]:
     """(name, milliseconds, pooled, low rank) of every candidate."""
-    teacher = cost_on(run)(run.load("teacher").config())
+    config = run.load("teacher").config()
+    teacher = cost_on(run)(config)
     top = min(run.budget_ms, teacher) if run.budget_ms else teacher
-    can_pool = run.load("teacher").config()["depth"] > 2 and all(run.input[k] % 64 == 0 for k in ("width", "height"))
+    can_pool = config["depth"] > 2 and config["mixer"] == "attention"
+    can_pool = can_pool and all(run.input[k] % 64 == 0 for k in ("width", "height"))
     pooling = (False, True) if can_pool and all(v % 64 == 0 for v in run.recipe.crops.size) else (False,)
     return [
         (f"{level:.2f}{'-pooled' * pooled}{'-lowrank' * low}", top * level, pooled, low)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .blocks import Residual
 from .model import ViTDetector
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ def block_pairs(model: ViTDetector) -> list[Pair]:
     """LayerNorms and the values, with the linear layers that read them."""
     pairs = []
     for block in model.blocks:
+        if isinstance(block, Residual):  # among relu_pairs
+            continue
         if block.attn is not None:
             pairs.append(Pair([block.norm1.weight, block.norm1.bias], _first(block.attn.qkv)))
             values, reader = _last(block.attn.qkv), _first(block.attn.proj)
@@ -76,7 +79,10 @@ def block_pairs(model: ViTDetector) -> list[Pair]:
 def relu_pairs(model: ViTDetector) -> list[Pair]:
     """Batch norms whose ReLU has one reader, a convolution; but not a float one, as the last of a head."""
     chains = [(model.stem[0], model.stem[1][0])]
-    chains += [(stage[1].body[0], stage[1].body[1]) for stage in list(model.stem)[1:]]
+    bodies = [
+        m.body for m in model.modules() if isinstance(m, Residual)
+    ]  # of the stem, and of a model without attention
+    chains += [(body[0], body[1]) for body in bodies]
     return [Pair([made[1].weight, made[1].bias], reader[0]) for made, reader in chains]
 
 

@@ -1,6 +1,7 @@
 """The stages of offline.compress, in order. Each takes the run and the folder in which the bundle is being built."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -9,7 +10,8 @@ import torch
 from vit_perception.bundle import open_bundle
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
-from .card import card, plot_stages
+from . import plots
+from .card import card
 from .cost import cost_on
 from .distill import Distiller
 from .errors import ExportError
@@ -32,6 +34,7 @@ from .samples import write_samples
 from .smooth import smooth
 from .teacher_cache import TeacherCache, model_hash
 from .train import train
+from .twin import with_twin
 
 log = logging.getLogger(__name__)
 SEEDS = {
@@ -44,12 +47,13 @@ SEEDS = {
     "first": 7,  # of the ablation
     "second": 8,
     "quantise": 9,
+    "pretrain": 10,
 }  # no two stages see the same crops
 SEEDS |= {f"prune{n}": 40 + n for n in range(1, 10)}
 
 
 def teacher(run: Run, folder: Path) -> None:
-    """Train the teacher from scratch or from a pre-trained backbone, or take the one that was given."""
+    """Train the teacher from scratch, from masked images or a pre-trained backbone, or take the one that was given."""
     if run.has("teacher"):
         return
     if run.source:
@@ -58,14 +62,20 @@ def teacher(run: Run, folder: Path) -> None:
         _describe(run, "teacher", run.source.model)
         run.save("teacher", run.source.model)
         return
-    run.seed(SEEDS["teacher"])
-    model = build_model(run.recipe.model | _ends(run))
-    if run.backbone:
-        run.note("backbone", load_backbone(model, run.backbone))
+    model = run.load("pretrain") if run.has("pretrain") else fresh_teacher(run)
     _describe(run, "teacher", model)
     r = run.recipe.teacher
     train(model, run.loader(SEEDS["teacher"], r.batch), r, run.checkpoint("teacher"), "teacher")
     run.save("teacher", model)
+
+
+def fresh_teacher(run: Run) -> ViTDetector:
+    """The recipe's teacher before any training; the same in every stage that asks."""
+    run.seed(SEEDS["teacher"])
+    model = build_model(with_twin(run.recipe.model | _ends(run), run.input["width"], run.input["height"]))
+    if run.backbone:
+        run.note("backbone", load_backbone(model, run.backbone))
+    return model
 
 
 def distil(run: Run, folder: Path) -> None:
@@ -135,7 +145,7 @@ def student_options(run: Run) -> dict:
         config = run.load("teacher").config()
         same = {k: config[k][0] for k in ("heads", "mlp") if len(set(config[k])) == 1}  # so that the depth may change
         base = config | same | ({"ranks": {}} if run.recipe.student else {})
-    return base | run.recipe.student
+    return with_twin(base | run.recipe.student, run.input["width"], run.input["height"])
 
 
 def _ends(run: Run) -> dict:
@@ -237,21 +247,17 @@ def export(run: Run, folder: Path) -> None:
 
 
 def evaluate(run: Run, folder: Path) -> None:
-    """Accuracy of every stage and of every file, with the onboard code."""
-    known: dict[str, dict] = {}  # a stage that changed nothing is not measured again
+    """Accuracy of every stage and of every file, with the onboard code, on every validation set."""
+    run.leaks()
     for stage in ("teacher", "distil", "prune"):
         model = run.load(stage)
-        weights = model_hash(model)
-        if f"{stage}.metrics" not in run.notes:
-            engine = TorchEngine(model, run.input["width"], run.input["height"])
-            run.note(f"{stage}.metrics", known.get(weights) or run.score(engine, model.config()["strides"], stage))
-        known[weights] = run.notes[f"{stage}.metrics"]
+        engine = partial(TorchEngine, model, run.input["width"], run.input["height"])
+        run.measure(stage, model_hash(model), engine, model.config()["strides"])
     draft = run.manifest()
     for variant, entry in draft["files"].items():
-        if entry["path"].endswith(".onnx") and run.notes.get(f"{variant}.measured") != entry["sha256"]:
-            session = OnnxRuntimeEngine(str(folder / entry["path"]), variant)
-            run.note(f"{variant}.metrics", run.score(session, draft["head"]["strides"], variant))
-            run.note(f"{variant}.measured", entry["sha256"])
+        if entry["path"].endswith(".onnx"):
+            session = partial(OnnxRuntimeEngine, str(folder / entry["path"]), variant)
+            run.measure(variant, entry["sha256"], session, draft["head"]["strides"])
 
 
 def bundle(run: Run, folder: Path) -> None:
@@ -264,6 +270,8 @@ def report(run: Run, folder: Path) -> None:
     """CARD.md and its plots into the bundle; what shows frames of the data, report.html too, beside the run."""
     latency = compare_latency(run, folder)
     write_samples(run, folder)
-    plot_stages(run, latency, folder / "stages.png")
+    plots.plot_stages(run, latency, folder / "stages.png")
+    plots.plot_curves(run, folder / "curves.png")
+    plots.plot_confusion(run, folder / "confusion.png")
     write_text(folder / "CARD.md", card(run, latency))
     write_report(run, folder, latency)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from . import distributed
@@ -28,9 +28,10 @@ from .curve import Curve
 from .distill import Distiller
 from .errors import RecipeError
 from .files import load_torch, save_torch
-from .losses import detection_loss, points_for
+from .losses import points_for
 from .model import ViTDetector
 from .progress import Bar
+from .step import Step, TrainStep
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = float(os.environ.get("VIT_PERCEPTION_SAVE_EVERY_S", "60"))
@@ -65,33 +66,6 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Autocast pays only where bf16 is computed in hardware: emulated it is 4 times slower than fp32.
-
-    VIT_PERCEPTION_BF16=0 in the environment trains in fp32 all the same, e.g. to compare two runs closely.
-    """
-    if os.environ.get("VIT_PERCEPTION_BF16") == "0":
-        return False
-    return device.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-class TrainStep(nn.Module):
-    """Model and distiller as one module, so that they train, move and are saved together: batch -> losses."""
-
-    def __init__(self, model: ViTDetector, distiller: Distiller | None, points: Tensor):
-        super().__init__()
-        self.model, self.distiller = model, distiller
-        self.register_buffer("points", points, persistent=False)  # (N, 3)
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        images, device = batch["images"], batch["images"].device
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
-            features = self.model.features(images)
-            logits, raw = self.model.predict(features)
-            told = self.distiller(features, logits, raw, batch, self.points) if self.distiller else {}
-        return detection_loss(logits, raw, self.points, batch) | told
-
-
 def train(
     model: ViTDetector,
     loader: Loader,
@@ -100,12 +74,16 @@ def train(
     label: str,
     distiller: Distiller | None = None,
 ) -> ViTDetector:
-    """Train `model` in place of its own weights and return the averaged model, in eval mode on the CPU.
+    """Train `model` to detect, with the losses of `distiller` if there is one; the rest is as `fit` says."""
+    return fit(TrainStep(model, distiller, points_for(model, *loader.crop)), loader, schedule, checkpoint, label)
+
+
+def fit(step: Step, loader: Loader, schedule: Schedule, checkpoint: Path, label: str) -> ViTDetector:
+    """Train `step.model` in place of its own weights and return the averaged model, in eval mode on the CPU.
 
     Args:
         checkpoint: where progress is kept; if it exists, training goes on from it. The figures of the steps go beside
             it (offline/curve.py), under the name `label`.
-        distiller: adds its losses to the detection loss.
 
     Raises:
         RecipeError: the loss is not finite, the checkpoint is of another model or damaged, or the batch cannot be
@@ -113,13 +91,13 @@ def train(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the checkpoint is written.
     """
     # Rounding in training (offline/qat.py) follows the ranges of what one process sees: it is done in one.
+    model = step.model
     processes = 1 if any(is_parametrized(m) for m in model.modules()) else distributed.world_size()
     if loader.batch % processes:
         raise RecipeError(
             f"{label}: a batch of {loader.batch} cannot be shared out among {processes} processes; "
             f"set {label}.batch to a multiple of {processes}, or start as many processes as divide it"
         )
-    step = TrainStep(model, distiller, points_for(model, *loader.crop))
     average = copy.deepcopy(model).eval().requires_grad_(False)
     start, memory = _resume(checkpoint, step, average)
     shared: dict[str, Any] = {
@@ -139,7 +117,7 @@ def train(
 
 
 def _train(
-    step: TrainStep,
+    step: Step,
     loader: Loader,
     schedule: Schedule,
     label: str,
@@ -152,8 +130,8 @@ def _train(
     """The steps from `start` on, in every process. `average` and `checkpoint` are for process 0, which keeps them."""
     device, steps = pick_device(), schedule.steps(len(loader.data))
     step.to(device, memory_format=torch.channels_last).train()
-    if step.distiller:
-        step.distiller.teacher[0].to(device, memory_format=torch.channels_last)
+    for module in step.companions():
+        module.to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(step, schedule)
     if memory:
         optimizer.load_state_dict(memory)
@@ -201,7 +179,7 @@ class Keeper:
         interrupted: Ctrl-C or SIGTERM has come; the step that runs is still finished, so that nothing is torn.
     """
 
-    def __init__(self, step: TrainStep, average: ViTDetector, optimizer, checkpoint: Path, label: str, start, steps):
+    def __init__(self, step: Step, average: ViTDetector, optimizer, checkpoint: Path, label: str, start, steps):
         self.step, self.average, self.optimizer, self.checkpoint = step, average, optimizer, checkpoint
         self.curve = Curve(checkpoint.parent, label, start)
         self.bar = Bar(label, steps, start)
@@ -254,7 +232,7 @@ class Keeper:
         self._saved = time.monotonic()
 
 
-def _resume(path: Path, step: TrainStep, average: ViTDetector) -> tuple[int, dict | None]:
+def _resume(path: Path, step: Step, average: ViTDetector) -> tuple[int, dict | None]:
     """Load what is kept in `path`, if it exists -> the step to go on with, the optimizer's state."""
     if not path.is_file():
         return 0, None

@@ -17,6 +17,8 @@ from offline.recipe import load_recipe
 from offline.render import write_dataset
 from vit_perception.bundle import open_bundle
 
+CARD = ("card.intended=To find walkers.", "card.not_intended=Not at sea.", "card.attribution=Ours.")
+CARD += (r"card.groups=(?P<frame>\d+)\.\w+$",)  # of the rendered files' names
 STAGES_WITH_STEPS = ("teacher", "distil", "prune", "lowrank")
 
 
@@ -42,7 +44,8 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     assert bundle.labels == ["Person", "Car", "Bicycle"] and bundle.variants == ["fp32", "int8", "fp16", "int8_trt"]
     assert (bundle.input["width"], bundle.input["height"], bundle.input["color"]) == (128, 96, "gray")
     text = (whole / "CARD.md").read_text()
-    assert "Rendered, CC0." in text and "mAP50" in text and (whole / "stages.png").stat().st_size > 5000
+    assert "Rendered, CC0." in text and "mAP50" in text
+    assert all(5000 < (whole / f"{name}.png").stat().st_size < 60_000 for name in ("stages", "curves", "confusion"))
     assert (tmp_path / "whole.run" / "samples.png").is_file() and (tmp_path / "whole.run" / "log.txt").is_file()
     assert {m["variant"] for m in bundle.metrics} == {"fp32", "int8", "fp16", "int8_trt"}
     names = {n.name for n in onnx.load(bundle.file("fp32")).graph.node}
@@ -61,16 +64,34 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     assert "target changed since it was begun" in one_sentence(other)
     begun = run(command(data, recipe, cut, "--target", "jetson-orin-nano", "--resume", "--set", "distil.lr=0.1"))
     assert "recipe changed since it was begun" in one_sentence(begun)
-    done = run(command(data, recipe, cut, "--target", "jetson-orin-nano", "--resume"))
+    changed = [part for value in CARD for part in ("--set", value)]
+    done = run(command(data, recipe, cut, "--target", "jetson-orin-nano", "--resume", "--also", "train.json", *changed))
     assert done.returncode == 0, done.stderr
     assert open_bundle(cut).sha256 == bundle.sha256  # deterministic by seed, interrupted or not
+    check_card(cut, data)
 
     scored = run(command(data, recipe, whole, "--precision", "int8", module="offline.evaluate"))
     assert scored.returncode == 0, scored.stderr
     figures = json.loads(scored.stdout.splitlines()[-1])
     published = next(m for m in bundle.metrics if m["variant"] == "int8")
-    assert {k: figures[k] for k in ("map", "map50")} == {k: published[k] for k in ("map", "map50")}
+    for key in ("map", "map50", "per_class", "recall_at", "working_point", "confusion"):
+        assert figures[key] == published[key]
     assert set(figures["per_class"]) == {"Person", "Car", "Bicycle"}
+
+
+def check_card(folder, data):
+    """What the recipe and --also say of the card, though they came after the training had begun."""
+    bundle, text = open_bundle(folder), (folder / "CARD.md").read_text()
+    sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert sections[:3] == ["Intended use", "Not intended", "Accuracy"] and sections[-1] == "Limits"
+    assert "To find walkers." in text and "Not at sea." in text and "\nOurs.\n" in text
+    val, train = (data.name + f"/{split}.json" for split in ("val", "train"))
+    variants = ("fp32", "int8", "fp16", "int8_trt")
+    assert [(m["data"], m["variant"]) for m in bundle.metrics] == [(d, v) for d in (val, train) for v in variants]
+    assert [m["training_images"] for m in bundle.metrics[::4]] == [0, 6] and "6 of them were trained on" in text
+    groups = bundle.metrics[0]["groups"]["frame"]
+    assert sum(g["images"] for g in groups.values()) == bundle.metrics[0]["images"]
+    assert all(f"| {name} | {g['images']} |" in text for name, g in groups.items())
 
 
 def kill_when(arguments, path):
@@ -111,6 +132,10 @@ def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
         (["--set", "prune.haeds=0"], "unknown key 'prune.haeds'; choose from"),
         (["--set", "teacher.lr=fast"], "'teacher.lr' must be a number"),
         (["--set", "crops.size=[100,64]"], "multiples of 32"),
+        (["--set", "card.intended=3"], "'card.intended' must be a text"),
+        (["--set", "card.bands={height: [1, 2]}"], "bands: 'height' is no group of the pattern"),
+        (["--set", "card.groups=(?P<time>night)"], "no file name of"),
+        (["--also", "other.json"], "no annotation file"),
     ],
 )
 def test_bad_options_end_in_one_sentence_before_any_work(data, recipe, tmp_path, capsys, arguments, says):

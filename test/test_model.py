@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from offline.blocks import pool_2x2, unpool_2x2
 from offline.errors import RecipeError
 from offline.losses import assign, decode, detection_loss, giou, ignore_mask, points_for
 from offline.lowrank import factorise, whitened_svd
-from offline.model import build_model, count_macs, pool_2x2, unpool_2x2
+from offline.model import build_model, count_macs
 from offline.pretrained import inherit, load_backbone
 from vit_perception.detector import decode_boxes, grid_points
 
@@ -60,7 +61,7 @@ def test_pooled_blocks_see_means_of_neighbours_and_leave_the_detail():
     whole.load_state_dict(model.state_dict())
     image = torch.randn(1, 1, 64, 64)
     torch.testing.assert_close(model(image)[0], whole(image)[0])
-    with pytest.raises(RecipeError, match="multiples of 64"):
+    with pytest.raises(RecipeError, match="multiples of 64; this one gives 2x3 tokens"):
         model(torch.randn(1, 1, 96, 64))
     with pytest.raises(RecipeError, match="within the 2 blocks"):
         build_model(SMALL | {"pool": [1, 3]})

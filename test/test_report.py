@@ -16,12 +16,13 @@ from offline.evaluate import coco_metrics, precision_recall
 from offline.recipe import load_recipe
 from offline.render import write_dataset
 from offline.report import write_report
-from offline.report.frames import judge, over, rank
+from offline.report.frames import judge, rank
 from offline.report.page import number, percent
 from offline.report.plots import front_of, part_of, part_order
 from offline.report.tables import cut_bars, linear_size, losses_of, lowrank_rows
 from offline.run import open_run
 from offline.targets import find_target
+from offline.working_point import over
 from vit_perception.detector import Detections
 
 VOID = {"br", "img", "meta", "hr", "input", "link", "source", "col"}

@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from vit_perception.bundle import Bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
-from vit_perception.tracker import iou
 
 from ..data import Dataset, Sample, read_image
 from ..evaluate import EVALUATION_SCORE, detect
 from ..run import Run
 from ..samples import COLORS, annotate
+from ..working_point import FALSE, match
 
-MATCH = 0.5  # IoU from which a detection counts as found
 SHOWN = 4  # best frames, and as many worst ones
 WIDTH = 480  # pixels; smaller frames are drawn larger
 
@@ -46,31 +44,11 @@ def detections(run: Run, folder: Path, path: Path, variant: str, strides: list[i
     return detect(detector, run.labels, run.input["color"], run.val_data, f"report {path.name}")
 
 
-def over(result: Detections, score: float) -> Detections:
-    """Those with at least this score."""
-    keep = result.scores >= score
-    return Detections(result.boxes[keep], result.scores[keep], result.classes[keep])
-
-
 def judge(index: int, sample: Sample, result: Detections) -> Frame:
-    """Match greedily, best score first, each label once; what lies half in an ignore region does not count."""
-    overlap = iou(result.boxes, sample.boxes) * (result.classes[:, None] == sample.classes[None])  # (found, labels)
-    free, found, false = np.ones(len(sample.boxes), bool), 0, 0
-    for i in np.argsort(-result.scores, kind="stable"):
-        candidates = overlap[i] * free
-        if len(candidates) and candidates.max() >= MATCH:
-            free[candidates.argmax()] = False
-            found += 1
-        elif not ignored(result.boxes[i], sample.ignore):
-            false += 1
-    return Frame(index, found, int(free.sum()), false)
-
-
-def ignored(box: np.ndarray, regions: np.ndarray) -> bool:
-    """Whether half of the box (4,) lies in one of the regions (n, 4)."""
-    inside = np.minimum(box[2:], regions[:, 2:]) - np.maximum(box[:2], regions[:, :2])
-    area = max(float(np.prod(box[2:] - box[:2])), 1e-9)
-    return bool((np.prod(np.maximum(inside, 0), axis=1) >= 0.5 * area).any())
+    """Match detections to labels (offline/working_point.py); what lies half in an ignore region does not count."""
+    labels = match(sample, result)
+    found, false = int((labels >= 0).sum()), int((labels == FALSE).sum())
+    return Frame(index, found, len(sample.boxes) - found, false)
 
 
 def rank(data: Dataset, results: list[Detections]) -> tuple[list[Frame], list[Frame]]:

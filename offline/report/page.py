@@ -12,6 +12,7 @@ from ..evaluate import precision_recall
 from ..files import write_text
 from ..progress import clock
 from ..run import Run
+from ..working_point import over
 from . import frames, plots, tables
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def _accuracy(run: Run, folder: Path) -> dict:
     teacher = frames.detections(run, folder, run.folder / "teacher.onnx", "fp32", strides["teacher"])
     final = frames.detections(run, folder, path, name, strides["lowrank"])
     before, after = precision_recall(run.val_data, teacher), precision_recall(run.val_data, final)
-    flying = [frames.over(r, run.recipe.thresholds.score) for r in final]
+    flying = [over(r, run.recipe.thresholds.score) for r in final]
     best, worst = frames.rank(run.val_data, flying)
     return {
         "curves": plots.draw(plots.precision_recall, {c: (before[c], after[c]) for c in after}, f"{name} file"),

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..blocks import HEAD_DIM
 from ..cost import precisions_of
 from ..curve import read_curve
 from ..latency_model import Prediction, predict
 from ..layers import layers_of_config
-from ..model import HEAD_DIM, count_macs, count_parameters
+from ..model import count_macs, count_parameters
 from ..run import Run
 
 ABOUT = {
