@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vit_perception.board import rss_mb
+
 ROOT = Path(__file__).resolve().parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -62,9 +64,8 @@ class Program:
         return self.memory_mb("VmRSS")
 
     def memory_mb(self, name: str) -> float:
-        """A figure of /proc/PID/status, e.g. VmRSS, or RssAnon: what no file and no other process has part in."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+        """As `vit_perception.board.rss_mb`; NaN when it has ended."""
+        return rss_mb(f"/proc/{self.process.pid}/status", name) or float("nan")
 
     def end(self) -> int:
         """SIGINT, and after 10 s SIGKILL. Returns the exit code."""

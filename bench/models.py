@@ -26,7 +26,7 @@ import numpy as np
 import onnx
 from _conv_proxy import write_proxy
 
-from offline.data import Dataset, read_dataset
+from offline.data import Dataset, read_dataset, unseen
 from offline.errors import DataError, ExportError, one_sentence
 from offline.evaluate import EVALUATION_SCORE, measure, pick_classes
 from offline.latency import ROUNDS, all_times, memory_mb
@@ -91,8 +91,14 @@ def times(networks: list[Network], rounds: int) -> dict[tuple[str, str, int], li
 def seen(bundle: Bundle, data: Dataset, root: Path) -> int | None:
     """How many images of `data` the bundle was trained on; None if its training split is not at hand."""
     made = bundle.made.get("train", {})
+
+    def read(name: str) -> Dataset:
+        return read_dataset(root, Path(name).name, None, tuple(made.get("ignore", ())))
+
     try:
-        train = read_dataset(root, Path(made.get("name", "")).name, None, tuple(made.get("ignore", ())))
+        train = read(made.get("name", ""))
+        if "without" in made:
+            train = unseen(train, [read(name) for name in made["without"]])
     except DataError:
         return None
     if train.sha256 != made["sha256"]:

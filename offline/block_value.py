@@ -14,19 +14,14 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
-from vit_perception.bundle import FORMAT_VERSION, Bundle
-from vit_perception.detector import Detector
-
 from .blocks import Block
-from .data import FORMATS, detect_color, read_dataset
+from .data import add_data_options, detect_color, read_dataset
 from .errors import RecipeError, one_sentence
-from .evaluate import EVALUATION_SCORE, TorchEngine, evaluate
+from .evaluate import TorchEngine, evaluate, make_detector
 from .model import ViTDetector
 from .pretrained import load_teacher
 from .recipe import Thresholds
@@ -67,11 +62,7 @@ def _skip(model: ViTDetector, indices, attention: bool = False) -> ViTDetector:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m offline.block_value", description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path, help="folder of a bundle, or STAGE.pt of a run folder")
-    parser.add_argument("--data", required=True, type=Path, help="folder with the images and their labels")
-    parser.add_argument("--val", required=True, help="split to measure on")
-    parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
-    parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
-    parser.add_argument("--classes", help="comma-separated classes that count (default: all)")
+    add_data_options(parser)
     parser.add_argument("--images", type=int, default=0, help="how many, evenly spread (default: all)")
     return parser.parse_args(argv)
 
@@ -84,19 +75,15 @@ def main(argv: list[str] | None = None) -> None:
     labels = data.labels
     if args.classes:
         data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), args.classes.split(","))
-    if 0 < args.images < len(data):
-        picks = np.linspace(0, len(data) - 1, args.images).astype(int)
-        data = replace(data, samples=[data.samples[i] for i in picks])
+    data = data.spread(args.images)
     given = load_teacher(args.model, labels, channels=1 if detect_color(data) == "gray" else 3)
     if given.input is None:
         raise RecipeError(f"{args.model} does not say what it was fed; give a bundle, or the STAGE.pt of a run folder")
     spec, strides = given.input, given.model.config()["strides"]
-    manifest = {"format_version": FORMAT_VERSION, "name": args.model.name, "labels": labels, "input": spec}
-    manifest |= {"head": {"strides": strides}, "thresholds": asdict(Thresholds()), "files": {}}
-    bundle = Bundle(str(args.model), manifest)
 
     def score(model: ViTDetector, name: str) -> float:
-        detector = Detector(bundle, TorchEngine(model, spec["width"], spec["height"]), score_threshold=EVALUATION_SCORE)
+        engine = TorchEngine(model, spec["width"], spec["height"])
+        detector = make_detector(engine, labels, spec, strides, vars(Thresholds()))
         return evaluate(detector, labels, spec["color"], data, name)["map50"]
 
     found = block_value(given.model, score)

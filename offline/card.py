@@ -9,6 +9,7 @@ import numpy as np
 from .data.sample import sides
 from .plots import STEPS
 from .progress import clock
+from .report.tables import losses
 from .run import Run
 
 FEW_BOXES = 200  # a class with fewer in training is hardly learnt
@@ -46,6 +47,7 @@ ratios. fp16 is for TensorRT: its time here says nothing. Target: {run.target.wh
 - Seed {run.recipe.seed}; time spent: {made}
 - Low rank: {_lowrank(n["lowrank"])}
 - Precisions: {_variants(n)}
+- The log: [run.log](run.log){_losses(run)}
 - The recipe in full:
 
 ```json
@@ -102,6 +104,10 @@ def _accuracy(run: Run) -> str:
         f"own threshold; ring: {at:g} false positives of the class per image."
     )
     parts.append("![confusions](confusion.png)\n\nWhat was taken for what at the bundle's own threshold.")
+    parts.append(
+        "![frames](frames.png)\n\nWhat it finds in six validation images, which are not shown: labels white, "
+        "detections at the bundle's own threshold in colour."
+    )
     return "\n\n".join(parts)
 
 
@@ -188,6 +194,10 @@ def _variants(notes: dict) -> str:
     widest = notes["widest_fp16"]
     where = f"{widest['value']} ({widest['tensor']})"
     return f"{states}; widest activation outside LayerNorm and GELU {where}, fp16 holds 65504"
+
+
+def _losses(run: Run) -> str:
+    return "; the losses: [losses.png](losses.png)" if losses(run) else ""
 
 
 def _attribution(run: Run) -> str:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from . import stages
-from .data import FORMATS
+from .data import add_data_options
 from .distributed import data_parallel
 from .errors import one_sentence
 from .files import replace_folder
@@ -44,19 +44,9 @@ STAGES = (
 )
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """What every command that trains says of its data."""
-    parser.add_argument("--data", required=True, type=Path, help="folder with the images and their labels")
-    parser.add_argument("--train", required=True, help="split to train on: COCO .json, YOLO or VOC split")
-    parser.add_argument("--val", required=True, help="split to measure on; never trained on")
-    parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
-    parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
-    parser.add_argument("--classes", help="comma-separated classes that the figures count (all are trained)")
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m offline.compress", description=__doc__.split("\n")[0])
-    add_data_options(parser)
+    add_data_options(parser, train=True)
     parser.add_argument("--recipe", default="quick", help="quick, full, or a yaml file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe"
@@ -74,6 +64,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--attribution", default="", help="source and licence of the data, for the card")
     parser.add_argument(
         "--also", action="append", default=[], metavar="SPLIT", help="further split to measure on, for the card"
+    )
+    parser.add_argument(
+        "--unseen", action="store_true", help="leave out the training images that --val or --also hold too"
     )
     parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; its last part is the name")
     parser.add_argument(

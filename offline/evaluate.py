@@ -16,7 +16,7 @@ import io
 import json
 import logging
 from dataclasses import replace
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
-from .data import FORMATS, Dataset, read_dataset, read_image
+from .data import Dataset, add_data_options, read_dataset, read_image
 from .errors import DataError, one_sentence
 from .progress import track
 from .subsets import Grouping
@@ -50,6 +50,16 @@ class TorchEngine:
 
     def close(self) -> None:
         pass
+
+
+def make_detector(engine, labels: list[str], spec: dict, strides: list[int], thresholds: dict) -> Detector:
+    """The onboard detector, with EVALUATION_SCORE, around a model that is in no bundle yet.
+
+    Args:
+        spec, strides, thresholds: what its bundle will hold as `input`, `head.strides` and `thresholds`.
+    """
+    bundle = SimpleNamespace(labels=labels, input=spec, head={"strides": strides}, thresholds=thresholds)
+    return Detector(bundle, engine, score_threshold=EVALUATION_SCORE)
 
 
 def coco_metrics(data: Dataset, results: list[Detections]) -> dict:
@@ -244,11 +254,7 @@ def _cell(value: float | None) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the bundle")
-    parser.add_argument("--data", required=True, type=Path, help="folder with the images and their labels")
-    parser.add_argument("--val", required=True, help="split to measure on: COCO .json, YOLO or VOC split")
-    parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
-    parser.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
-    parser.add_argument("--classes", help="comma-separated labels that count (default: all of the model's)")
+    add_data_options(parser)
     parser.add_argument("--backend", default="onnxruntime", choices=BACKENDS, help="default: onnxruntime")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE, help="score threshold (default %(default)s)")

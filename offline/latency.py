@@ -67,11 +67,11 @@ def memory_mb(path: Path) -> float:
 _PROBE = """
 import sys
 import numpy as np
+from vit_perception.board import rss_mb
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 engine = OnnxRuntimeEngine(sys.argv[1], threads=1)
 image = np.random.default_rng(0).random(engine.input_shape, np.float32)
 for _ in range(5):
     engine.infer(image)
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-print(int(status["VmHWM"].split()[0]) / 1024)  # getrusage would count what the parent was before exec
+print(rss_mb(field="VmHWM"))  # getrusage would count what the parent was before exec
 """

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from .files import write_atomically
+from .report.plots import training
+from .report.tables import losses
 from .run import Run
 
 STEPS = ("teacher", "distil", "prune", "fp32", "int8", "fp16")
@@ -80,6 +82,12 @@ def plot_confusion(run: Run, path: Path) -> None:
         axis.set(title=Path(name).stem, xlabel="what the detector says")
     axes[0].set_ylabel("what is there")
     _save(figure, path)
+
+
+def plot_losses(run: Run, path: Path) -> None:
+    """Losses of every stage that trained, against its steps."""
+    if curves := losses(run):
+        _save(training(curves), path)
 
 
 def _figure(width: float, height: float, columns: int):

@@ -80,6 +80,7 @@ class Prune(Distilled):
     dim: float = 0.0  # of the token width,
     stem: float = 0.0  # of every stem stage's channels,
     neck: float = 0.0  # of the fine maps' channels
+    twin: bool = False  # then go on with convolutions of the same MACs in the place of the blocks (offline/twin.py)
 
 
 @dataclass
@@ -108,9 +109,14 @@ class Search(Distilled):
 
 @dataclass
 class Thresholds:
-    """Written into the bundle; the node's parameters can override them."""
+    """Written into the bundle; the node's parameters can override them.
+
+    fp_per_image: over 0, `score` is not used: it is the lowest score at which the exported master gives at most so many
+    false positives of all classes together per image of --val.
+    """
 
     score: float = 0.3
+    fp_per_image: float = 0.0
     nms_iou: float = 0.6
     max_detections: int = 100
 
@@ -254,3 +260,4 @@ def _check(r: Recipe, path: Path) -> None:
     )
     Grouping(r.card.groups, r.card.bands)  # refuses what it cannot use
     demand(0 < r.thresholds.score < 1 and 0 < r.thresholds.nms_iou < 1, "thresholds must lie in 0..1")
+    demand(r.thresholds.fp_per_image >= 0, "thresholds.fp_per_image must not be negative")

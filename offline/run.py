@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,14 @@ import numpy as np
 import torch
 
 from vit_perception import __version__
-from vit_perception.bundle import FORMAT, FORMAT_VERSION, Bundle
+from vit_perception.bundle import FORMAT, FORMAT_VERSION
 from vit_perception.detector import Detector, Letterbox
 
 from .augment import Loader
-from .data import Dataset, detect_color, leak_warning, pixel_statistics, read_dataset, read_image, read_pair
+from .data import Dataset, detect_color, leak_warning, pixel_statistics, read_dataset, read_image, read_pair, unseen
 from .data.twins import find_leak, fingerprints
 from .errors import RecipeError
-from .evaluate import EVALUATION_SCORE, evaluate, measure
+from .evaluate import detect, evaluate, make_detector, measure
 from .files import load_torch, save_torch, write_json
 from .model import ViTDetector, build_model
 from .pretrained import Teacher, load_teacher
@@ -28,6 +27,7 @@ from .recipe import Recipe
 from .subsets import Grouping
 from .targets import Target
 from .teacher_cache import model_hash
+from .working_point import score_at
 
 log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 32
@@ -75,24 +75,38 @@ class Run:
         """Whole training images as the node would feed them: float32 (1, C, H, W), spread over the set."""
         letterbox = Letterbox(self.input)
         order = "mono" if self.input["color"] == "gray" else "rgb"
-        picks = np.linspace(0, len(self.train_data) - 1, min(CALIBRATION_IMAGES, len(self.train_data))).astype(int)
-        images = (read_image(self.train_data.samples[i], self.input["color"]) for i in picks)
+        samples = self.train_data.spread(CALIBRATION_IMAGES).samples
+        images = (read_image(s, self.input["color"]) for s in samples)
         return [letterbox(image, order)[0].copy() for image in images]
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
         """COCO figures of an engine on the validation images (or `images` of them, evenly spread), by onboard code."""
-        detector, data = self._detector(engine, strides), self.val_data
-        if images and images < len(data):
-            picks = np.linspace(0, len(data) - 1, images).astype(int)
-            data = replace(data, samples=[data.samples[i] for i in picks])
-        metrics = evaluate(detector, self.labels, self.input["color"], data, f"evaluate {label}")
+        data = self.val_data.spread(images)
+        metrics = evaluate(self.detector(engine, strides), self.labels, self.input["color"], data, f"evaluate {label}")
         log.info("%s: mAP %.3f, mAP50 %.3f", label, metrics["map"], metrics["map50"])
         return metrics
 
-    def _detector(self, engine, strides: list[int]) -> Detector:
-        model = {"format_version": FORMAT_VERSION, "name": self.name, "labels": self.labels, "input": self.input}
-        model |= {"head": {"strides": strides}, "thresholds": vars(self.recipe.thresholds), "files": {}}
-        return Detector(Bundle(str(self.folder), model), engine, score_threshold=EVALUATION_SCORE)
+    def detector(self, engine, strides: list[int]) -> Detector:
+        """The onboard detector around one of the run's models, to measure it."""
+        return make_detector(engine, self.labels, self.input, strides, self.thresholds())
+
+    def thresholds(self) -> dict:
+        """The bundle's: score (the one that was chosen, as soon as it has been), nms_iou, max_detections."""
+        t = self.recipe.thresholds
+        score = self.notes["score"] if t.fp_per_image and "score" in self.notes else t.score
+        return {"score": score, "nms_iou": t.nms_iou, "max_detections": t.max_detections}
+
+    def choose_score(self, engine, strides: list[int]) -> None:
+        """If the recipe says how many false positives are allowed: find the score that does it, on val_data."""
+        allowed = self.recipe.thresholds.fp_per_image
+        if not allowed:
+            return
+        detector = self.detector(engine, strides)
+        results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the score")
+        self.note("score", score_at(self.val_data, results, allowed))
+        log.info(
+            "score %.3f: at most %g false positives per image of %s", self.notes["score"], allowed, self.val_data.name
+        )
 
     def measure(self, name: str, identity: str, open_engine: Callable[[], Any], strides: list[int]) -> None:
         """Note all figures of a stage or file on every validation set: `NAME.metrics`, and `NAME.also` by set.
@@ -102,11 +116,12 @@ class Run:
         measured = dict(self.notes.get("measured", {}))
         card, engine, figures = self.recipe.card, None, []
         for data in (self.val_data, *self.also):
-            key = f"{identity[:16]} on {data.sha256[:16]} by {card.groups} {card.bands}"
+            score = self.thresholds()["score"]
+            key = f"{identity[:16]} on {data.sha256[:16]} at {score} by {card.groups} {card.bands}"
             if key not in measured:
                 engine = engine or open_engine()
-                detector, grouping = self._detector(engine, strides), Grouping(card.groups, card.bands)
-                score, label = self.recipe.thresholds.score, f"{name} on {data.name}"
+                detector, grouping = self.detector(engine, strides), Grouping(card.groups, card.bands)
+                label = f"{name} on {data.name}"
                 measured[key] = measure(detector, self.labels, self.input["color"], data, score, grouping, label)
                 self.note("measured", measured)
             log.info("%s on %s: mAP %.3f, mAP50 %.3f", name, data.name, measured[key]["map"], measured[key]["map50"])
@@ -148,7 +163,7 @@ class Run:
             "labels": self.labels,
             "input": self.input,
             "head": {"strides": config["strides"]},
-            "thresholds": vars(self.recipe.thresholds),
+            "thresholds": self.thresholds(),
             "files": files,
             "operators": self.notes["export"]["operators"],
             "fp32_layers": self.notes.get("fp32_layers", []),
@@ -158,6 +173,13 @@ class Run:
             | {"model": config, "also": [{"name": d.name, "sha256": d.sha256} for d in self.also]}
             | {"seconds": self.notes["seconds"], "versions": versions | {"vit_perception": __version__}},
         }
+
+    def log(self) -> str:
+        """What the run has said so far, of the lines that only tell progress every tenth."""
+        lines = (self.folder / "log.txt").read_text(encoding="utf-8").splitlines()
+        progress = [i for i, line in enumerate(lines) if ", eta " in line]
+        dull = set(progress) - set(progress[::10])
+        return "".join(f"{line}\n" for i, line in enumerate(lines) if i not in dull)
 
     def has(self, stage: str) -> bool:
         return (self.folder / f"{stage}.pt").is_file()
@@ -205,6 +227,10 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
     folder = args.run or Path("out/runs") / args.out.name
     run = Run(folder, args.out.name, recipe, target, train, val)
     run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    without = {}
+    if args.unseen:
+        train = run.train_data = unseen(train, [val, *run.also])
+        without = {"without": [data.name for data in (val, *run.also)]}
     for data in (val, *run.also):
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
     run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
@@ -216,7 +242,7 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
         "target": target.name,
-        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)},
+        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without,
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": args.backbone.name if args.backbone else None,
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
@@ -257,7 +283,8 @@ def _open_folder(run: Run, resume: bool) -> None:
     for stage in STAGES_WITH_OPTIONS:  # what has not begun may still be changed
         if not run.begun(stage):
             before.get("recipe", {})[stage] = now["recipe"][stage]
-    before.get("recipe", {})["card"] = now["recipe"]["card"]  # trains nothing
+    for group in ("card", "thresholds"):  # they train nothing
+        before.get("recipe", {})[group] = now["recipe"][group]
     changed = [k for k, v in now.items() if before.get(k) != v]
     if changed:
         raise RecipeError(

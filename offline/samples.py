@@ -1,6 +1,7 @@
 """Pictures that show what a bundle sees: labels in white, detections in colour.
 
-They are drawn on the validation images, which may not be anybody's to publish: so they stay in the run folder.
+Drawn on the validation images, which may not be ours to publish, they stay in the run folder; drawn on nothing, they go
+into the bundle.
 """
 
 from pathlib import Path
@@ -24,12 +25,15 @@ COLORS = [
     (60, 220, 220),
     (160, 160, 255),
 ]  # BGR
+DARK = 40  # gray of a frame without its image
 COUNT = 6
 FEW = 12  # boxes up to which their full text is legible; beyond it, the initial of the class
 
 
 def write_samples(run: Run, folder: Path) -> None:
-    """Write samples.png, a sheet of annotated validation images, into the run folder."""
+    """Write a sheet of annotated validation images, samples.png, into the run folder; frames.png, the same without
+    the images, into `folder`.
+    """
     manifest = run.manifest()
     detector = Detector(
         Bundle(str(folder), manifest), OnnxRuntimeEngine(str(folder / manifest["files"]["fp32"]["path"]))
@@ -38,13 +42,15 @@ def write_samples(run: Run, folder: Path) -> None:
     order = "mono" if color == "gray" else "rgb"
     busy = sorted(range(len(samples)), key=lambda i: -len(samples[i].boxes))[: len(samples) // 2 + 1]
     picks = [busy[i] for i in np.linspace(0, len(busy) - 1, min(COUNT, len(busy))).astype(int)]
-    frames = []
+    frames, bare = [], []
     for i in picks:
         image = read_image(samples[i], color)
         found = detector.detect(image, order)
         canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if color == "gray" else cv2.COLOR_RGB2BGR)
+        bare.append(annotate(np.full_like(canvas, DARK), found, run.labels, samples[i]))
         frames.append(annotate(canvas, found, run.labels, samples[i]))
     write_image(run.folder / "samples.png", sheet(frames))
+    write_image(folder / "frames.png", sheet(bare))
 
 
 def annotate(canvas: np.ndarray, found: Detections, labels: list[str], truth: Sample | None = None) -> np.ndarray:

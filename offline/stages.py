@@ -34,7 +34,7 @@ from .samples import write_samples
 from .smooth import smooth
 from .teacher_cache import TeacherCache, model_hash
 from .train import train
-from .twin import with_twin
+from .twin import twin_of, with_twin
 
 log = logging.getLogger(__name__)
 SEEDS = {
@@ -114,6 +114,8 @@ def prune(run: Run, folder: Path) -> None:
             model = prune_to_cost(model, scores, cost, start * r.latency ** (n / r.rounds), r.depth)
         else:
             model = prune_shares(model, scores, {k: 1 - (1 - v) ** (1 / r.rounds) for k, v in shares.items()})
+        if r.twin and stage == "prune":
+            model = twin_of(model, run.input["width"], run.input["height"])
         _describe(run, stage, model)
         train_student(run, stage, model, r.scaled(1 / r.rounds))
         run.save(stage, model)
@@ -249,6 +251,8 @@ def export(run: Run, folder: Path) -> None:
 def evaluate(run: Run, folder: Path) -> None:
     """Accuracy of every stage and of every file, with the onboard code, on every validation set."""
     run.leaks()
+    strides = run.load("quantise").config()["strides"]
+    run.choose_score(OnnxRuntimeEngine(str(folder / "model.onnx")), strides)
     for stage in ("teacher", "distil", "prune"):
         model = run.load(stage)
         engine = partial(TorchEngine, model, run.input["width"], run.input["height"])
@@ -257,7 +261,7 @@ def evaluate(run: Run, folder: Path) -> None:
     for variant, entry in draft["files"].items():
         if entry["path"].endswith(".onnx"):
             session = partial(OnnxRuntimeEngine, str(folder / entry["path"]), variant)
-            run.measure(variant, entry["sha256"], session, draft["head"]["strides"])
+            run.measure(variant, entry["sha256"], session, strides)
 
 
 def bundle(run: Run, folder: Path) -> None:
@@ -267,11 +271,13 @@ def bundle(run: Run, folder: Path) -> None:
 
 
 def report(run: Run, folder: Path) -> None:
-    """CARD.md and its plots into the bundle; what shows frames of the data, report.html too, beside the run."""
+    """CARD.md, its plots and the log into the bundle; report.html, which shows frames of the data, beside the run."""
     latency = compare_latency(run, folder)
     write_samples(run, folder)
     plots.plot_stages(run, latency, folder / "stages.png")
     plots.plot_curves(run, folder / "curves.png")
     plots.plot_confusion(run, folder / "confusion.png")
+    plots.plot_losses(run, folder / "losses.png")
+    write_text(folder / "run.log", run.log())
     write_text(folder / "CARD.md", card(run, latency))
     write_report(run, folder, latency)

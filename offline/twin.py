@@ -5,12 +5,16 @@ recipe says `mixer: twin`, of the model or of the student, the twin of what the 
 
     python -m offline.compress ... --set model.mixer=twin       # a convolutional teacher, and what is cut out of it
     python -m offline.compress ... --set student.mixer=twin     # a convolutional student of a ViT
+    python -m offline.compress ... --set prune.twin=true        # what pruning cut out, its blocks exchanged
     python bench/attention.py --quick                           # both side by side
 """
 
+from torch import nn
+
 from .errors import RecipeError
 from .layers import layers_of_config, total_macs
-from .model import build_model
+from .model import ViTDetector, build_model
+from .pretrained import inherit
 
 STEP = 16  # channels: kernels compute that many at a time, and an odd width would handicap the twin
 TOLERANCE = 0.02  # of the MACs
@@ -45,6 +49,16 @@ def conv_twin(config: dict, width: int, height: int) -> dict:
             "are too small to be matched in steps of 16 channels"
         )
     return found
+
+
+def twin_of(model: ViTDetector, width: int, height: int) -> ViTDetector:
+    """The twin of a trained detector: its stem, neck and heads, and blocks that pass on what comes in until trained."""
+    twin = build_model(conv_twin(model.config(), width, height))
+    inherit(twin, model)
+    for block in twin.blocks:
+        last = block.body[-1][-1]  # the batch norm before the sum
+        nn.init.zeros_(last.weight)
+    return twin
 
 
 def with_twin(options: dict, width: int, height: int) -> dict:

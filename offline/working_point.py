@@ -16,6 +16,7 @@ from .data import Dataset, Sample
 MATCH = 0.5  # least IoU of a detection with the label that it finds
 FALSE_POSITIVES = 0.5  # per image: what `recall_at` allows, unless told
 FALSE, IGNORED = -1, -2
+LEAST = 1e-4  # score threshold
 
 
 def over(result: Detections, score: float) -> Detections:
@@ -69,14 +70,34 @@ def recall_at(data: Dataset, results: list[Detections], false_positives: float =
     per_class = {}
     for c, (label, boxes) in enumerate(zip(data.labels, data.counts(), strict=True)):
         mine = (classes == c) & (found != IGNORED)
-        order = np.argsort(-scores[mine], kind="stable")
-        score, right = scores[mine][order], (found[mine] >= 0)[order]
-        last = np.append(score[:-1] != score[1:], True)[: len(score)]  # equal scores pass a threshold together
-        fits = np.flatnonzero(last & (np.cumsum(~right) <= false_positives * len(data)))
-        hits = int(right[: fits[-1] + 1].sum()) if len(fits) else 0
-        at = float(score[fits[-1]]) if len(fits) and boxes else None
-        per_class[label] = {"recall": _share(hits, int(boxes)), "score": None if at is None else round(at, 4)}
+        at, hits = _lowest(scores[mine], found[mine] >= 0, false_positives * len(data))
+        score = None if at is None or not boxes else round(at, 4)
+        per_class[label] = {"recall": _share(hits, int(boxes)), "score": score}
     return {"fp_per_image": false_positives, "per_class": per_class}
+
+
+def score_at(data: Dataset, results: list[Detections], false_positives: float) -> float:
+    """The lowest score threshold with at most `false_positives` per image, all classes together; never under LEAST.
+
+    Args:
+        results: as for `recall_at`.
+    """
+    found = np.concatenate([match(s, r) for s, r in zip(data.samples, results, strict=True)])
+    scores, counted = np.concatenate([r.scores for r in results]), found != IGNORED
+    at, _ = _lowest(scores[counted], found[counted] >= 0, false_positives * len(data))
+    if at is None:  # even the surest detection is one false positive too many
+        at = float(scores[counted].max(initial=LEAST)) + LEAST
+    return float(min(max(np.ceil(at * 1e4) / 1e4, LEAST), 1 - LEAST))
+
+
+def _lowest(scores: np.ndarray, right: np.ndarray, allowed: float) -> tuple[float | None, int]:
+    """(lowest threshold that lets at most `allowed` wrong ones pass, right ones that pass with them); None: there is no
+    such threshold among the scores."""
+    order = np.argsort(-scores, kind="stable")
+    score, right = scores[order], right[order]
+    last = np.append(score[:-1] != score[1:], True)[: len(score)]  # equal scores pass a threshold together
+    fits = np.flatnonzero(last & (np.cumsum(~right) <= allowed))
+    return (float(score[fits[-1]]), int(right[: fits[-1] + 1].sum())) if len(fits) else (None, 0)
 
 
 def confusion(data: Dataset, results: list[Detections], score: float) -> np.ndarray:

@@ -40,6 +40,8 @@ def test_unreadable_files_say_nothing(tmp_path):
 def test_resident_memory_of_this_process():
     assert 5 < rss_mb() < 10000
     assert rss_mb("/no/such/file") is None
+    assert rss_mb() * 0.99 < rss_mb(field="VmHWM") < 10000
+    assert rss_mb(field="VmNothing") is None
     with open("/proc/self/statm") as f:
         pages = int(f.read().split()[1])
     assert rss_mb() == pytest.approx(pages * os.sysconf("SC_PAGESIZE") / 2**20, rel=0.05)

@@ -92,6 +92,14 @@ def test_unreadable_and_wrongly_sized_images_are_refused(tmp_path):
         read_image(sample, "gray")
 
 
+def test_some_images_of_a_set_are_evenly_spread_over_it(tmp_path):
+    names = [(f"{i}.png", 16, 16) for i in range(7)]
+    data = read_coco(write_set(tmp_path, [box(1, 2, 3, 4)], names), "f.json")
+    assert [s.path.name for s in data.spread(3).samples] == ["0.png", "3.png", "6.png"]
+    assert data.spread(3).sha256 == data.sha256 and len(data) == 7
+    assert data.spread(0) is data.spread(7) is data.spread(8) is data
+
+
 def test_color_is_detected(tmp_path):
     data = read_coco(write_set(tmp_path, [box(1, 1, 5, 5)]), "f.json")
     assert detect_color(data) == "gray"

@@ -13,9 +13,10 @@ import yaml
 from commands import STEPS, TINY
 
 from offline import compress
-from offline.data import leak_warning, read_dataset, read_pair
+from offline.data import leak_warning, read_dataset, read_pair, unseen
 from offline.data.__main__ import main
 from offline.data.twins import find_leak, fingerprints, repeated
+from offline.errors import DataError
 from offline.render import write_dataset
 
 
@@ -121,6 +122,16 @@ def test_near_twins_survive_noise_and_a_new_encoding(tmp_path):
     assert leak.pairs[0] == (tmp_path / "2.png", train[2])
     assert {(a.stem, b) for a, b in leak.pairs} == {(str(i), train[i]) for i in range(3)}
     assert repeated(fingerprints(train)) == [] and find_leak(fingerprints([]), val).pairs == []
+
+
+def test_images_that_other_splits_hold_can_be_left_out(data):
+    train, val = (read_dataset(data, f"{split}.json") for split in ("train", "val"))
+    shutil.copy(val.samples[0].path, train.samples[1].path)
+    left = unseen(train, [val])
+    assert [s.path for s in left.samples] == [s.path for i, s in enumerate(train.samples) if i != 1]
+    assert left.sha256 != train.sha256 and unseen(left, [val]).sha256 == left.sha256
+    with pytest.raises(DataError, match="nothing to train on"):
+        unseen(train, [train])
 
 
 def test_a_random_split_leaks_and_a_split_by_flight_hardly(shared_data):

@@ -98,6 +98,7 @@ def test_obstacles_are_those_with_a_position_in_base_link():
     assert not np.reshape(result.pose.covariance, (6, 6))[3:].any()
     assert d.bbox.size.x == pytest.approx(2 * np.sqrt(100.25) * np.tan(0.1))
     assert d.bbox.size.z == pytest.approx(2 * d.bbox.size.x)  # the box is twice as high as wide
+    assert messages.read_obstacles(msg) == ([(6.0, -8.0, 0.5)], ["1"], ["7"])
     assert messages.obstacles_message(stamp, "base_link", [], []).detections == []
 
 
@@ -108,6 +109,7 @@ def test_obstacles_with_foxy_fields(monkeypatch):
     msg = messages.obstacles_message(Header().stamp, "base_link", [located(7, np.ones(3), None)], ["0", "1"])
     (d,) = msg.detections
     assert (d.tracking_id, d.results[0].id, d.results[0].pose.pose.position.x) == ("7", "1", 1.0)
+    assert messages.read_obstacles(msg) == ([(1.0, 1.0, 1.0)], ["1"], ["7"])
 
 
 def test_stamps_keep_their_nanoseconds():

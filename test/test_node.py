@@ -14,6 +14,8 @@ pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
 from blob_bundle import make_bundle  # noqa: E402
 from flight import HEIGHT, ROOT, WIDTH, Client, running, start, white_blocks  # noqa: E402
 
+from vit_perception.board import rss_mb  # noqa: E402
+
 BLACK = np.zeros((HEIGHT, WIDTH), np.uint8)
 
 
@@ -311,8 +313,7 @@ def test_flies_without_training_libraries_in_little_memory(client, bundle, tmp_p
     with running("node", tmp_path / "log", model=bundle) as process:
         client.connect()
         client.fly(white_blocks((2, 1)), 1.0)
-        with open(f"/proc/{process.pid}/status") as f:
-            rss = next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmRSS"))
+        rss = rss_mb(f"/proc/{process.pid}/status")
         with open(f"/proc/{process.pid}/maps") as f:
             mapped = f.read()
     record_property("rss_mb", rss)

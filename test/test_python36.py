@@ -27,8 +27,8 @@ PACKAGES = {
 }
 # May need ROS; all others must be imported.
 ROS_MODULES = {
-    "debug_image", "dump", "ego", "flight_messages", "frames", "inputs", "messages", "node", "player", "process",
-    "publishers", "qos", "replay.ros",
+    "debug_image", "dump", "ego", "flight_messages", "frames", "inputs", "lifecycle", "messages", "node", "player",
+    "process", "publishers", "qos", "replay.ros",
 }  # fmt: skip
 
 

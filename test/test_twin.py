@@ -24,7 +24,8 @@ from offline.render import write_dataset
 from offline.run import open_run
 from offline.smooth import smooth
 from offline.targets import find_target
-from offline.twin import conv_twin
+from offline.twin import conv_twin, twin_of
+from vit_perception.bundle import open_bundle
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 VIT = {"classes": 3, "channels": 1, "stem": [8, 8, 16, 16], "dim": 64, "depth": 2, "heads": 2, "mlp": 96, "neck": 16}
@@ -187,3 +188,19 @@ def test_a_recipe_asks_for_the_twin(kind, tmp_path):
         vit = build_model(TINY["model"] | {"channels": 1, "classes": config["classes"], "depth": depth})
         assert config["mixer"] == mixer
         assert count_macs(build_model(config), 128, 64) == pytest.approx(count_macs(vit, 128, 64), rel=0.02)
+
+
+def test_the_twin_of_a_pruned_student_starts_with_what_it_shares(tmp_path):
+    """Through the whole recipe; the blocks that pruning left are exchanged, and let pass what comes in."""
+    write_dataset(tmp_path / "data", "thermal", train=4, val=2, size=(128, 64), seed=1)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(TINY | {"crops": {"size": [64, 64]}}))
+    compress.main(command(tmp_path / "data", recipe, tmp_path / "out", "--set", "prune.twin=true")[3:])
+    bundle = open_bundle(tmp_path / "out")
+    assert bundle.made["model"]["mixer"] == "conv" and "int8" in bundle.variants
+    vit = build_model(VIT).eval()
+    twin = twin_of(vit, 96, 64).eval()
+    assert all(torch.equal(a, b) for a, b in zip(vit.stem.parameters(), twin.stem.parameters(), strict=True))
+    x = torch.rand(1, VIT["dim"], 2, 3)  # not negative, as the embedding's ReLU leaves it
+    for block in twin.blocks:
+        assert torch.equal(block(x), x)

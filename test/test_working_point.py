@@ -8,7 +8,7 @@ from bundles import write_bundle
 
 from offline.data import Dataset, Sample
 from offline.evaluate import coco_metrics, figures
-from offline.working_point import confusion, match, over, recall_at, working_point
+from offline.working_point import LEAST, confusion, match, over, recall_at, score_at, working_point
 from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines import open_engine
@@ -80,6 +80,17 @@ def test_recall_at_a_rate_of_false_positives():
         cut = [over(r, row["score"] - 1e-6) for r in results]
         assert working_point(confusion(dataset(*samples), cut, 0), LABELS, 4)["all"]["recall"] == row["recall"]
     assert recall_at(dataset(*samples), results)["per_class"]["Car"] == {"recall": None, "score": None}
+
+
+def test_the_score_that_allows_a_rate_of_false_positives():
+    data, results = random_scene(np.random.default_rng(5))
+    for rate in (0.0, 0.3, 1.0, 50.0):
+        score = score_at(data, results, rate)
+        said = [over(r, score) for r in results]
+        point = working_point(confusion(data, said, 0), data.labels, len(data))["all"]
+        assert point["fp_per_image"] <= rate and (score == LEAST or point["fp_per_image"] > rate - 0.1)
+    nothing = [Detections([], [], [])] * len(data)
+    assert score_at(data, nothing, 0.5) <= 2 * LEAST
 
 
 def test_equal_scores_pass_a_threshold_together():

@@ -13,10 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from offline.files import write_json
 from tools.ros_environment import ROOT, ros_environment
+from vit_perception.board import rss_mb
 
 OUT = ROOT / "out" / "demo"
 SIZE, FPS = "480x384", 10.0
@@ -109,7 +109,7 @@ def fly(name: str):
                 "-p", "wait_for_subscribers:=2",
             )  # fmt: skip
             recorder.listen(lambda: camera.poll() is not None)
-            recorder.rss_mb = rss_mb(node.pid)
+            recorder.rss_mb = rss_mb(f"/proc/{node.pid}/status") or float("nan")
     finally:
         stop(node)
         if camera is not None:
@@ -129,14 +129,6 @@ def stop(process: subprocess.Popen) -> None:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
 
 
 if __name__ == "__main__":

@@ -35,12 +35,16 @@ def throttling(thermal="/sys/class/thermal", cpus="/sys/devices/system/cpu"):
     return ", ".join(found)
 
 
-def rss_mb(path="/proc/self/status"):
-    """Resident memory of this process in MiB, or None where there is no /proc."""
+def rss_mb(path="/proc/self/status", field="VmRSS"):
+    """Resident memory in MiB of the process with this /proc/PID/status, or None where there is none.
+
+    Args:
+        field: VmRSS; VmHWM is the most it ever was; RssAnon is what no file and no other process has part in.
+    """
     try:
         with open(path) as f:
             for line in f:
-                if line.startswith("VmRSS:"):
+                if line.startswith(field + ":"):
                     return int(line.split()[1]) / 1024.0
     except (OSError, ValueError, IndexError):
         pass

@@ -18,9 +18,10 @@ import time
 import traceback
 
 from .bundle import find_bundle, open_bundle
+from .child import child_environment
 from .engines import PRECISIONS
 from .engines.tensorrt_build import read
-from .engines.tensorrt_open import KILLED, PREFIX, Board, child_environment
+from .engines.tensorrt_open import KILLED, PREFIX, Board
 from .errors import EngineError, PerceptionError
 
 TELL_EVERY_S = 10.0

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 
 SAMPLES = 16384  # pixels, about, from which percentiles are taken: a thousandth of them is 16 pixels
-SCALINGS = ("percentile", "fixed")
 _LARGEST = 1e30  # float32 ends at 3e38; differences and products of values below this one stay finite
 
 

@@ -11,6 +11,7 @@ from rclpy.serialization import serialize_message
 from rclpy.task import Future
 
 from .bag import BagError, BagWriter
+from .messages import type_name
 
 try:
     from std_srvs.srv import Trigger
@@ -108,7 +109,7 @@ class Dump:
             for when, topic, msg, _ in entries:
                 if self._ending.is_set():
                     raise BagError("the node ends, so the dump was given up")
-                bag.add_topic(topic, _type_name(msg), topic in latched)
+                bag.add_topic(topic, type_name(type(msg)), topic in latched)
                 bag.write(topic, int(1e9 * (when + offset)), serialize_message(msg))
         return bag.folder
 
@@ -132,12 +133,6 @@ class Dump:
             self._kept.clear()
             self._latched.clear()
             self._bytes, self._seconds = 0, 0.0
-
-
-def _type_name(msg):
-    """'sensor_msgs/msg/Image' of a sensor_msgs.msg.Image."""
-    kind = type(msg)
-    return "{}/msg/{}".format(kind.__module__.partition(".")[0], kind.__name__)
 
 
 def _size(msg):

@@ -4,6 +4,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from .errors import PerceptionError
+from .messages import type_name
 from .qos import BEST_EFFORT_NEWEST, input_events
 
 
@@ -27,11 +28,12 @@ class Inputs:
         on_image, on_info, ego = listeners
         qos = QoSProfile(depth=10) if values["reliable_input"] else BEST_EFFORT_NEWEST
         self.image_topic = node.resolve_topic_name("image_raw")
-        self._kind = Image
+        kind = Image
         if values["image_transport"] == "compressed":  # as image_transport names it
-            self._kind, self.image_topic = CompressedImage, self.image_topic + "/compressed"
+            kind, self.image_topic = CompressedImage, self.image_topic + "/compressed"
+        self._wanted = type_name(kind)
         events = input_events(self.image_topic, warn)
-        image = node.create_subscription(self._kind, self.image_topic, on_image, qos, event_callbacks=events)
+        image = node.create_subscription(kind, self.image_topic, on_image, qos, event_callbacks=events)
         info = node.create_subscription(CameraInfo, "camera_info", on_info, BEST_EFFORT_NEWEST)
         self.info_topic = info.topic_name
         self._subscriptions = [image, info] + ego.subscribe(node)
@@ -46,11 +48,10 @@ class Inputs:
         """One sentence for when no image has come, with the remedy where one is known."""
         topic = self.image_topic
         found = self._node.get_publishers_info_by_topic(topic)
-        wanted = "sensor_msgs/msg/" + self._kind.__name__
-        others = sorted({p.topic_type for p in found if p.topic_type != wanted})
+        others = sorted({p.topic_type for p in found if p.topic_type != self._wanted})
         if others:
             text = "no image on {}: it carries {}, not {}; set image_transport, or remap image_raw"
-            return text.format(topic, ", ".join(others), wanted)
+            return text.format(topic, ", ".join(others), self._wanted)
         if found:
             text = "no image on {} yet, from {} publishers; check the camera. If it does publish, DDS loses images "
             return (text + "that are larger than its shared memory: see dds_profile in docs/launch.md").format(
@@ -67,9 +68,8 @@ class Inputs:
 
     def _other(self):
         """Names of topics with images of the wanted type, as a hint."""
-        wanted = "sensor_msgs/msg/" + self._kind.__name__
         own = self._node.get_fully_qualified_name()
-        topics = [t for t, kinds in self._node.get_topic_names_and_types() if wanted in kinds]
+        topics = [t for t, kinds in self._node.get_topic_names_and_types() if self._wanted in kinds]
         topics = [t for t in topics if t != self.image_topic and not t.startswith(own)]
         return " to one of: " + ", ".join(topics[:5]) if topics else ""
 

@@ -24,6 +24,11 @@ except ImportError:
 STALE = 3  # DiagnosticStatus.STALE as a number
 
 
+def type_name(kind):
+    """'sensor_msgs/msg/Image' of the class sensor_msgs.msg.Image."""
+    return "{}/msg/{}".format(kind.__module__.partition(".")[0], kind.__name__)
+
+
 def stamp_to_seconds(stamp):
     """builtin_interfaces/Time -> float seconds (to 0.3 microseconds in this century)."""
     return stamp.sec + 1e-9 * stamp.nanosec
@@ -63,16 +68,26 @@ def _detection(header, center, size, score, class_id, track_id):
     position.x, position.y = center
     msg.bbox.size_x, msg.bbox.size_y = size
     msg.results = [_hypothesis(class_id, score)]
-    setattr(msg, "id" if hasattr(msg, "id") else "tracking_id", track_id)
+    setattr(msg, _track_field(msg), track_id)
     return msg
 
 
 def _hypothesis(class_id, score):
     msg = ObjectHypothesisWithPose()
-    inner = getattr(msg, "hypothesis", msg)  # Foxy has no inner message
-    setattr(inner, "class_id" if hasattr(inner, "class_id") else "id", class_id)
+    inner, field = _class_field(msg)
+    setattr(inner, field, class_id)
     inner.score = score
     return msg
+
+
+def _class_field(result):
+    """(message, name of its field) of the class in an ObjectHypothesisWithPose; the score is in that message too."""
+    inner = getattr(result, "hypothesis", result)  # Foxy has no inner message
+    return inner, "class_id" if hasattr(inner, "class_id") else "id"
+
+
+def _track_field(detection):
+    return "id" if hasattr(detection, "id") else "tracking_id"
 
 
 def obstacles_message(stamp, base_frame, obstacles, class_ids):
@@ -102,7 +117,7 @@ def _detection_3d(header, o, class_id):
     msg.bbox.center.position = position
     size = _size(o)
     msg.bbox.size.x, msg.bbox.size.y, msg.bbox.size.z = size[0], size[0], size[1]
-    setattr(msg, "id" if hasattr(msg, "id") else "tracking_id", str(o.track.id))
+    setattr(msg, _track_field(msg), str(o.track.id))
     return msg
 
 
@@ -120,16 +135,29 @@ def read_detections(msg):
 
     boxes: (n, 4) float32 x1 y1 x2 y2 in pixels; scores: (n,) float32; ids: lists of str.
     """
-    boxes, scores, class_ids, ids = [], [], [], []
+    boxes, scores = [], []
     for d in msg.detections:
         position = getattr(d.bbox.center, "position", d.bbox.center)
         w, h = 0.5 * d.bbox.size_x, 0.5 * d.bbox.size_y
         boxes.append((position.x - w, position.y - h, position.x + w, position.y + h))
-        inner = getattr(d.results[0], "hypothesis", d.results[0])
-        scores.append(inner.score)
-        class_ids.append(inner.class_id if hasattr(inner, "class_id") else inner.id)
-        ids.append(d.id if hasattr(d, "id") else d.tracking_id)
+        scores.append(_class_field(d.results[0])[0].score)
+    class_ids, ids = _read_ids(msg)
     return np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), class_ids, ids
+
+
+def read_obstacles(msg):
+    """Detection3DArray -> (positions, class ids, track ids).
+
+    positions: list of (x, y, z), metres, in the message's frame; ids: lists of str.
+    """
+    positions = [d.results[0].pose.pose.position for d in msg.detections]
+    return ([(p.x, p.y, p.z) for p in positions],) + _read_ids(msg)
+
+
+def _read_ids(msg):
+    """(class ids, track ids) of a Detection2DArray or Detection3DArray."""
+    class_ids = [getattr(*_class_field(d.results[0])) for d in msg.detections]
+    return class_ids, [getattr(d, _track_field(d)) for d in msg.detections]
 
 
 def label_message(stamp, labels, score_threshold, model):

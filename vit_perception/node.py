@@ -16,32 +16,30 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import cv2
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from . import parameters
 from .bundle import find_bundle, open_bundle
 from .calibration import Calibration
 from .debug_image import DebugImage
 from .ego import EgoInputs
-from .engines import open_engine
+from .engines import open_configured
 from .errors import EngineLost, PerceptionError
 from .frames import FrameProcessor
 from .health import report
 from .image import ImageReader
 from .inputs import Inputs
+from .lifecycle import ManagedNode
 from .notices import Notices
 from .pipeline import make_pipeline
-from .process import USER_ERRORS, run
+from .process import run
 from .publishers import Diagnostics, Publishers
 from .stats import NodeStats, RateLimit
 from .worker import Worker
 
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 LAST_FRAME_S = 2.0  # how long the frame under way may take when the node is deactivated
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(ManagedNode):
     """Images in; detections, obstacle scan, alerts and diagnostics out.
 
     Unless the parameter autostart is false, it configures and activates itself as soon as it spins. If that fails, or
@@ -56,14 +54,12 @@ class PerceptionNode(LifecycleNode):
     """
 
     def __init__(self, stop):
-        super().__init__("vit_perception")
+        super().__init__("vit_perception", stop)
         self.values = parameters.declare(self, parameters.SPECS)
         problem = parameters.check(self.values)
         if problem:
             raise PerceptionError("parameters contradict each other: " + problem)
         parameters.watch(self, self.values, self._check, self._on_change)
-        self._stop, self._failure = stop, None
-        self.state = "unconfigured"
         self.doing = ""  # what takes time just now: opening the engine
         self.bundle: Any = None  # from here to _dump: while configured
         self.engine: Any = None
@@ -84,54 +80,11 @@ class PerceptionNode(LifecycleNode):
         self.scan_silent = "not active"  # why there is no scan, or ''
         self.newest_received_s = None  # steady clock, newest image that arrived
         self.diagnostics = Diagnostics(self, self.values)
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers run on, whatever simulated time does
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
         if self.values["autostart"]:
-            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=self._steady)
-
-    def _autostart(self):
-        self._autostart_timer.cancel()
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
-        if self._failure is not None:
-            self._stop.set()
+            self._autostart()
 
     # Transitions, in the executor's thread
-
-    def on_configure(self, state):
-        return self._change("inactive", self._configure)
-
-    def on_activate(self, state):
-        return self._change("active", self._activate)
-
-    def on_deactivate(self, state):
-        return self._change("inactive", self._deactivate)
-
-    def on_cleanup(self, state):
-        return self._change("unconfigured", self._release)
-
-    def on_shutdown(self, state):
-        return self._change("finalized", self._release)
-
-    def on_error(self, state):
-        return self._change("unconfigured", self._release)
-
-    def _change(self, state, action):
-        """Do what leads to `state`. What goes wrong is logged, and the node stays where it was."""
-        try:
-            self._failure = None
-            action()
-        except Exception as e:  # rclpy would swallow it
-            if self._stop.is_set():  # whatever a signal cut short
-                return FAILURE
-            known = isinstance(e, USER_ERRORS)
-            self._failure = PerceptionError(str(e) if known else "cannot become {}: {!r}".format(state, e))
-            if not self.values["autostart"]:  # else it is the program's last word
-                self.get_logger().error(str(self._failure))
-            return FAILURE
-        self.state = state
-        self.get_logger().debug(state)
-        return SUCCESS
 
     def _configure(self):
         try:
@@ -141,15 +94,15 @@ class PerceptionNode(LifecycleNode):
                 self.values.update(parameters.declare(self, parameters.EVALUATED, evaluated))
             parameters.wanted_classes(self.values["class_filter"], self.bundle.labels)
             self._reader = ImageReader(self.values)
-            keep, labels = self._keep if self.values["dump.seconds"] > 0 else None, self.bundle.labels
-            self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
-            self.engine = self._open_engine()
-            self.pipeline = make_pipeline(self.bundle, self.engine, self.values)
-            self._debug = DebugImage(self, self.values, labels)
             if self.values["dump.seconds"] > 0:
                 from .dump import Dump  # with its database, memory that few need
 
                 self._dump = Dump(self, self.values)
+            keep, labels = self._dump and self._dump.keep, self.bundle.labels
+            self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
+            self.engine = self._open_engine()
+            self.pipeline = make_pipeline(self.bundle, self.engine, self.values)
+            self._debug = DebugImage(self, self.values, labels)
             self.outputs.labels(self.values["score_threshold"])
         except Exception:
             self._release()
@@ -157,11 +110,9 @@ class PerceptionNode(LifecycleNode):
 
     def _open_engine(self):
         """In a thread of its own, for a build takes minutes; /diagnostics goes on from here meanwhile."""
-        names = ("backend", "precision", "threads", "engine_cache", "workspace_mb")
-        how = [self.values[n] for n in names] + [self._on_progress, self._stop]
         self.doing = "opening the engine"
         with ThreadPoolExecutor(1) as pool:
-            opening = pool.submit(open_engine, self.bundle, *how)
+            opening = pool.submit(open_configured, self.bundle, self.values, self._on_progress, self._stop)
             while not wait([opening], 1.0).done:
                 self._publish_diagnostics()
         self.doing = ""
@@ -197,9 +148,10 @@ class PerceptionNode(LifecycleNode):
         if self.inputs is not None:
             self.inputs.close()
         if self._worker is not None:
-            ended = self._worker.close(0.0 if isinstance(self._failure, EngineLost) else LAST_FRAME_S)
+            lost = isinstance(self._failure, EngineLost)
+            ended = self._worker.close(0.0 if lost else LAST_FRAME_S)
             self.stats.dropped += self._worker.waiting
-            if not ended and not isinstance(self._failure, EngineLost):
+            if not (ended or lost):
                 self._end_hanging("when the node was deactivated")
             self.outputs.end_alert("the node was deactivated")
         self._scan_timer = self.inputs = self._worker = self._frames = self.newest_received_s = None
@@ -230,12 +182,8 @@ class PerceptionNode(LifecycleNode):
 
     def _on_info(self, msg):
         self.calibration.take(msg)
-        self._keep(self.inputs.info_topic, msg, latched=True)
-
-    def _keep(self, topic, msg, latched=False):
-        """Keep what was published for ~/dump; the newest latched message stays, however old."""
         if self._dump is not None:
-            self._dump.keep(topic, msg, latched)
+            self._dump.keep(self.inputs.info_topic, msg, latched=True)
 
     def _check(self, values):
         """What is wrong with parameters to be, or ''."""
@@ -277,11 +225,6 @@ class PerceptionNode(LifecycleNode):
     def _end_hanging(self, when):
         self.give_up(EngineLost("the engine gave no answer {}: the node ends, to be started anew".format(when)))
 
-    def give_up(self, error):
-        """End the program with `error`, an EngineLost."""
-        self._failure = error
-        self._stop.set()
-
     def _publish_diagnostics(self):
         level, text, values = report(self, time.monotonic())
         self.diagnostics.publish(level, text, values, bool(self.doing))
@@ -300,16 +243,6 @@ class PerceptionNode(LifecycleNode):
         """Count an exception that a callback raised into the executor."""
         self.stats.callback_failures += 1
         self.get_logger().error("a callback failed: {!r}".format(error), throttle_duration_sec=5.0)
-
-    def close(self):
-        """Stop the worker and release the engine. The executor must no longer spin this node.
-
-        Raises:
-            PerceptionError: it could not start, or the engine hangs.
-        """
-        self._release()
-        if self._failure is not None:
-            raise self._failure
 
 
 def main(args=None):

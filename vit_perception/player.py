@@ -14,7 +14,7 @@ import threading
 import time
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray
 
@@ -24,6 +24,7 @@ from .errors import PerceptionError
 from .messages import seconds_to_stamp
 from .parameters import Spec, declare
 from .process import run
+from .qos import STATIC
 from .sources import Images, Video
 
 SPECS = (
@@ -204,8 +205,7 @@ class BagTape:
                 text = "{} is not played: no package is installed for {}"
                 node.get_logger().warning(text.format(name, topics[name]))
                 continue
-            latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            qos = image_qos if is_image else latched if name.endswith(("tf_static", "label_info")) else 10
+            qos = image_qos if is_image else STATIC if name.endswith(("tf_static", "label_info")) else 10
             self._publishers[name] = node.create_publisher(kind, name, qos)
             if is_image:
                 self._images.add(name)

@@ -9,7 +9,7 @@ except ImportError:  # before Iron
 
 BEST_EFFORT_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # matches any other side
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # of /tf_static
+STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # of /tf_static and a bag's latched topics
 
 
 def input_events(topic, warn):

@@ -8,14 +8,16 @@ COCO's iscrowd and VOC's difficult.
 """
 
 from .images import detect_color, pixel_statistics, read_image
+from .options import add_data_options
 from .read import FORMATS, read_coco, read_dataset, read_pair
 from .sample import Dataset, Sample
-from .twins import leak_warning
+from .twins import leak_warning, unseen
 
 __all__ = [
     "FORMATS",
     "Dataset",
     "Sample",
+    "add_data_options",
     "detect_color",
     "leak_warning",
     "pixel_statistics",
@@ -23,4 +25,5 @@ __all__ = [
     "read_dataset",
     "read_image",
     "read_pair",
+    "unseen",
 ]

@@ -66,7 +66,6 @@ def detect_color(data: Dataset) -> str:
 
 def pixel_statistics(data: Dataset, color: str, count: int = 64) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel of pixels scaled to 0..1, over `count` images spread over the set."""
-    picks = np.linspace(0, len(data) - 1, min(count, len(data))).astype(int)
-    images = [read_image(data.samples[i], color).reshape(-1, 1 if color == "gray" else 3) for i in picks]
+    images = [read_image(s, color).reshape(-1, 1 if color == "gray" else 3) for s in data.spread(count).samples]
     pixels = np.concatenate(images) / np.float32(255)
     return [round(float(v), 4) for v in pixels.mean(0)], [round(max(float(v), 1e-3), 4) for v in pixels.std(0)]

@@ -1,6 +1,6 @@
 """What the rest of the workstation sees of a data set: a list of samples, whatever format they came in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def spread(self, count: int) -> "Dataset":
+        """The set with `count` of its images, evenly spread; the whole set if that is 0 or more than there are."""
+        if not 0 < count < len(self):
+            return self
+        picks = np.linspace(0, len(self) - 1, count).astype(int)
+        return replace(self, samples=[self.samples[i] for i in picks])
 
     def counts(self) -> np.ndarray:
         """Boxes per class: int64 (len(labels),)."""

@@ -7,12 +7,15 @@ image of another flight in 46 (34 in the nearest 5%).
 """
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..errors import DataError
 from .sample import Dataset
 
 SIDE = 12
@@ -94,6 +97,27 @@ def leak_warning(train: Dataset, val: Dataset) -> str | None:
     """One sentence if images of val are, or nearly are, in train; None if not. About 1 ms an image."""
     leak = find_leak(fingerprints([s.path for s in train.samples]), fingerprints([s.path for s in val.samples]))
     return describe(leak, train.name, val.name) if leak.pairs else None
+
+
+def unseen(train: Dataset, others: list[Dataset]) -> Dataset:
+    """`train` without the images that one of `others` holds too, byte for byte.
+
+    Raises:
+        DataError: none is left.
+    """
+    held = {digest for data in others for _, digest in _digests(data)}
+    copies = {path for path, digest in _digests(train) if digest in held}
+    if len(copies) == len(train):
+        raise DataError(
+            f"every image of {train.name} is in {', '.join(d.name for d in others)} too: nothing to train on"
+        )
+    left = sorted(p.name for p in copies)
+    sha256 = hashlib.sha256(json.dumps([train.sha256, left]).encode()).hexdigest() if left else train.sha256
+    return replace(train, samples=[s for s in train.samples if s.path not in copies], sha256=sha256)
+
+
+def _digests(data: Dataset) -> Iterator[tuple[Path, str]]:
+    return ((s.path, hashlib.sha256(s.path.read_bytes()).hexdigest()) for s in data.samples)
 
 
 def describe(leak: Leak, train: str, val: str) -> str:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import cv2
 
-from vit_perception.bundle import Bundle
-from vit_perception.detector import Detections, Detector
+from vit_perception.detector import Detections
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 from ..data import Dataset, Sample, read_image
-from ..evaluate import EVALUATION_SCORE, detect
+from ..evaluate import detect
 from ..run import Run
 from ..samples import COLORS, annotate
 from ..working_point import FALSE, match
@@ -36,11 +35,9 @@ class Frame:
         return 2 * self.found / total if total else 1.0
 
 
-def detections(run: Run, folder: Path, path: Path, variant: str, strides: list[int]) -> list[Detections]:
+def detections(run: Run, path: Path, variant: str, strides: list[int]) -> list[Detections]:
     """What one ONNX file finds on every validation image, at scores from EVALUATION_SCORE on."""
-    manifest = run.manifest() | {"head": {"strides": strides}}
-    engine = OnnxRuntimeEngine(str(path), variant)
-    detector = Detector(Bundle(str(folder), manifest), engine, score_threshold=EVALUATION_SCORE)
+    detector = run.detector(OnnxRuntimeEngine(str(path), variant), strides)
     return detect(detector, run.labels, run.input["color"], run.val_data, f"report {path.name}")
 
 

@@ -108,10 +108,10 @@ def _accuracy(run: Run, folder: Path) -> dict:
     name = tables.flown(run)
     path = folder / run.notes["export"]["files"][name]["path"]
     strides = {k: run.load(k).config()["strides"] for k in ("teacher", "lowrank")}
-    teacher = frames.detections(run, folder, run.folder / "teacher.onnx", "fp32", strides["teacher"])
-    final = frames.detections(run, folder, path, name, strides["lowrank"])
+    teacher = frames.detections(run, run.folder / "teacher.onnx", "fp32", strides["teacher"])
+    final = frames.detections(run, path, name, strides["lowrank"])
     before, after = precision_recall(run.val_data, teacher), precision_recall(run.val_data, final)
-    flying = [over(r, run.recipe.thresholds.score) for r in final]
+    flying = [over(r, run.thresholds()["score"]) for r in final]
     best, worst = frames.rank(run.val_data, flying)
     return {
         "curves": plots.draw(plots.precision_recall, {c: (before[c], after[c]) for c in after}, f"{name} file"),
@@ -121,8 +121,6 @@ def _accuracy(run: Run, folder: Path) -> dict:
 
 
 def _training(run: Run) -> dict:
-    """Loss curves of the stages that left some, in the order of the run; the search's candidates are too many."""
-    paths = sorted(run.folder.glob("*.curve.jsonl"), key=lambda p: p.stat().st_mtime)
-    curves = {p.name.removesuffix(".curve.jsonl"): tables.losses_of(p) for p in paths}
-    curves = {k: v for k, v in curves.items() if v and not k.startswith("search-")}
+    """Loss curves of the stages."""
+    curves = tables.losses(run)
     return {"training": plots.draw(plots.training, curves) if curves else None}

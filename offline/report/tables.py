@@ -185,6 +185,13 @@ def class_rows(run: Run) -> list[dict]:
 NOT_LOSSES = ("step", "lr", "grad_norm", "images_per_s")
 
 
+def losses(run: Run) -> dict[str, dict[str, list[float]]]:
+    """{stage: columns of its curve} of the stages that left one; the search's candidates are too many."""
+    paths = sorted(run.folder.glob("*.curve.jsonl"), key=lambda p: p.stat().st_mtime)
+    curves = {p.name.removesuffix(".curve.jsonl"): losses_of(p) for p in paths}
+    return {k: v for k, v in curves.items() if v and not k.startswith("search-")}
+
+
 def losses_of(path: Path) -> dict[str, list[float]]:
     """Columns of a STAGE.curve.jsonl: {"step": [...], each loss: [...]}; {} if nothing was trained."""
     rows = read_curve(path)

@@ -54,6 +54,12 @@ def open_engine(
     return engine
 
 
+def open_configured(bundle, values, progress=None, stop=None):
+    """`open_engine` as the parameters of the node say, `values` by name."""
+    names = ("backend", "precision", "threads", "engine_cache", "workspace_mb")
+    return open_engine(bundle, *([values[n] for n in names] + [progress, stop]))
+
+
 def _open_onnxruntime(bundle, precision, threads, reason):
     from .onnxruntime import OnnxRuntimeEngine
 

@@ -4,13 +4,13 @@ A build runs in a process of its own: it takes more memory than the node ever wi
 if the kernel kills something for lack of memory, it is the build and not the node.
 """
 
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 
+from ..child import child_environment
 from ..errors import EngineError, GoldenError, PerceptionError
 from ..golden import prove
 from .cuda import Cuda
@@ -135,10 +135,3 @@ def build_in_child(bundle, precision, cache, workspace_mb, progress=None, stop=N
     if child.returncode:
         said = [line for line in lines if line.startswith(PREFIX)] or ["it ended with code {}".format(child.returncode)]
         raise EngineError("the build of the engine failed: {}".format(said[-1].replace(PREFIX, "", 1)))
-
-
-def child_environment():
-    """The environment in which a child process finds this very package, installed or not."""
-    source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    paths = [source] + [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    return dict(os.environ, PYTHONPATH=os.pathsep.join(paths))

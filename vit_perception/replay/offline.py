@@ -9,7 +9,7 @@ from typing import Dict
 from .. import parameters
 from ..bundle import find_bundle, open_bundle
 from ..draw import draw
-from ..engines import open_engine
+from ..engines import open_configured
 from ..errors import PerceptionError
 from ..pipeline import make_pipeline
 from ..stats import Samples
@@ -39,8 +39,7 @@ def replay_offline(args, given, stop, say=print):
     """Every frame through the pipeline, until the end or `stop` (threading.Event). Raises PerceptionError."""
     bundle, values = read_parameters(args, say)
     flight = open_flight(os.path.expanduser(args.source), values, args.fps, given, say)
-    names = ("backend", "precision", "threads", "engine_cache", "workspace_mb")
-    engine = open_engine(bundle, *([values[n] for n in names] + [say, stop]))
+    engine = open_configured(bundle, values, say, stop)
     try:
         pipeline = make_pipeline(bundle, engine, values)
         about = {

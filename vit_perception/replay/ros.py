@@ -26,6 +26,7 @@ from .. import messages
 from ..bag import BagWriter, open_bag
 from ..bag_inputs import IMAGE_TYPES, find_inputs
 from ..bundle import find_bundle
+from ..child import child_environment
 from ..errors import PerceptionError
 from ..image import view
 from ..process import init
@@ -105,13 +106,9 @@ def _remaps(names):
 
 def _start(module, arguments):
     command = [sys.executable, "-m", "vit_perception." + module, "--ros-args", "--log-level", "error"]
-    folder = os.path.dirname(
-        os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    )  # where `-m vit_perception` is found
-    path = os.pathsep.join(p for p in (folder, os.environ.get("PYTHONPATH")) if p)
+    command += arguments + _remaps({"__ns": SPACE})
     # A session of its own: Ctrl-C in a terminal goes to this process alone, which ends the others.
-    environment = dict(os.environ, PYTHONPATH=path)
-    return subprocess.Popen(command + arguments + _remaps({"__ns": SPACE}), env=environment, start_new_session=True)
+    return subprocess.Popen(command, env=child_environment(), start_new_session=True)
 
 
 def _end(process):
@@ -152,7 +149,7 @@ class Listener(Node):
     def _hear(self, topic, kind, take):
         keeps = take != self._on_picture  # the pictures are in the video
         if keeps:
-            self._bag.add_topic(topic, "{}/msg/{}".format(kind.__module__.partition(".")[0], kind.__name__))
+            self._bag.add_topic(topic, messages.type_name(kind))
 
         def on_data(data):
             if keeps:
@@ -200,15 +197,15 @@ class Listener(Node):
         self._flush(2)
 
     def _on_obstacles(self, msg):
-        rows = []
-        for d in msg.detections:
-            result = d.results[0]
-            inner, p = getattr(result, "hypothesis", result), result.pose.pose.position
-            row = {"track_id": d.id if hasattr(d, "id") else d.tracking_id, "range_m": math.hypot(p.x, p.y)}
-            row["class"] = self._label(inner.class_id if hasattr(inner, "class_id") else inner.id)
-            row["bearing_deg"] = math.degrees(math.atan2(-p.y, p.x))
-            rows.append(row)
-        self._part(msg)["obstacles"] = rows
+        self._part(msg)["obstacles"] = [
+            {
+                "track_id": i,
+                "range_m": math.hypot(x, y),
+                "class": self._label(c),
+                "bearing_deg": math.degrees(math.atan2(-y, x)),
+            }
+            for (x, y, _), c, i in zip(*messages.read_obstacles(msg))
+        ]
 
     def _on_alert(self, msg):
         if self._frames:
