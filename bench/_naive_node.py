@@ -23,7 +23,7 @@ from vit_perception.engines import open_engine
 class NaiveNode(Node):
     def __init__(self):
         super().__init__("naive")
-        bundle = open_bundle(self.declare_parameter("model", "models/hit_uav_quick").value)
+        bundle = open_bundle(self.declare_parameter("model", "models/uav_thermal").value)
         threads = self.declare_parameter("threads", 0).value
         self.annotate = self.declare_parameter("annotate", True).value
         self.detector = Detector(bundle, open_engine(bundle, "onnxruntime", threads=threads))

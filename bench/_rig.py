@@ -174,10 +174,15 @@ class Client:
         k = [0.8 * width, 0.0, width / 2, 0.0, 0.8 * width, height / 2, 0.0, 0.0, 1.0]
         self.infos.publish(self._info(width=width, height=height, k=k))
 
-    def fly(self, messages: list, seconds: float, hz: float, stop: threading.Event | None = None) -> None:
-        """Send `messages` in a circle from a thread of its own, at a steady rate, and listen meanwhile."""
+    def fly(self, messages: list, seconds: float, hz: float, stop=None, calibrated: bool = True) -> None:
+        """Send `messages` in a circle from a thread of its own, at a steady rate, and listen meanwhile.
+
+        Args:
+            stop: threading.Event that ends it. calibrated: with a camera_info, of an invented camera.
+        """
         halt = stop or threading.Event()
-        self.calibrate(messages[0].width, messages[0].height)
+        if calibrated:
+            self.calibrate(messages[0].width, messages[0].height)
         camera = threading.Thread(target=self._fly, args=(messages, seconds, hz, halt))
         camera.start()
         while camera.is_alive():

@@ -5,7 +5,7 @@
 
 Times are medians of ONNX Runtime on this CPU on one and on two threads, all files taking turns in one run: trust the
 ratios, and on a busy machine those of `least`, the shortest times. `--onnx` times any other detector with one float
-input of fixed size; a convolutional network of YOLO11n's size (bench/_conv_proxy.py) is timed too, at the first
+input of fixed size; a convolutional network of YOLO11n's size (bench/_conv_proxy.py) is timed too, at the default
 bundle's input size. Boards are predicted (docs/latency_model.md), inference only: +- is the median error on published
 measurements that the model had not seen, and in brackets on designs that it had not seen. With --data the accuracy is
 measured here, and training_images counts those that the bundle was trained on, if its training split is in DIR too;
@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import onnx
 from _conv_proxy import write_proxy
+from matplotlib.figure import Figure
 
 from offline.data import Dataset, read_dataset, unseen
 from offline.errors import DataError, ExportError, one_sentence
@@ -36,10 +37,13 @@ from offline.targets import find_target
 from vit_perception.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.parameters import SPECS
 
 VARIANTS, THREADS = ("fp32", "int8"), (1, 2)
 BOARDS = {"nano": "jetson-nano", "orin_nano": "jetson-orin-nano"}  # key of the figures: target
+DEFAULT = next(s.default for s in SPECS if s.name == "model")
 PROXY = "proxy of YOLO11n"
+COLORS = ("#d9772b", "#2563a8", "#7b5ea7", "#3c8d63")
 
 
 @dataclass
@@ -182,6 +186,29 @@ def print_table(rows: list[dict]) -> None:
         print(f"{name:<28}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)))
 
 
+def draw(rows: list[dict], path: Path) -> None:
+    """mAP50 on both sets against the shortest time of one thread, fp32 and int8; the proxies' times as lines."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    for axis, key in zip(figure.subplots(1, 2, sharey=True), ("val_flights", "val"), strict=True):
+        for row, color in zip(rows, COLORS * len(rows), strict=False):
+            if row[f"map50_{key}"] is None:
+                if row["map50_val"] is None:
+                    axis.axvline(row["least_1t_fp32"], color="#999999", linestyle=":")
+                    axis.text(row["least_1t_fp32"], 0.02, f" {row['name']}", fontsize=7, rotation=90, color="#777777")
+                continue
+            points = [(row[f"least_1t_{v}"], row[f"map50_{key}{s}"]) for v, s in (("fp32", ""), ("int8", "_int8"))]
+            points = [p for p in points if None not in p]
+            axis.plot(*zip(*points, strict=True), color=color, marker="o", markevery=[0], label=row["name"])
+            axis.plot(*points[-1], color=color, marker="o", markerfacecolor="white")
+        axis.set(title=f"mAP50, {key}", xlabel="ms, one CPU thread", xlim=(0, None), ylim=(0, 1))
+        axis.grid(color="#e7e8ea")
+        axis.spines[["top", "right"]].set_visible(False)
+    shown = {line.get_label(): line for axis in figure.axes for line in axis.lines if line.get_label()[0] != "_"}
+    figure.legend(shown.values(), shown.keys(), frameon=False, fontsize=8, loc="outside upper center", ncols=len(shown))
+    figure.axes[0].text(0, 0.97, " full: fp32, empty: int8", fontsize=7, color="#777777")
+    figure.savefig(path, dpi=120)
+
+
 def _fps(row: dict, board: str) -> str:
     value, error, new = (row[f"{board}_fps_{k}"] for k in ("predicted", "error", "error_new_design"))
     return f"{value:g} +-{error:.0%} ({new:.0%})"
@@ -202,6 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--val-flights", default="val_flights.json")
     parser.add_argument("--ignore", action="append", default=[], metavar="CLASS")
     parser.add_argument("--classes", help="comma-separated labels that count")
+    parser.add_argument("--picture", type=Path, help="file for a plot: accuracy against time, size as area")
     parser.add_argument("--quick", action="store_true", help="few rounds, accuracy from the bundles' own metrics")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -211,10 +239,13 @@ def main(argv: list[str] | None = None) -> None:
     networks += [network_of_file(path, path.stem) for path in args.onnx]
     with tempfile.TemporaryDirectory() as folder:
         if not args.no_proxy:
-            height, width = networks[0].images.shape[2:]
+            like = next((n for n in networks if n.name == DEFAULT), networks[0])
+            height, width = like.images.shape[2:]
             networks.append(network_of_file(write_proxy(Path(folder) / "proxy.onnx", width, height), PROXY))
         ms = times(networks, 5 if args.quick else ROUNDS)
         rows = [figures(n, ms, args) for n in networks]
+    if args.picture:
+        draw(rows, args.picture)
     print_table(rows)
     print(json.dumps(rows))
 

@@ -26,11 +26,11 @@ from vit_perception.engines import open_engine
 VGA, HD = ((640, 512), "thermal"), ((1280, 720), "color")
 # name: model, threads of the engine, (size, look), crowd, frames a second
 CASES = {
-    "640x512": ("hit_uav_quick", 0, VGA, False, 30.0),
-    "one thread": ("hit_uav_quick", 1, VGA, False, 30.0),
-    "1280x720": ("hit_uav_quick", 0, HD, False, 30.0),
-    "slow engine": ("hit_uav_teacher", 1, VGA, False, 10.0),
-    "crowd": ("hit_uav_quick", 0, VGA, True, 15.0),
+    "640x512": ("uav_thermal", 0, VGA, False, 30.0),
+    "one thread": ("uav_thermal", 1, VGA, False, 30.0),
+    "1280x720": ("uav_thermal", 0, HD, False, 30.0),
+    "slow engine": ("uav_thermal_large", 1, VGA, False, 10.0),
+    "crowd": ("uav_thermal", 0, VGA, True, 15.0),
 }
 STAGES = ("letterbox", "infer", "decode", "motion", "track", "publish_detections")
 LATER = ("obstacles", "alerts", "publish")  # detections are out by then

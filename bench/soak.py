@@ -2,7 +2,7 @@
 
     python -m tools.ros_environment python bench/soak.py [--minutes 60] [--quick] [--out out/soak]
 
-A camera at 30 Hz, 640x512, and the node with models/hit_uav_fast. Now and then an image cannot be used, a subscriber
+A camera at 30 Hz, 640x512, and models/uav_thermal_tiny. Now and then an image cannot be used, a subscriber
 comes and goes, a parameter changes, the node stands still for a second. Every image that the node received must have
 been processed, dropped for a newer one, rejected, or counted as failed; best effort may lose some on the way, and those
 are counted too. Memory is judged after the first minute, in which everything happens once. Ctrl-C ends it with the
@@ -178,7 +178,7 @@ def plot(rss: list[float], path: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--model", default=str(ROOT / "models" / "hit_uav_fast"))
+    parser.add_argument("--model", default=str(ROOT / "models" / "uav_thermal_tiny"))
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "soak")
     parser.add_argument("--quick", action="store_true", help="half a minute")
     args = parser.parse_args(argv)

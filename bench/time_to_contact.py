@@ -19,7 +19,7 @@ import numpy as np
 
 from offline.progress import track as progress
 from offline.simulate.approaches import QUIET, SIZE, approach, quiet
-from offline.simulate.noise import DetectorNoise
+from offline.simulate.noise import SCORE, DetectorNoise
 from vit_perception.alerts import OK, AlertPolicy
 from vit_perception.camera import Camera
 from vit_perception.corridor import Corridor
@@ -38,7 +38,7 @@ class Onboard:
     def __init__(self, K: np.ndarray | None, ego: bool = True):
         fits = None if K is None else Camera(K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, *SIZE)
         self.camera, self.knows_ego = fits, ego
-        self.tracker, self.estimator = Tracker(), ObstacleEstimator(SIZES)
+        self.tracker, self.estimator = Tracker(high_score=SCORE), ObstacleEstimator(SIZES)
         self.corridor, self.alerts = Corridor(), AlertPolicy()
 
     def step(self, detections: Detections, stamp_s: float, ego, mount=None, size=SIZE):

@@ -85,7 +85,7 @@ def replay(
 @one_sentence
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="models/hit_uav_quick")
+    parser.add_argument("--model", default="models/uav_thermal")
     parser.add_argument("--data", type=Path, help="folder with the images and their labels (default: rendered flights)")
     parser.add_argument("--val", default="val.json")
     parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")

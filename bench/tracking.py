@@ -1,6 +1,6 @@
 """Does an object keep its id? The tracker against a plain IoU tracker, on rendered flights and on real clips.
 
-    python bench/tracking.py [--model models/hit_uav_fast] [--data DIR] [--quick]
+    python bench/tracking.py [--model models/uav_thermal] [--data DIR] [--quick]
 
 Flights (survey, search, approach) have true boxes and ids. Detections: the true boxes with the committed detector's
 measured noise, with and without its false positives, and those of the model itself on the rendered images. All at 15 Hz
@@ -25,7 +25,7 @@ from offline.data import read_dataset, read_image
 from offline.errors import one_sentence
 from offline.progress import track
 from offline.render import Flight
-from offline.simulate.noise import DetectorNoise
+from offline.simulate.noise import SCORE, DetectorNoise
 from offline.tracking_metrics import Sequence, metrics
 from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
@@ -46,7 +46,7 @@ FIGURES = ("idf1", "mota", "id_switches", "fragmentations", "recall", "precision
 class PlainTracker:
     """The baseline: greedy IoU with each track's last box. Birth, confirmation and death as the tracker's defaults."""
 
-    def __init__(self, iou_threshold=0.2, new_score=0.4, confirm_hits=3, max_coast_s=0.5):
+    def __init__(self, iou_threshold=0.2, new_score=SCORE, confirm_hits=3, max_coast_s=0.5):
         self.iou_threshold, self.new_score = iou_threshold, new_score
         self.confirm_hits, self.max_coast_s = confirm_hits, max_coast_s
         self._tracks, self._made = [], 0
@@ -78,7 +78,7 @@ class Ours:
     """The tracker behind the same interface, with or without the camera's motion."""
 
     def __init__(self, camera_motion):
-        self._tracker, self._camera_motion = Tracker(), camera_motion
+        self._tracker, self._camera_motion = Tracker(high_score=SCORE), camera_motion
 
     def update(self, detections, stamp_s, motion=None):
         tracks = self._tracker.update(detections, stamp_s, motion if self._camera_motion else None)
@@ -216,13 +216,14 @@ def show(table: dict) -> None:
 @one_sentence
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", type=Path, default=Path("models/hit_uav_fast"), help="default %(default)s")
+    parser.add_argument("--model", type=Path, default=Path("models/uav_thermal"), help="default %(default)s")
     parser.add_argument("--data", type=Path, help="folder of HIT-UAV, to replay its clips")
     parser.add_argument("--flights", type=int, default=8, help="of each preset (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short flight of each preset, no clips")
     args = parser.parse_args(argv)
     bundle = open_bundle(args.model)
-    detector = Detector(bundle, OnnxRuntimeEngine(bundle.file("fp32"), threads=1))
+    weak = bundle.thresholds.get("weak_score", bundle.thresholds["score"])
+    detector = Detector(bundle, OnnxRuntimeEngine(bundle.file("fp32"), threads=1), score_threshold=weak)
     count, frames = (1, 50) if args.quick else (args.flights, 150)
     # Seeds apart from those that the tracker's constants were chosen with.
     todo = [(preset, FIRST_SEED + i) for i in range(count) for preset in PRESETS]

@@ -6,8 +6,8 @@
 #   run="docker run -it --rm --runtime nvidia --network host -v $HOME/models:/models
 #        -v $HOME/.cache/vit_perception:/root/.cache/vit_perception
 #        -v /tmp/argus_socket:/tmp/argus_socket --device /dev/video0"
-#   $run vit_perception:nano ros2 run vit_perception build_engine --model hit_uav_fast
-#   $run --name vit vit_perception:nano ros2 launch vit_perception drone.launch.py model:=hit_uav_fast \
+#   $run vit_perception:nano ros2 run vit_perception build_engine --model uav_thermal_tiny
+#   $run --name vit vit_perception:nano ros2 launch vit_perception drone.launch.py model:=uav_thermal_tiny \
 #       backend:=tensorrt image_topic:=/camera/image_raw camera_info_topic:=/camera/camera_info
 # CUDA and TensorRT are not in the image: the NVIDIA runtime mounts the board's. See docs/jetson.md.
 

@@ -207,7 +207,7 @@ def _attribution(run: Run) -> str:
 def _limits(run: Run) -> str:
     """What the figures above say is weak, and what they do not cover."""
     sets = run.figures("fp32")
-    name, m = list(sets.items())[-1]  # the last one named is usually the hardest
+    name, m = min(sets.items(), key=lambda item: item[1]["map50"] or 0.0)  # the hardest
     found = {c: row["ap50"] for c, row in m["per_class"].items() if row["ap50"] is not None}
     worst = min(found, key=lambda c: found[c])
     missed = m["working_point"]["per_class"][worst]["recall"]

@@ -111,12 +111,15 @@ class Search(Distilled):
 class Thresholds:
     """Written into the bundle; the node's parameters can override them.
 
-    fp_per_image: over 0, `score` is not used: it is the lowest score at which the exported master gives at most so many
-    false positives of all classes together per image of --val.
+    score: of what is published and starts tracks. weak_score: of what may continue them; 0: the same.
+    fp_per_image, weak_fp_per_image: over 0, they choose the score, and the weak one: the lowest at which the exported
+    master gives at most so many false positives of all classes together per image of --val.
     """
 
     score: float = 0.3
+    weak_score: float = 0.0
     fp_per_image: float = 0.0
+    weak_fp_per_image: float = 0.0
     nms_iou: float = 0.6
     max_detections: int = 100
 
@@ -260,4 +263,8 @@ def _check(r: Recipe, path: Path) -> None:
     )
     Grouping(r.card.groups, r.card.bands)  # refuses what it cannot use
     demand(0 < r.thresholds.score < 1 and 0 < r.thresholds.nms_iou < 1, "thresholds must lie in 0..1")
-    demand(r.thresholds.fp_per_image >= 0, "thresholds.fp_per_image must not be negative")
+    t = r.thresholds
+    demand(
+        min(t.fp_per_image, t.weak_fp_per_image) >= 0 and 0 <= t.weak_score <= t.score,
+        "thresholds: fp_per_image must not be negative, nor weak_score over score",
+    )

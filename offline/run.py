@@ -91,22 +91,22 @@ class Run:
         return make_detector(engine, self.labels, self.input, strides, self.thresholds())
 
     def thresholds(self) -> dict:
-        """The bundle's: score (the one that was chosen, as soon as it has been), nms_iou, max_detections."""
+        """The bundle's: score and weak_score (as soon as they are, the chosen ones), nms_iou, max_detections."""
         t = self.recipe.thresholds
-        score = self.notes["score"] if t.fp_per_image and "score" in self.notes else t.score
-        return {"score": score, "nms_iou": t.nms_iou, "max_detections": t.max_detections}
+        scores = {"score": t.score, "weak_score": t.weak_score or t.score} | self.notes.get("scores", {})
+        return scores | {"nms_iou": t.nms_iou, "max_detections": t.max_detections}
 
-    def choose_score(self, engine, strides: list[int]) -> None:
-        """If the recipe says how many false positives are allowed: find the score that does it, on val_data."""
-        allowed = self.recipe.thresholds.fp_per_image
-        if not allowed:
-            return
-        detector = self.detector(engine, strides)
-        results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the score")
-        self.note("score", score_at(self.val_data, results, allowed))
-        log.info(
-            "score %.3f: at most %g false positives per image of %s", self.notes["score"], allowed, self.val_data.name
-        )
+    def choose_scores(self, engine, strides: list[int]) -> None:
+        """Where the recipe says how many false positives are allowed: find the scores that do it, on val_data."""
+        t = self.recipe.thresholds
+        allowed = {"score": t.fp_per_image, "weak_score": t.weak_fp_per_image}
+        self.notes["scores"] = {}
+        if any(allowed.values()):
+            detector = self.detector(engine, strides)
+            results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the scores")
+            chosen = {k: score_at(self.val_data, results, rate) for k, rate in allowed.items() if rate}
+            self.note("scores", chosen)
+            log.info("scores for at most %s false positives per image of %s: %s", allowed, self.val_data.name, chosen)
 
     def measure(self, name: str, identity: str, open_engine: Callable[[], Any], strides: list[int]) -> None:
         """Note all figures of a stage or file on every validation set: `NAME.metrics`, and `NAME.also` by set.

@@ -61,7 +61,7 @@ class Replay:
 def bundle():
     from vit_perception.bundle import open_bundle
 
-    return open_bundle(os.path.join(ROOT, "models", "hit_uav_fast"))
+    return open_bundle(os.path.join(ROOT, "models", "uav_thermal_tiny"))
 
 
 def golden(of):

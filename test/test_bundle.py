@@ -124,6 +124,10 @@ def listed(folder, key="fp32", **changes):
         (lambda f: edit(f, head={"strides": [0]}), "head.strides must be whole numbers"),
         (lambda f: edit(f, head={"strides": "8"}), "head.strides must be whole numbers"),
         (lambda f: edit(f, thresholds={"score": 0.3}), "thresholds.nms_iou must be a number"),
+        (
+            lambda f: edit(f, thresholds={"score": 0.3, "weak_score": "low", "nms_iou": 0.5}),
+            "thresholds.weak_score must",
+        ),
         (lambda f: edit(f, thresholds=[0.3, 0.5, 10]), "thresholds must be an object"),
         (
             lambda f: edit(f, thresholds={"score": 0.3, "nms_iou": 0.5, "max_detections": 10**18}),

@@ -24,13 +24,13 @@ from offline.render import write_dataset
 from offline.run import open_run
 from offline.targets import find_target
 from offline.teacher_cache import TeacherCache
-from vit_perception.bundle import Bundle
+from vit_perception.bundle import Bundle, open_bundle
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 BIG = {"classes": 3, "channels": 1, "stem": [8, 8, 16, 16], "dim": 96, "depth": 3, "heads": 3, "mlp": 96, "neck": 24}
 SMALL = BIG | {"dim": 64, "depth": 2, "heads": 1, "neck": 16}
 ALL = {"response": 1.0, "feature": 1.0, "relation": 1.0, "attention": 1.0}
-SHIPPED = Path(__file__).resolve().parents[1] / "models" / "hit_uav_quick"
+SHIPPED = Path(__file__).resolve().parents[1] / "models" / "uav_thermal"
 
 
 def fresh(config, seed=0):
@@ -128,7 +128,7 @@ def test_student_and_teacher_must_be_comparable():
 
 def test_kept_answers_teach_the_same(tmp_path):
     """With a trained teacher, rounding to float16 moves no loss by 1e-3, and read answers equal computed ones."""
-    student = fresh(SMALL | {"classes": 4})
+    student = fresh(SMALL | {"classes": 4, "strides": [4, 8]})
     teacher = load_teacher(SHIPPED, ["Person", "Car", "Bicycle", "OtherVehicle"], 1).model
     images = torch.from_numpy(np.load(SHIPPED / "golden.npz")["images"][:, :, 100:228, 200:360]).float()
     live = tell(distiller_of(student, teacher, **ALL), student, images)
@@ -207,9 +207,11 @@ def test_module_paths_of_node_names():
 
 
 def test_the_shipped_bundle_teaches():
-    """Made by an earlier version, pruned and factorised, without a record of its config."""
+    """Pruned and factorised; with the record of its config, and from the shapes alone."""
     teacher = load_teacher(SHIPPED, ["Person", "Car", "Bicycle", "OtherVehicle"], 1)
-    assert teacher.model.config()["heads"] == [2] * 4 and len(teacher.model.config()["ranks"]) == 16
+    assert teacher.model.config()["heads"] == [2] * 3 and len(teacher.model.config()["ranks"]) == 9
+    unrecorded = {k: v for k, v in open_bundle(SHIPPED).manifest.items() if k != "made"}
+    assert model_of_bundle(Bundle(str(SHIPPED), unrecorded)).config() == teacher.model.config()
     assert check_golden(teacher.model, SHIPPED / "golden.npz") < 1e-4
     settle_norms(teacher.model, [torch.randn(1, 1, 128, 160) * 0.5])
     assert check_golden(teacher.model, SHIPPED / "golden.npz") < 1e-4

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from bundles import INPUT, LABELS, TINY
 from onnx import TensorProto, helper, numpy_helper
 
 from offline.errors import ExportError
-from offline.export import compare_outputs, export_master, golden_inputs
+from offline.export import compare_outputs, export_master, file_entry, golden_inputs
+from offline.from_bundle import model_of_bundle
 from offline.half import SUMS, HalfEngine, parts
 from offline.model import build_model
 from offline.quantize_fp16 import keeps_fp32
@@ -99,8 +101,8 @@ def test_an_operator_that_is_not_emulated_is_refused(tmp_path):
         HalfEngine(one_node(tmp_path, "Tan", ONES))
 
 
-def export(model, path, width=INPUT["width"]):
-    export_master(model, path, width, INPUT["height"])
+def export(model, path, width=INPUT["width"], height=INPUT["height"]):
+    export_master(model, path, width, height)
     return path
 
 
@@ -119,7 +121,8 @@ def with_wide_residual(model, factor):
     with torch.no_grad():
         wide = [model.embed[1].weight, model.embed[1].bias, model.position.bias]
         for block in model.blocks:
-            wide += [*block.attn.proj.parameters(), *block.mlp.fc2.parameters()]
+            for last in (block.attn.proj, block.mlp.fc2):  # of two thin layers only the second
+                wide += (last[-1] if isinstance(last, torch.nn.Sequential) else last).parameters()
         for tensor in wide:
             tensor.mul_(factor)
     return model
@@ -144,17 +147,31 @@ def test_a_wide_residual_stream_needs_layer_norm_in_fp32(tmp_path):
         assert len(norms) == 3 and all(p["overflows"] == overflows == (p["cosine"] < 0.99) for p in norms)
 
 
-def test_the_golden_check_refuses_an_engine_that_ignored_the_pins():
-    bundle = open_bundle(ROOT / "models" / "hit_uav_quick")  # its residual stream reaches 700
+def test_the_golden_check_refuses_an_engine_that_ignored_the_pins(tmp_path):
+    """The default bundle's function on a residual stream that reaches hundreds."""
+    shutil.copytree(ROOT / "models" / "uav_thermal", tmp_path / "wide")
+    manifest = json.loads((tmp_path / "wide" / "bundle.json").read_text())
+    model = with_wide_residual(model_of_bundle(open_bundle(tmp_path / "wide")), 64.0)
+    master = export(model, tmp_path / "wide" / "model.onnx", *(manifest["input"][k] for k in ("width", "height")))
+    manifest["files"]["fp32"] |= {k: file_entry(master, "fp32", "")[k] for k in ("sha256", "bytes")}
+    manifest["fp32_layers"] = sorted(n.name for n in onnx.load(str(master)).graph.node if keeps_fp32(n))
+    (tmp_path / "wide" / "bundle.json").write_text(json.dumps(manifest))
+    bundle = open_bundle(tmp_path / "wide")
     prove(HalfEngine(bundle.file("fp32"), bundle.fp32_layers), bundle)
     with pytest.raises(GoldenError, match="fp16"):
         prove(HalfEngine(bundle.file("fp32")), bundle)
 
 
 def test_the_bench_ends_with_its_figures():
-    script = [sys.executable, str(ROOT / "bench" / "half_precision.py"), "--quick", "--model", "models/hit_uav_fast"]
+    script = [
+        sys.executable,
+        str(ROOT / "bench" / "half_precision.py"),
+        "--quick",
+        "--model",
+        "models/uav_thermal_tiny",
+    ]
     done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (figures,) = json.loads(done.stdout.splitlines()[-1])
-    assert figures["name"] == "hit_uav_fast" and len(figures["parts"]) == 5
+    assert figures["name"] == "uav_thermal_tiny" and len(figures["parts"]) == 5
     assert all(row["centred_boxes"] > 0.999 for row in figures["variants"][1:])

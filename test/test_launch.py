@@ -163,10 +163,10 @@ def test_camera_driver_publishes_what_the_node_subscribes(monkeypatch, camera, p
 
 
 def test_multi_camera_starts_each_under_its_namespace(monkeypatch):
-    found = nodes("multi_camera.launch.py", monkeypatch, flight_stack="mavros", model="hit_uav_fast")
+    found = nodes("multi_camera.launch.py", monkeypatch, flight_stack="mavros", model="uav_thermal_tiny")
     assert set(found) == {f"/{ns}/{name}" for ns in ("front", "down") for name in ("camera", "vit_perception")}
     front, down = found["/front/vit_perception"], found["/down/vit_perception"]
-    assert front[1]["model"] == down[1]["model"] == "hit_uav_fast"
+    assert front[1]["model"] == down[1]["model"] == "uav_thermal_tiny"
     assert front[2]["obstacle_scan"] == "/mavros/obstacle/send", "one camera feeds the autopilot ..."
     assert down[2]["obstacle_scan"] == "obstacle_scan" and "/dev/video2" in found["/down/camera"][1].values()
 

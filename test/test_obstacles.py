@@ -59,8 +59,9 @@ def test_calibrated_it_is_the_nearest_point_that_counts():
 
 
 def test_unknown_before_enough_hits_and_when_receding():
-    assert approach(ObstacleEstimator(min_hits=6), 3.0, frames=5).ttc_s is None
-    assert approach(ObstacleEstimator(min_hits=6), 3.0, frames=6).ttc_s is not None
+    assert approach(ObstacleEstimator(min_hits=6), 1.0, frames=5).ttc_s is None
+    assert approach(ObstacleEstimator(min_hits=6), 1.0, frames=6).ttc_s is not None
+    assert approach(ObstacleEstimator(min_hits=6), 3.0, frames=6).ttc_s is None  # slower: six looks leave it unsure
     assert approach(ObstacleEstimator(), -3.0).ttc_s is None
     assert approach(ObstacleEstimator(max_ttc_s=20.0), 30.0).ttc_s is None
 

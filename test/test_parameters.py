@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -53,7 +54,7 @@ def test_defaults_agree_with_the_parts():
         "corridor": Corridor,
         "alerts": AlertPolicy,
     }
-    pipeline = Pipeline(None)
+    pipeline = Pipeline(SimpleNamespace(score_threshold=0.5))
     for s in parameters.SPECS:
         part, _, name = s.name.rpartition(".")
         if part in parts and name in inspect.signature(parts[part]).parameters:
@@ -92,7 +93,7 @@ def test_rclpy_enforces_the_table(ros_context):
     from rclpy.parameter import Parameter
 
     node = rclpy.create_node("parameters", context=ros_context)
-    values = parameters.declare(node, ALL, {"score_threshold": 0.3, "nms_iou": 0.6})
+    values = parameters.declare(node, ALL, {"score_threshold": 0.3, "weak_score": 0.2, "nms_iou": 0.6})
     applied = {}
     parameters.watch(node, values, parameters.check, applied.update)
 

@@ -72,7 +72,7 @@ def test_configure_reaches_every_part_and_leaves_foreign_names_alone():
             "model": "x",
         }
     )
-    assert pipeline.detector.score_threshold == 0.1 and pipeline.range_max_m == 30.0
+    assert pipeline.detector.score_threshold == pipeline.tracker.high_score == 0.1 and pipeline.range_max_m == 30.0
     assert pipeline.tracker.confirm_hits == 2 and pipeline.alerts.warn_ttc_s == 9.0
     assert pipeline.corridor.width_m == 3.0 and pipeline.camera_motion is False
     assert not hasattr(pipeline, "model")
@@ -92,6 +92,40 @@ def test_a_class_filter_leaves_the_others_out_of_everything():
     assert len(fly(pipeline, 1).detections) == 1
     pipeline.configure({"class_filter": ""})
     assert len(fly(pipeline, 1).detections) == 1
+
+
+class Fading(Script):
+    """A box that is sure for four frames and weak from then on, beside one that always is."""
+
+    weak = Detections([[500, 100, 520, 120]], [0.3], [0])
+
+    def __init__(self):
+        super().__init__([60.0] * 10)
+        self.frame = 0
+
+    def detect(self, image, order):
+        found, self.frame = super().detect(image, order), self.frame + 1
+        scores = [0.3, 0.9 if self.frame <= 4 else 0.3]
+        boxes, classes = ([getattr(d, k)[0] for d in (self.weak, found)] for k in ("boxes", "classes"))
+        keep = [i for i in (0, 1) if scores[i] >= self.score_threshold]
+        return Detections([boxes[i] for i in keep], [scores[i] for i in keep], [classes[i] for i in keep])
+
+
+def test_weak_detections_are_told_where_they_continue_a_track():
+    pipeline = Pipeline(Fading())
+    pipeline.configure({"score_threshold": 0.5, "weak_score": 0.2, "tracker.weak_hits": 0})
+    assert pipeline.detector.score_threshold == 0.2
+    assert len(fly(pipeline, 1).detections) == 1
+    result = fly(pipeline, 8)
+    assert [t.id for t in result.tracks] == [1] and result.tracks[0].detection == 0
+    assert result.detections.scores.tolist() == pytest.approx([0.3]) and result.detections.boxes[0, 0] == 290
+    for frames, told in ((7, 1), (8, 2)):
+        pipeline = Pipeline(Fading())
+        pipeline.configure({"score_threshold": 0.5, "weak_score": 0.2, "tracker.weak_hits": 8})
+        assert len(fly(pipeline, frames).detections) == told  # the weak one persists
+    pipeline = Pipeline(Fading())
+    pipeline.configure({"score_threshold": 0.5, "weak_score": 0.9})  # over it: without effect
+    assert pipeline.detector.score_threshold == 0.5 and len(fly(pipeline, 8).detections) == 0
 
 
 def test_sizes_are_found_by_name_in_any_case():

@@ -334,7 +334,11 @@ def test_bad_input_is_one_sentence(recordings, bundle, tmp_path, capfd, monkeypa
 
 
 def test_the_parameter_file_of_the_project_is_read_as_the_node_reads_it():
-    defaults = {s.name: s.default for s in SPECS + EVALUATED} | {"score_threshold": 0.5, "nms_iou": 0.6}
+    defaults = {s.name: s.default for s in SPECS + EVALUATED} | {
+        "score_threshold": 0.5,
+        "weak_score": 0.5,
+        "nms_iou": 0.6,
+    }
     values, unknown = read(Path(ROOT) / "config" / "drone.yaml", defaults)
     assert unknown == [] and set(values) == set(defaults)
     changed = {n: v for n, v in values.items() if v != defaults[n]}
@@ -355,7 +359,11 @@ def test_the_parameter_file_of_the_project_is_read_as_the_node_reads_it():
 def test_bad_parameters_are_one_sentence(tmp_path, text, words):
     from vit_perception.errors import PerceptionError
 
-    defaults = {s.name: s.default for s in SPECS + EVALUATED} | {"score_threshold": 0.5, "nms_iou": 0.6}
+    defaults = {s.name: s.default for s in SPECS + EVALUATED} | {
+        "score_threshold": 0.5,
+        "weak_score": 0.5,
+        "nms_iou": 0.6,
+    }
     (tmp_path / "p.yaml").write_text("vit_perception:\n  ros__parameters:\n    " + text + "\n")
     with pytest.raises(PerceptionError) as error:
         read(tmp_path / "p.yaml", defaults)

@@ -131,7 +131,7 @@ def test_map_equals_that_of_onnx_runtime(standin, tmp_path_factory):
     command = [sys.executable, "-m", "offline.render", "--out", str(data), "--size", "640x512", "--train", "1"]
     subprocess.run([*command, "--val", "12"], cwd=ROOT, check=True, capture_output=True)
     samples = read_coco(data, "val.json", ("DontCare",), None)
-    bundle = open_bundle(ROOT / "models" / "hit_uav_fast")
+    bundle = open_bundle(ROOT / "models" / "uav_thermal_tiny")
     figures = []
     for backend, version in (("onnxruntime", OLD), ("tensorrt", OLD), ("tensorrt", NEW)):
         standin.use(version)

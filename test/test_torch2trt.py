@@ -96,7 +96,7 @@ def torch2trt_standin(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the tracing exporter, which is wanted
 def test_what_torch2trt_is_given_computes_the_golden_outputs(torch2trt_standin):
-    bundle = open_bundle(ROOT / "models" / "hit_uav_fast")
+    bundle = open_bundle(ROOT / "models" / "uav_thermal_tiny")
     export = torch.onnx.export
     data = build(bundle, "fp16", 128, device="cpu")
     assert torch.onnx.export is export
@@ -117,11 +117,11 @@ def test_what_torch2trt_is_given_computes_the_golden_outputs(torch2trt_standin):
 def test_nothing_built_is_one_sentence(torch2trt_standin):
     torch2trt_standin.built = False
     with pytest.raises(EngineError, match="torch2trt built no engine"):
-        build(open_bundle(ROOT / "models" / "hit_uav_fast"), "fp32", 64, device="cpu")
+        build(open_bundle(ROOT / "models" / "uav_thermal_tiny"), "fp32", 64, device="cpu")
 
 
 def run_builder(folder, **environment):
-    command = [sys.executable, "-m", "offline.torch2trt_builder", "--model", "models/hit_uav_fast"]
+    command = [sys.executable, "-m", "offline.torch2trt_builder", "--model", "models/uav_thermal_tiny"]
     command += ["--out", str(folder / "x.engine")]
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
 

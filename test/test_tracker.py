@@ -110,8 +110,20 @@ def test_tracks_die_even_if_the_camera_never_sets_its_stamps():
     assert tracker.update(frame(), 0.0) == []
 
 
+def test_many_weak_detections_make_a_track():
+    weak = [frame((50, 50, 20, 0, 0.3))]
+    for hits, frames in ((8, 8), (4, 4), (1, 3)):  # fewer than a strong one needs are not enough
+        tracker = Tracker(high_score=0.5, weak_hits=hits)
+        found = run(tracker, weak * 12, start=0.0)
+        assert [len(tracks) for tracks in found] == [0] * (frames - 1) + [1] * (13 - frames)
+    tracker = Tracker(high_score=0.5, weak_hits=8)
+    assert not any(run(tracker, (weak * 7 + [frame()]) * 4))  # a miss ends it
+    strong = run(tracker, weak + [frame((50, 50, 20, 0, 0.8))] + weak, start=200.0)
+    assert [len(tracks) for tracks in strong] == [0, 0, 1]
+
+
 def test_weak_detections_continue_tracks_but_start_none():
-    tracker = Tracker(new_score=0.5)
+    tracker = Tracker(high_score=0.5, weak_hits=0)
     assert not any(run(tracker, [frame((50, 50, 20, 0, 0.3))] * 5))
     run(tracker, [frame((50, 50, 20, 0, 0.8))] * 3, start=101)
     assert tracker.update(frame((50, 50, 20, 0, 0.3)), 101.3)[0].detection == 0
@@ -119,7 +131,7 @@ def test_weak_detections_continue_tracks_but_start_none():
 
 def test_a_weak_detection_does_not_take_a_track_from_a_strong_one():
     """The weak box lies better, the strong one is the object."""
-    tracker = Tracker(high_score=0.5)
+    tracker = Tracker(high_score=0.5, weak_hits=0)
     run(tracker, [frame((50, 50, 20))] * 4, start=0.0)
     tracks = tracker.update(frame((50, 50, 20, 0, 0.45), (55, 50, 20, 0, 0.9)), 0.4)
     assert [(t.id, t.detection) for t in tracks] == [(1, 1)]

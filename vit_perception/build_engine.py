@@ -1,6 +1,6 @@
 """Build and prove a TensorRT engine on the board that will fly it:
 
-    ros2 run vit_perception build_engine --model hit_uav_quick
+    ros2 run vit_perception build_engine --model uav_thermal
 
 The node does the same by itself when it starts and finds no engine; doing it once before the first flight shows what is
 wrong while there is time. The engine goes into the cache from which the node takes it.

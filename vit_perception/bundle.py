@@ -33,7 +33,7 @@ class Bundle:
         name (str), labels (list of str; the index is the class), version (int; of the format).
         input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1).
         head (dict): strides (list of int, finest first).
-        thresholds (dict): score, nms_iou, max_detections.
+        thresholds (dict): score, nms_iou, max_detections; weak_score, if there is one.
         metrics (list of dict), made (dict): how good it is and how it was made.
         fp32_layers (list of str): nodes of the master that stay fp32 where the rest is computed in fp16.
         fp16_refused (str): why the model must not be computed in fp16 at all, or ''.

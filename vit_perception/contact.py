@@ -15,8 +15,8 @@ APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) befor
 GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
 REACQUIRE = 4  # so many outliers in a row, of one size, are the object's new size
 CONTRADICT = 3.0  # sigmas
-RESCALED_SPREAD = 0.1  # 1 / s: what is added to the rate's uncertainty then
-CLOSING_SIGMAS = 2.0  # a rate nearer to zero is not told from a standstill
+RESCALED_SPREAD = 0.06  # 1 / s: what is added to the rate's uncertainty then
+CLOSING_SIGMAS = 3.0  # a rate nearer to zero is not told from a standstill, and its time to contact would be a guess
 PRIOR_LOOKS = 40.0  # looks that the assumed noise counts for when the noise is estimated from the innovations
 
 
@@ -55,7 +55,7 @@ class ContactFilter:
         if self.hits < 2:
             return None
         y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0))
-        if v >= 0 or v * v < CLOSING_SIGMAS**2 * vv:
+        if v >= 0 or v * v < CLOSING_SIGMAS**2 * self._vv:  # as of the last look: unseen, it goes on counting down
             return None
         ttc = -y / v
         return max(ttc, 0.0), math.sqrt(max(yy + 2 * ttc * yv + ttc * ttc * vv, 0.0)) / -v

@@ -150,7 +150,8 @@ def _strides(strides, size):
 
 
 def _thresholds(limits):
-    for key in ("score", "nms_iou"):
+    limits = dict({"weak_score": 0}, **limits)
+    for key in ("score", "weak_score", "nms_iou"):
         if not is_number(limits.get(key), 0, 1):
             return "thresholds.{} must be a number from 0 to 1".format(key)
     if not is_whole(limits.get("max_detections"), 1, 100000):

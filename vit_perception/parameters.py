@@ -17,13 +17,16 @@ def _live(name, default, description, low=None, high=None, unit=""):
 
 # Defaults that are None come from the bundle: known, and declared, once it is open.
 EVALUATED = (
-    _live("score_threshold", None, "lowest score that is published", 0.0, 1.0),
+    _live("score_threshold", None, "lowest score that is published and starts a track", 0.0, 1.0),
+    _live(
+        "weak_score", None, "lowest score that is looked at: published where it belongs to a confirmed track", 0.0, 1.0
+    ),
     _live("nms_iou", None, "overlap above which the weaker box of a class is dropped", 0.0, 1.0),
 )
 
 SPECS = (
     _fixed("autostart", True, "configure and activate at start; false waits for lifecycle transitions"),
-    _fixed("model", "hit_uav_quick", "folder of a model bundle, or the name of an installed one"),
+    _fixed("model", "uav_thermal", "folder of a model bundle, or the name of an installed one"),
     _fixed("backend", "auto", "inference backend: auto, tensorrt or onnxruntime"),
     _fixed("precision", "auto", "auto, fp32, fp16 or int8; auto is fp16 with TensorRT, fp32 with ONNX Runtime"),
     _fixed("threads", 0, "CPU threads of ONNX Runtime; 0 lets it choose", 0, 64),
@@ -58,11 +61,8 @@ SPECS = (
     _live("camera_motion", True, "tell the tracker how the camera moved, from the images"),
     _live("tracker.iou_threshold", 0.2, "least overlap of a detection with a track's prediction", 0.01, 1.0),
     _live("tracker.margin", 0.25, "growth of boxes for matching, part of their size per side", 0.0, 2.0),
-    _live("tracker.new_score", 0.4, "lowest score that starts a track", 0.0, 1.0),
-    _live(
-        "tracker.high_score", 0.4, "detections from it on are matched first, weaker ones with what is left", 0.0, 1.0
-    ),
     _live("tracker.confirm_hits", 3, "consecutive detections that confirm a track", 1, 100),
+    _live("tracker.weak_hits", 8, "consecutive detections that confirm a track without a strong one; 0: never", 0, 100),
     _live("tracker.max_coast_s", 0.5, "longest time that a track lives without detections", 0.0, 5.0, "s"),
     _live("tracker.max_gap_s", 1.0, "pause between images that drops all tracks", 0.1, 10.0, "s"),
     _live("obstacles.camera_yaw_deg", 0.0, "camera in the body, right positive", -180.0, 180.0, "deg"),
@@ -155,7 +155,8 @@ def check(values):
 def evaluated(bundle):
     """{name: value} of EVALUATED as the bundle was evaluated with."""
     limits = bundle.thresholds
-    return {"score_threshold": float(limits["score"]), "nms_iou": float(limits["nms_iou"])}
+    scores = {"score_threshold": float(limits["score"]), "weak_score": float(limits.get("weak_score", limits["score"]))}
+    return dict(scores, nms_iou=float(limits["nms_iou"]))
 
 
 def defaults(bundle):

@@ -18,7 +18,7 @@ from .stats import Stopwatch
 from .tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
-_DETECTOR_VALUES = ("score_threshold", "nms_iou")
+_SCORES = ("score_threshold", "weak_score")
 _OWN_VALUES = ("camera_motion", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m")
 _MOUNT_VALUES = {"obstacles.camera_" + angle: angle for angle in ("yaw_deg", "pitch_deg", "roll_deg")}
 
@@ -27,7 +27,7 @@ class Sighting:
     """What one frame shows, before it is known what that means for the vehicle.
 
     Attributes:
-        detections (Detections): in pixels of the image.
+        detections (Detections): in pixels of the image; those over score_threshold, and weaker ones of `tracks`.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
         stamp_s (float), width, height (int): of the image. stage_ms (dict): milliseconds of each stage so far.
     """
@@ -69,6 +69,8 @@ class Pipeline:
     Attributes:
         camera_motion (bool): whether the tracker is told how the camera moved, from the images.
         memory (Memory or None): of what vanished near; None forgets it at once.
+        score_threshold, weak_score (float): from the one on detections are published, and strong for the tracker; from
+            the other on they are published if they belong to a confirmed track.
         mount (Mount): of the camera, for frames that come without one.
         labels (list of str): the model's, for class_filter.
     """
@@ -81,6 +83,7 @@ class Pipeline:
         self.alerts = alerts or AlertPolicy()
         self.camera_motion, self.max_height_difference_m = True, 0.0
         self.publish_clear, self.range_min_m, self.range_max_m = False, 0.5, 40.0
+        self.score_threshold = self.weak_score = self.tracker.high_score = detector.score_threshold
         self._angles, self.mount = {}, Mount.from_angles()
         self._wanted = None  # class indices, or None: all
         self._beside = ThreadPoolExecutor(1)  # OpenCV and the engine let go of Python's lock: both work at once
@@ -88,7 +91,7 @@ class Pipeline:
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 
-        'score_threshold' and 'nms_iou' are the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
+        'nms_iou' is the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
         'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe between two frames
         and, since each is one assignment, during one.
         """
@@ -99,8 +102,12 @@ class Pipeline:
                 self.mount = Mount.from_angles(**self._angles)
             elif part in _PARTS:
                 setattr(getattr(self, part), attribute, value)
-            elif name in _DETECTOR_VALUES:
-                setattr(self.detector, name, value)
+            elif name == "nms_iou":
+                self.detector.nms_iou = value
+            elif name in _SCORES:
+                setattr(self, name, value)
+                self.tracker.high_score = self.score_threshold
+                self.detector.score_threshold = min(self.score_threshold, self.weak_score)
             elif name in _OWN_VALUES:
                 setattr(self, name, value)
             elif name == "class_filter":
@@ -127,6 +134,7 @@ class Pipeline:
             motion = looking.result()
         watch.stop("motion")
         tracks = self.tracker.update(detections, stamp_s, motion)
+        detections = _worth_telling(detections, tracks, self.score_threshold)
         watch.stop("track")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
         return Sighting(detections, tracks, stamp_s, image.shape[1], image.shape[0], stages)
@@ -173,6 +181,19 @@ def _only(wanted, found):
         return found
     kept = np.isin(found.classes, wanted)
     return Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
+
+
+def _worth_telling(found, tracks, score_threshold):
+    """Detections without the weak ones that continue no confirmed track; `track.detection` follows them."""
+    keep = found.scores >= score_threshold
+    seen = [t for t in tracks if t.detection >= 0]
+    keep[[t.detection for t in seen]] = True
+    if keep.all():
+        return found
+    place = np.cumsum(keep) - 1
+    for track in seen:
+        track.detection = int(place[track.detection])
+    return Detections(found.boxes[keep], found.scores[keep], found.classes[keep])
 
 
 def make_pipeline(bundle, engine, values):

@@ -21,46 +21,46 @@ class Track:
         box (4,) float32: x1, y1, x2, y2 in pixels; the detection's, or predicted while coasting.
         velocity (4,) float32: of the box's centre x, y and size w, h, pixels per second.
         detection (int): index in this frame's detections, or -1 while coasting.
-        hits (int): detections so far. confirmed (bool): whether there were enough of them.
+        hits (int): detections so far. strong (bool): whether one of them was. confirmed (bool): whether they suffice.
         start_s, stamp_s (float): stamps of the first and the newest detection.
     """
 
     __slots__ = (
         "id", "class_index", "score", "mean_score", "box", "velocity",
-        "detection", "hits", "confirmed", "start_s", "stamp_s",
+        "detection", "hits", "strong", "confirmed", "start_s", "stamp_s",
     )  # fmt: skip
 
     def __init__(self, track_id, class_index, stamp_s):
         self.id, self.class_index = track_id, class_index
         self.score, self.mean_score, self.box, self.velocity = 0.0, 0.0, None, None
-        self.detection, self.hits, self.confirmed = -1, 0, False
+        self.detection, self.hits, self.strong, self.confirmed = -1, 0, False, False
         self.start_s = self.stamp_s = stamp_s
 
 
 class Tracker:
     """Follows detections from frame to frame.
 
-    A track is born of a strong detection that continues no other, is confirmed after `confirm_hits` detections in
-    consecutive frames (one miss before that ends it), coasts on its velocity while it is missed, and dies after
-    `max_coast_s` of that, or when time jumps.
+    A track is born of a detection that continues no other, is confirmed after `confirm_hits` detections in consecutive
+    frames (one miss before that ends it), or `weak_hits` if none of them was strong, coasts on its velocity while it is
+    missed, and dies after `max_coast_s` of that, or when time jumps.
 
     Args:
         iou_threshold: least overlap of a detection with a track's prediction, both grown by `margin`.
         margin: growth of boxes for matching, as a part of their size on each side; helps 10-pixel objects.
-        high_score: detections from it on are matched first; weaker ones continue only tracks that are left then.
-        new_score: a detection below it, or below `high_score`, may continue a track but starts none.
-        confirm_hits: detections in consecutive frames that confirm a track.
+        high_score: detections from it on are strong: they are matched first, weaker ones with the tracks that are left.
+        confirm_hits: detections in consecutive frames that confirm a track. weak_hits: the same without a strong one;
+            0: never.
         max_coast_s: a confirmed track without detections for longer is dropped.
         max_gap_s: a longer pause between frames, or a stamp that goes back, drops all tracks.
     """
 
     def __init__(
-        self, iou_threshold=0.2, margin=0.25, new_score=0.4, confirm_hits=3, max_coast_s=0.5, max_gap_s=1.0,
-        high_score=0.4,
+        self, iou_threshold=0.2, margin=0.25, high_score=0.4, confirm_hits=3, max_coast_s=0.5, max_gap_s=1.0,
+        weak_hits=8,
     ):  # fmt: skip
-        self.iou_threshold, self.margin = iou_threshold, margin
-        self.high_score, self.new_score = high_score, new_score
-        self.confirm_hits, self.max_coast_s, self.max_gap_s = confirm_hits, max_coast_s, max_gap_s
+        self.iou_threshold, self.margin, self.high_score = iou_threshold, margin, high_score
+        self.confirm_hits, self.weak_hits = confirm_hits, weak_hits
+        self.max_coast_s, self.max_gap_s = max_coast_s, max_gap_s
         self._next_id = 1  # never reset: an id means one object for the whole run
         self.reset()
 
@@ -129,8 +129,10 @@ class Tracker:
 
     def _hit(self, track, detections, d, stamp_s):
         track.hits += 1
-        track.confirmed = track.confirmed or track.hits >= self.confirm_hits
         track.box, track.score, track.detection = detections.boxes[d], float(detections.scores[d]), d
+        track.strong = track.strong or track.score >= self.high_score
+        enough = self.confirm_hits if track.strong else max(self.weak_hits, self.confirm_hits)
+        track.confirmed = track.confirmed or track.hits >= enough
         track.mean_score += (track.score - track.mean_score) / min(track.hits, SCORES)
         track.stamp_s = stamp_s
 
@@ -144,8 +146,7 @@ class Tracker:
         self._keep(keep)
 
     def _start(self, candidates, detections, stamp_s):
-        least = max(self.new_score, self.high_score)
-        new = [d for d in candidates if detections.scores[d] >= least]
+        new = [d for d in candidates if self.weak_hits or detections.scores[d] >= self.high_score]
         room = MAX_BOXES - len(new)
         if len(self._tracks) > room:  # what was seen longest ago makes room
             by_age = sorted(range(len(self._tracks)), key=lambda i: -self._tracks[i].stamp_s)

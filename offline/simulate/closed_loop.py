@@ -14,7 +14,7 @@ import numpy as np
 from offline.render.camera import Camera as View
 from offline.render.camera import intrinsics
 from offline.simulate.autopilot import ObstacleDistance, Parameters, PositionMode, from_ranges
-from offline.simulate.noise import DetectorNoise
+from offline.simulate.noise import SCORE, DetectorNoise
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
 from vit_perception.alerts import ERROR, OK
@@ -80,7 +80,7 @@ class Run:
 class Eye:
     """The detector of the pipeline: exact boxes of the world, with the noise of a real detector."""
 
-    score_threshold = nms_iou = 0.5
+    score_threshold = nms_iou = SCORE
 
     def __init__(self, setting: Setting, things: list[Thing], rng: np.random.Generator):
         s = setting
@@ -110,7 +110,7 @@ class Perception:
         self.setting, self.rng, self.wire = setting, rng, wire
         self.eye = Eye(setting, things, rng)
         self.pipeline = Pipeline(self.eye)
-        self.eye.least_score = self.pipeline.tracker.new_score
+        self.eye.least_score = self.pipeline.tracker.high_score
         self.pipeline.obstacles.sizes = dict(SIZES)
         self.pipeline.camera_motion = False  # there are no images
         self.pipeline.publish_clear = True  # PX4 does not move at all without

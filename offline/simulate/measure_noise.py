@@ -1,11 +1,13 @@
-"""Measure a detector's noise on labelled flights: where the constants of offline/simulate/noise.py come from.
+"""Measure a detector's noise on labelled flights: where offline/simulate/noise.json comes from.
 
-    python -m offline.simulate.measure_noise --data DIR --val val_flights.json [--model models/A --model models/B]
+    python -m offline.simulate.measure_noise --data DIR [--val val_flights.json --also val.json] [--model models/NAME]
 
 Errors of matched boxes (IoU over .3) against the labels, by size. What stays with an object is told from what jitters
-by pairs of neighbouring frames (file names PREFIX_NUMBER, at most 8 apart), whose labels match after one common shift.
+by pairs of neighbouring frames (file names PREFIX_NUMBER, at most 16 apart), whose labels match after one common shift.
 Jitter of sizes is the change of the DETECTED ones, so the labels do not enter; sizes that truly change count as jitter.
-What stays is sqrt(size^2 - size_jitter^2 - label_jitter^2). The last line is one JSON object.
+What stays is sqrt(size^2 - size_jitter^2 - label_jitter^2). At the bundle's weak score.
+Rates and errors are those of --val; pairs come from --also too, for there are few. Writes
+offline/simulate/noise.json, unless --out names another file; the last line is the same as one JSON object.
 """
 
 import argparse
@@ -17,19 +19,23 @@ import numpy as np
 
 from offline.data import read_dataset, read_image
 from offline.errors import one_sentence
+from offline.files import write_text
 from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.tracker import iou
 
+from .noise import LARGE_PX, QUANTILES
+
 BINS = (0, 20, 40, 57, 100)  # px
 MATCH, SAME = 0.3, 0.5  # overlaps: of detection and label; of labels after the shift
-APART, SHIFT = 8, 150  # frame numbers; px
+APART, SHIFT = 16, 150  # frame numbers; px
 
 
 @dataclass
 class Frame:
-    """One image: labels (n, 4), detections (m, 4), {label: detection}, scores (m,), detections that are false."""
+    """One image: labels (n, 4), detections (m, 4), {label: detection}, scores and classes (m,), detections that are
+    false."""
 
     prefix: str
     number: int
@@ -37,6 +43,7 @@ class Frame:
     boxes: np.ndarray
     matches: dict[int, int]
     scores: np.ndarray
+    classes: np.ndarray
     false: list[int]
 
 
@@ -65,7 +72,7 @@ def look(detector: Detector, bundle, data) -> list[Frame]:
         ignored = np.asarray(sample.ignore, np.float32).reshape(-1, 4)
         rest = [i for i in rest if not _inside(found.boxes[i], ignored)]
         prefix, _, number = Path(sample.path).stem.rpartition("_")
-        frames.append(Frame(prefix, int(number), labels, found.boxes, matches, found.scores, rest))
+        frames.append(Frame(prefix, int(number), labels, found.boxes, matches, found.scores, found.classes, rest))
     return sorted(frames, key=lambda f: (f.prefix, f.number))
 
 
@@ -93,67 +100,88 @@ def errors(label: np.ndarray, box: np.ndarray) -> np.ndarray:
     return np.concatenate([centre / side, np.log((box[2:] - box[:2]) / side)])
 
 
-def measure(flights: list[list[Frame]]) -> dict:
-    """Figures of the flights of several models, pooled; lists have one value per bin of size."""
-    frames = [f for flight in flights for f in flight]
-    static = np.array(
-        [
-            [*errors(f.labels[i], f.boxes[d]), sizes(f.labels[i : i + 1])[0]]
-            for f in frames
-            for i, d in f.matches.items()
-        ]
-    )
+def measure(frames: list[Frame], more: list[Frame]) -> dict:
+    """What offline/simulate/noise.py reads, of frames in the order of their flights; `more` give pairs only."""
+    static = np.array([[*errors(f.labels[i], f.boxes[d]), _size(f, i)] for f in frames for i, d in f.matches.items()])
     missed = np.array([[size, i not in f.matches] for f in frames for i, size in enumerate(sizes(f.labels))])
-    steps, again = [], []
-    for flight in flights:
-        for a, b in zip(flight, flight[1:], strict=False):
-            if a.prefix != b.prefix or b.number - a.number > APART:
-                continue
-            for i, j in same_objects(a, b):
-                if i not in a.matches:
-                    again.append(j not in b.matches)
-                elif j in b.matches:
-                    one, two = a.boxes[a.matches[i]], b.boxes[b.matches[j]]
-                    place = errors(a.labels[i], one)[:2] - errors(b.labels[j], two)[:2]
-                    grown = np.log((two[2:] - two[:2]) / (one[2:] - one[:2]))
-                    wrong = np.log((b.labels[j, 2:] - b.labels[j, :2]) / (a.labels[i, 2:] - a.labels[i, :2]))
-                    steps.append([*place, *grown, *wrong, sizes(a.labels[i : i + 1])[0]])
-    moves = np.array(steps)
-    rows: dict = {
-        key: []
-        for key in (
-            "size_px",
-            "objects",
-            "pairs",
-            "miss",
-            "position",
-            "position_jitter",
-            "size",
-            "size_jitter",
-            "label_jitter",
-        )
+    moves, again, false_again = changes(frames, more)
+    rows = [_bin(static, missed, moves, low, high) for low, high in zip(BINS, BINS[1:], strict=False)]
+    found = [(f.scores[d], _size(f, i)) for f in frames for i, d in f.matches.items()]
+    false = {k: np.concatenate([v(f) for f in frames]) for k, v in _FALSE.items()}
+    return {k: [row[k] for row in rows] for k in rows[0]} | {
+        "missed_again": float(np.mean(again)),
+        "aspect_correlation": float(np.corrcoef(moves[:, 2], moves[:, 3])[0, 1]),
+        "scores_small": _quantiles([score for score, size in found if size < LARGE_PX]),
+        "scores_large": _quantiles([score for score, size in found if size >= LARGE_PX]),
+        "false_per_image": len(false["score"]) / len(frames),
+        "false_size_px": _quantiles(false["size"]),
+        "false_score": _quantiles(false["score"]),
+        "false_classes": (np.bincount(false["class"], minlength=3)[:3] / max(len(false["class"]), 1)).tolist(),
+        "false_again": float(np.mean(false_again)),
     }
-    for low, high in zip(BINS, BINS[1:], strict=False):
-        of, step = (t[(t[:, -1] >= low) & (t[:, -1] < high), :-1] for t in (static, moves))
-        rows["size_px"].append(float(np.median(static[(static[:, -1] >= low) & (static[:, -1] < high), -1])))
-        rows["objects"].append(len(of))
-        rows["pairs"].append(len(step))
-        rows["miss"].append(float(missed[(missed[:, 0] >= low) & (missed[:, 0] < high), 1].mean()))
-        rows["position"].append(float(np.sqrt(np.mean(of[:, :2].var(axis=0)))))
-        rows["size"].append(float(np.sqrt(np.mean(of[:, 2:].var(axis=0)))))
-        rows["position_jitter"].append(float(np.sqrt(np.mean(step[:, :2].var(axis=0)) / 2)))
-        rows["size_jitter"].append(float(np.sqrt(np.mean(step[:, 2:4].var(axis=0)) / 2)))
-        rows["label_jitter"].append(float(np.sqrt(np.mean(step[:, 4:].var(axis=0)) / 2)))
-    rows["missed_again"] = float(np.mean(again))
-    rows["aspect_correlation"] = float(np.corrcoef(moves[:, 2], moves[:, 3])[0, 1])
-    rows["false_per_image"] = float(np.mean([len(f.false) for f in frames]))
-    rows["false_size_px"] = np.percentile(
-        np.concatenate([sizes(f.boxes[f.false]) for f in frames]), (5, 25, 50, 75, 95)
-    ).tolist()
-    rows["false_score"] = np.percentile(
-        np.concatenate([f.scores[f.false] for f in frames]), (5, 25, 50, 75, 95)
-    ).tolist()
-    return rows
+
+
+_FALSE = {
+    "size": lambda f: sizes(f.boxes[f.false]),
+    "score": lambda f: f.scores[f.false],
+    "class": lambda f: f.classes[f.false].astype(np.int64),
+}
+
+
+def changes(*flights: list[Frame]) -> tuple[np.ndarray, list[bool], list[bool]]:
+    """What differs between neighbouring frames.
+
+    Returns:
+        (n, 7) of each object found in both: change of its place's error (2), of the log of its detected size (2), of
+        its label's (2), and its size; of each missed object, whether it is missed again; of each false detection,
+        whether there is one at its place again.
+    """
+    moves, again, false_again = [], [], []
+    for a, b in (pair for frames in flights for pair in zip(frames, frames[1:], strict=False)):
+        if a.prefix != b.prefix or b.number - a.number > APART:
+            continue
+        same = same_objects(a, b)
+        for i, j in same:
+            if i not in a.matches:
+                again.append(j not in b.matches)
+            elif j in b.matches:
+                one, two = a.boxes[a.matches[i]], b.boxes[b.matches[j]]
+                place = errors(a.labels[i], one)[:2] - errors(b.labels[j], two)[:2]
+                grown = np.log((two[2:] - two[:2]) / (one[2:] - one[:2]))
+                wrong = np.log((b.labels[j, 2:] - b.labels[j, :2]) / (a.labels[i, 2:] - a.labels[i, :2]))
+                moves.append([*place, *grown, *wrong, _size(a, i)])
+        if same:
+            shift = np.median([b.labels[j, :2] - a.labels[i, :2] for i, j in same], axis=0)
+            moved = a.boxes[a.false] + np.tile(shift, 2).astype(np.float32)
+            overlap = iou(moved, b.boxes[b.false])
+            false_again += (overlap.max(1, initial=0) >= MATCH).tolist()
+    return np.array(moves), again, false_again
+
+
+def _bin(static: np.ndarray, missed: np.ndarray, moves: np.ndarray, low: float, high: float) -> dict:
+    """Figures of the objects from `low` to `high` px."""
+    of, step = (t[(t[:, -1] >= low) & (t[:, -1] < high)] for t in (static, moves))
+    place, size = of[:, :2].var(axis=0).mean(), of[:, 2:4].var(axis=0).mean()
+    place_jitter, size_jitter, label_jitter = (step[:, k : k + 2].var(axis=0).mean() / 2 for k in (0, 2, 4))
+    return {
+        "size_px": float(np.median(of[:, -1])),
+        "objects": len(of),
+        "pairs": len(step),
+        "miss": float(missed[(missed[:, 0] >= low) & (missed[:, 0] < high), 1].mean()),
+        "position_jitter": float(np.sqrt(place_jitter)),
+        "position_bias": float(np.sqrt(max(place - place_jitter, 0))),
+        "size_jitter": float(np.sqrt(size_jitter)),
+        "size_bias": float(np.sqrt(max(size - size_jitter - label_jitter, 0))),
+        "label_jitter": float(np.sqrt(label_jitter)),
+    }
+
+
+def _size(frame: Frame, label: int) -> float:
+    return float(sizes(frame.labels[label : label + 1])[0])
+
+
+def _quantiles(values) -> list[float]:
+    return np.quantile(values, QUANTILES).tolist() if len(values) else [0.5] * len(QUANTILES)
 
 
 @one_sentence
@@ -161,18 +189,34 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with labelled images")
     parser.add_argument("--val", default="val_flights.json")
+    parser.add_argument("--also", default="val.json", help="split for more pairs (default %(default)s)")
     parser.add_argument("--ignore", action="append", default=["DontCare"], metavar="CLASS")
-    parser.add_argument("--model", type=Path, action="append", help="bundles (default hit_uav_fast and hit_uav_quick)")
+    parser.add_argument("--model", type=Path, default=Path("models/uav_thermal"), help="bundle (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "noise.json", help="default %(default)s")
     args = parser.parse_args(argv)
-    flights = []
-    for folder in args.model or [Path("models/hit_uav_fast"), Path("models/hit_uav_quick")]:
-        bundle = open_bundle(folder)
-        data = read_dataset(args.data, args.val, None, tuple(args.ignore), bundle.labels)
-        flights.append(look(Detector(bundle, OnnxRuntimeEngine(bundle.file("fp32"))), bundle, data))
-    result = measure(flights)
+    bundle = open_bundle(args.model)
+    score = bundle.thresholds["score"]
+    weak = bundle.thresholds.get("weak_score", score)
+    data, more = (read_dataset(args.data, v, None, tuple(args.ignore), bundle.labels) for v in (args.val, args.also))
+    known = {s.path for s in data.samples}
+    more.samples = [s for s in more.samples if s.path not in known]
+    detector = Detector(bundle, OnnxRuntimeEngine(bundle.file("fp32")), score_threshold=min(weak, score))
+    about = {
+        "model": bundle.name,
+        "data": data.name,
+        "pairs_from": more.name,
+        "images": len(data),
+        "score": score,
+        "weak_score": weak,
+    }
+    result = {
+        k: np.round(v, 4).tolist()
+        for k, v in measure(look(detector, bundle, data), look(detector, bundle, more)).items()
+    }
     for key, value in result.items():
         print(f"{key:<20}", np.round(value, 3))
-    print(json.dumps({k: np.round(v, 4).tolist() for k, v in result.items()}))
+    write_text(args.out, json.dumps(about | result, indent=1) + "\n")
+    print(json.dumps(about | result))
 
 
 if __name__ == "__main__":

@@ -4,45 +4,44 @@
     for boxes, classes, ids in frames:
         detections = noise.apply(boxes, classes, rng, dt, ids)
 
-The constants were measured by offline/simulate/measure_noise.py: models/hit_uav_fast and models/hit_uav_quick, both on
-the 331 images of HIT-UAV's val_flights, at score 0.3: 2093, 1663, 460 and 343 boxes in four bins
-of size, and 44, 110, 98 and 44 pairs of them in neighbouring frames for the jitter. What stays is the rest of the
-variance less the labels' own jitter, so it holds what stays wrong with the labels. The largest objects there are 100
-px; larger boxes are given the noise of the largest that were measured, in proportion to their size: a guess.
+noise.json holds what offline/simulate/measure_noise.py measured of the detector that ships: which, on what, how often.
+What stays with an object is the rest of the variance less the labels' own jitter, so it holds what stays wrong with the
+labels. The largest objects there are 100 px; larger boxes are given the noise of the largest that were measured, in
+proportion to their size: a guess.
 """
 
+import json
 from dataclasses import dataclass
 from math import erf, sqrt
+from pathlib import Path
 
 import numpy as np
 
 from vit_perception.detector import Detections, nms
 
+MEASURED = json.loads((Path(__file__).parent / "noise.json").read_text(encoding="utf-8"))
+SCORE = MEASURED["score"]  # what starts a track; what is weaker, down to the bundle's weak_score, only continues one
 # Columns belong to these sizes sqrt(w h), px; between them linear, beyond them as at the end.
-SIZE_PX = (14.9, 28.8, 47.0, 65.8)
+SIZE_PX = MEASURED["size_px"]
 # Standard deviations, parts of the box's size (position) or of its width and height (log).
-SIZE_JITTER = (0.134, 0.100, 0.054, 0.075)
-SIZE_BIAS = (0.165, 0.180, 0.095, 0.093)
-POSITION_JITTER = (0.100, 0.073, 0.028, 0.036)
-POSITION_BIAS = (0.055, 0.039, 0.034, 0.030)
-MISS = (0.24, 0.16, 0.017, 0.031)
-ASPECT_CORRELATION = 0.57  # of the errors of log width and log height
+SIZE_JITTER, SIZE_BIAS = MEASURED["size_jitter"], MEASURED["size_bias"]
+POSITION_JITTER, POSITION_BIAS = MEASURED["position_jitter"], MEASURED["position_bias"]
+MISS = MEASURED["miss"]
+ASPECT_CORRELATION = MEASURED["aspect_correlation"]  # of the errors of log width and log height
 # Rendered flights at 15 Hz: the jitter of 11 to 22 px objects correlates by 0.37 to 0.0 from frame to frame, that of
 # larger ones by 0.0 to 0.12.
 JITTER_TIME_S = 0.05
-# What was missed is missed again in the neighbouring frame with 0.71: part of it stays with the object.
+# What was missed is missed again in the neighbouring frame with about 0.7: part of it stays with the object.
 MISS_STAYS = 0.6
 NMS_IOU = 0.6  # of the bundles
-# Scores of what was found, at the quantiles 0, .05, .25, .5, .75, .95, 1, of objects below and above 40 px.
-SCORE_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-SCORES_SMALL = (0.30, 0.32, 0.40, 0.53, 0.65, 0.765, 0.85)
-SCORES_LARGE = (0.30, 0.33, 0.55, 0.70, 0.79, 0.85, 0.90)
-# False positives in an image (640 x 512), their sizes, scores and classes (Person, Car, Bicycle).
-FALSE_PER_IMAGE = 19.4
-FALSE_SIZES = (8.0, 10.5, 16.5, 24.2, 34.9, 61.1, 90.0)
-FALSE_SCORES = (0.30, 0.306, 0.332, 0.377, 0.452, 0.605, 0.75)
-FALSE_CLASSES = (0.33, 0.30, 0.37)
-FALSE_AGAIN = 0.6  # found at the same place in the neighbouring frame: most of it is clutter, not noise
+# Scores of what was found, of objects below and above LARGE_PX; scores and sizes of what is false.
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+LARGE_PX = 40
+SCORES_SMALL, SCORES_LARGE = MEASURED["scores_small"], MEASURED["scores_large"]
+FALSE_PER_IMAGE = MEASURED["false_per_image"]  # of 640 x 512
+FALSE_SIZES, FALSE_SCORES = MEASURED["false_size_px"], MEASURED["false_score"]
+FALSE_CLASSES = MEASURED["false_classes"]  # shares of Person, Car, Bicycle
+FALSE_AGAIN = MEASURED["false_again"]  # found at the same place in the neighbouring frame: clutter, not noise
 FALSE_LIFE_S = 2.0  # how long such clutter stays in view; a guess
 
 
@@ -113,8 +112,8 @@ class DetectorNoise:
             return None
         size = _size(box)
         if scores is None:
-            scores = SCORES_SMALL if size < 40 else SCORES_LARGE
-        score = np.interp((quantile - miss) / max(1 - miss, 1e-9), SCORE_QUANTILES, scores)
+            scores = SCORES_SMALL if size < LARGE_PX else SCORES_LARGE
+        score = np.interp((quantile - miss) / max(1 - miss, 1e-9), QUANTILES, scores)
         w, h = box[2] - box[0], box[3] - box[1]
         place = _at(POSITION_BIAS, size) * one.bias[:2] + _at(POSITION_JITTER, size) * one.jitter[:2]
         grown = _at(SIZE_BIAS, size) * one.bias[2:] + _at(SIZE_JITTER, size) * one.jitter[2:]
@@ -142,7 +141,7 @@ class DetectorNoise:
 
     def _clutter_box(self, rng: np.random.Generator) -> tuple[int, np.ndarray, int]:
         self._made += 1
-        size = np.interp(rng.random(), SCORE_QUANTILES, FALSE_SIZES)
+        size = np.interp(rng.random(), QUANTILES, FALSE_SIZES)
         aspect = np.exp(rng.normal(0, 0.3))
         half = 0.5 * size * np.array([aspect, 1 / aspect])
         centre = rng.uniform(half, np.maximum([self.width, self.height] - half, half + 1e-6))

@@ -81,7 +81,7 @@ class OnnxRuntimeEngine:
 
 
 def _save_memory(ort, options):
-    """Take what is asked for, not the next power of two: 16 MB less for hit_uav_quick on a CPU, at the same speed."""
+    """Take what is asked for, not the next power of two: 16 MB less for 2 GMAC on a CPU, at the same speed."""
     options.enable_mem_pattern = False
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     with contextlib.suppress(Exception):  # ONNX Runtime 1.10 refuses it to the second engine of a process, which has it
