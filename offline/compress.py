@@ -65,9 +65,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--also", action="append", default=[], metavar="SPLIT", help="further split to measure on, for the card"
     )
-    parser.add_argument(
-        "--unseen", action="store_true", help="leave out the training images that --val or --also hold too"
-    )
     parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; its last part is the name")
     parser.add_argument(
         "--run",

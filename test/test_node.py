@@ -202,7 +202,8 @@ def test_thresholds_change_at_run_time_and_bad_values_are_refused(flown):
     gray = BLACK.copy()
     gray[16:32, 32:48] = 160  # scores 0.73
     assert len(flown.answer(gray, (1, 0)).detections) == 1
-    assert flown.set_parameter("score_threshold", 0.8) == (True, "")
+    for name in ("weak_score", "score_threshold"):
+        assert flown.set_parameter(name, 0.8) == (True, "")
     assert len(flown.answer(gray, (1, 1)).detections) == 0
     assert flown.wait(lambda: flown.messages("label_info")[-1].threshold == pytest.approx(0.8))
     for name, value, word in (
