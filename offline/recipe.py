@@ -111,7 +111,7 @@ class Search(Distilled):
 class Thresholds:
     """Written into the bundle; the node's parameters can override them.
 
-    score: of what is published and starts tracks. weak_score: of what may continue them; 0: the same.
+    score: of what is published and strong in tracks. weak_score: of what counts in tracks only; 0: the same.
     fp_per_image, weak_fp_per_image: over 0, they choose the score, and the weak one: the lowest at which the exported
     master gives at most so many false positives of all classes together per image of --val.
     """

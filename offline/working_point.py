@@ -65,7 +65,7 @@ def recall_at(data: Dataset, results: list[Detections], false_positives: float =
         {"fp_per_image", "per_class": {label: {"recall", "score"}}}; score: that threshold. Both are None for a class
         without boxes, and the score where nothing keeps within the limit.
     """
-    found = np.concatenate([match(s, r) for s, r in zip(data.samples, results, strict=True)])
+    found = _matches(data, results)
     scores, classes = (np.concatenate([getattr(r, k) for r in results]) for k in ("scores", "classes"))
     per_class = {}
     for c, (label, boxes) in enumerate(zip(data.labels, data.counts(), strict=True)):
@@ -82,12 +82,17 @@ def score_at(data: Dataset, results: list[Detections], false_positives: float) -
     Args:
         results: as for `recall_at`.
     """
-    found = np.concatenate([match(s, r) for s, r in zip(data.samples, results, strict=True)])
+    found = _matches(data, results)
     scores, counted = np.concatenate([r.scores for r in results]), found != IGNORED
     at, _ = _lowest(scores[counted], found[counted] >= 0, false_positives * len(data))
     if at is None:  # even the surest detection is one false positive too many
         at = float(scores[counted].max(initial=LEAST)) + LEAST
     return float(min(max(np.ceil(at * 1e4) / 1e4, LEAST), 1 - LEAST))
+
+
+def _matches(data: Dataset, results: list[Detections]) -> np.ndarray:
+    """What `match` returns, of all images in a row."""
+    return np.concatenate([match(s, r) for s, r in zip(data.samples, results, strict=True)])
 
 
 def _lowest(scores: np.ndarray, right: np.ndarray, allowed: float) -> tuple[float | None, int]:
