@@ -1,4 +1,5 @@
-"""Training crops: random scale and position, mosaic, flips, and the changes of light and sensor that flights bring.
+"""Training crops: random scale and position, on objects or anywhere, mosaic, objects pasted in, flips, and the changes
+of light and sensor that flights bring.
 
 Crop i of batch `step` follows from (seed, step, i) alone: a resumed run sees exactly the batches it would have seen,
 and processes that share out a batch make the crops that one process would have made.
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 
+from .copy_paste import Objects, cut, paste
 from .data import Dataset, read_image
 
 MIN_VISIBLE = 0.4  # a box of which a crop leaves less becomes an ignore region
@@ -28,10 +30,22 @@ class Loader:
         crop: (width, height), multiples of 32. batch: crops per batch.
         scale: (low, high) of the random zoom. mosaic: probability. photometric: strength, 0 is off.
         seed: with the step and the place in the batch, it determines a crop.
+        objects: share of the crops that are placed on an object (offline/copy_paste.py), the others lie anywhere.
+        pasted: up to so many further objects are pasted into a crop, and into each part of a mosaic.
     """
 
     def __init__(
-        self, data: Dataset, spec: dict, crop, batch: int, scale, mosaic: float, photometric: float, seed: int
+        self,
+        data: Dataset,
+        spec: dict,
+        crop,
+        batch: int,
+        scale,
+        mosaic: float,
+        photometric: float,
+        seed: int,
+        objects: float = 0.0,
+        pasted: int = 0,
     ):
         self.data, self.color, self.crop, self.batch, self.scale = (
             data,
@@ -41,6 +55,8 @@ class Loader:
             tuple(scale),
         )
         self.mosaic, self.photometric, self.seed = mosaic, photometric, seed
+        self._objects = Objects(data)
+        self._on_object, self._pasted = (objects, pasted) if len(self._objects) else (0.0, 0)
         self.places = range(batch)  # of the batch, that this loader makes
         self._mean = np.asarray(spec["mean"], np.float32).reshape(-1, 1, 1)
         self._std = np.asarray(spec["std"], np.float32).reshape(-1, 1, 1)
@@ -109,21 +125,40 @@ class Loader:
 
     def _one(self, rng, size, zoom=1.0):
         """A crop of `size` = (w, h) from a random image: image, boxes, classes, ignore regions."""
-        index = int(rng.integers(len(self.data)))
+        on_object = bool(self._on_object) and rng.random() < self._on_object
+        index, box = self._objects.draw(rng) if on_object else (int(rng.integers(len(self.data))), None)
         image, sample = self._image(index), self.data.samples[index]
         scale = zoom * float(np.exp(rng.uniform(*np.log(self.scale))))
-        tx, ty = (
-            rng.uniform(min(0.0, crop - scale * full), max(0.0, crop - scale * full))
-            for crop, full in zip(size, (sample.width, sample.height), strict=True)
-        )
+        full = sample.width, sample.height
+        room = [(min(0.0, c - scale * f), max(0.0, c - scale * f)) for c, f in zip(size, full, strict=True)]
+        if box is None:
+            tx, ty = (rng.uniform(*r) for r in room)
+        else:  # its centre lies anywhere but at the very edge
+            middle = scale * 0.5 * (sample.boxes[box, :2] + sample.boxes[box, 2:])
+            tx, ty = (
+                float(np.clip(rng.uniform(0.1, 0.9) * c - m, *r)) for c, m, r in zip(size, middle, room, strict=True)
+            )
         warp = np.array([[scale, 0, tx], [0, scale, ty]], np.float64)
         interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
         image = cv2.warpAffine(
             image, warp, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=self._fill
         )
         move = np.array([tx, ty, tx, ty], np.float32)
-        boxes, ignore = sample.boxes * scale + move, sample.ignore * scale + move
-        return clip_boxes(image, boxes, sample.classes, ignore)
+        boxes, classes, ignore = sample.boxes * scale + move, sample.classes, sample.ignore * scale + move
+        if self._pasted:
+            boxes, classes = self._paste(rng, image, boxes, classes, ignore, scale)
+        return clip_boxes(image, boxes, classes, ignore)
+
+    def _paste(self, rng, image, boxes, classes, ignore, scale):
+        """Paste objects into `image`, beside what is there -> all boxes and classes."""
+        for _ in range(int(rng.integers(self._pasted + 1))):
+            index, which = self._objects.draw(rng)
+            patch, copies, held = cut(self._image(index), self.data.samples[index].boxes, which)
+            placed = paste(rng, image, np.concatenate([boxes, ignore]), patch, copies, scale)
+            if placed is not None:
+                boxes = np.concatenate([boxes, placed])
+                classes = np.concatenate([classes, self.data.samples[index].classes[held]])
+        return boxes, classes
 
     def _mosaic(self, rng):
         """Four crops around a random centre: more objects, more contexts, more sizes per step (Bochkovskiy et al.)."""

@@ -70,7 +70,7 @@ def _read_checkpoint(path: Path) -> Teacher:
         state = load_torch(path)
     except Exception as e:
         raise RecipeError(f"cannot read teacher {path} as a checkpoint ({_first_line(e)}); {advice}") from e
-    if isinstance(state, dict) and "optimizer" in state:
+    if isinstance(state, dict) and "optimizers" in state:
         raise RecipeError(f"teacher {path} is a training that was not finished; resume that run first, or {advice}")
     if not (
         isinstance(state, dict) and isinstance(state.get("config"), dict) and isinstance(state.get("weights"), dict)

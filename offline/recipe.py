@@ -33,6 +33,8 @@ class Crops:
     scale: list[float] = field(default_factory=lambda: [0.7, 1.5])
     mosaic: float = 0.5
     photometric: float = 1.0
+    objects: float = 0.0  # share of the crops that are placed on an object, rare classes more often
+    pasted: int = 0  # up to so many further objects are pasted into each
 
 
 @dataclass
@@ -244,6 +246,10 @@ def _check(r: Recipe, path: Path) -> None:
     demand(
         len(r.crops.scale) == 2 and 0 < r.crops.scale[0] <= r.crops.scale[1],
         "crops.scale must be [low, high]",
+    )
+    demand(
+        0 <= r.crops.objects <= 1 and isinstance(r.crops.pasted, int) and r.crops.pasted >= 0,
+        "crops.objects must lie in 0..1, and crops.pasted be a whole number, not negative",
     )
     for name in ("heads", "mlp", "dim", "stem", "neck", "latency"):
         demand(0 <= getattr(r.prune, name) < 1, f"prune.{name} must lie in 0..1")

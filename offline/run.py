@@ -69,7 +69,8 @@ class Run:
         """Training batches; each stage has its own offset, so that no two stages see the same crops."""
         c = self.recipe.crops
         seed = self.seed(offset)
-        return Loader(self.train_data, self.input, c.size, batch, c.scale, c.mosaic, c.photometric, seed)
+        augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted)
+        return Loader(self.train_data, self.input, c.size, batch, *augmentation)
 
     def calibration(self) -> list[np.ndarray]:
         """Whole training images as the node would feed them: float32 (1, C, H, W), spread over the set."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from offline.augment import Loader, clip_boxes
+from offline.copy_paste import Objects, cut, paste
 from offline.data import detect_color, read_coco, read_image
 from offline.errors import DataError
 
@@ -138,6 +139,57 @@ def test_the_box_stays_on_its_object_through_every_augmentation(tmp_path):
                 assert (patch > 1.0).float().mean() > 0.9
                 checked += 1
     assert checked > 30
+
+
+def test_rare_classes_are_drawn_as_often_as_the_root_of_their_number(tmp_path):
+    boxes = [box(1 + i, 1, 5, 5, 0) for i in range(16)] + [box(30, 30, 5, 5, 7)]
+    data = read_coco(write_set(tmp_path, boxes), "f.json")
+    objects, rng = Objects(data), np.random.default_rng(0)
+    drawn = [objects.draw(rng) for _ in range(2000)]
+    rare = np.mean([data.samples[i].classes[k] == 1 for i, k in drawn])
+    assert rare == pytest.approx(1 / 5, abs=0.03)  # roots 4 and 1
+
+
+def test_crops_on_objects_hold_them(tmp_path):
+    source = loader(tmp_path, crop=(32, 32), scale=(1.0, 1.0), mosaic=0.0, batch=64, objects=1.0)
+    assert ((source.make(0, 0.0)["labels"] >= 0).any(1)).all()
+    anywhere = loader(tmp_path, crop=(32, 32), scale=(1.0, 1.0), mosaic=0.0, batch=64).make(0, 0.0)["labels"]
+    assert not ((anywhere >= 0).any(1)).all()
+
+
+def test_pasted_objects_lie_in_their_boxes_and_cover_nothing():
+    """A bright square on dark ground, into a gray image with one place taken."""
+    source, rng = np.full((60, 80), 40, np.uint8), np.random.default_rng(1)
+    source[20:40, 30:50] = 200
+    patch, boxes, held = cut(source, np.array([[30, 20, 50, 40], [48, 20, 79, 40]], np.float32), 0)
+    assert held.tolist() == [0] and patch.shape == (33, 33)  # of its neighbour it holds too little
+    taken, placed = np.array([[0, 0, 60, 100]], np.float32), 0
+    for _ in range(60):
+        image = np.full((100, 120), 90, np.uint8)
+        copies = paste(rng, image, taken, patch, boxes, 1.0)
+        if copies is None:
+            assert (image == 90).all()
+            continue
+        placed += 1
+        (x1, y1, x2, y2) = np.round(copies[0]).astype(int)
+        assert (image[:, :60] == 90).all() and x1 >= 60
+        assert image[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].min() > 220  # 160 over its ground, as it was
+        outside = image.astype(int)
+        outside[y1 - 2 : y2 + 2, x1 - 2 : x2 + 2] = 90
+        assert np.abs(outside - 90).max() <= 2  # its ground is as bright as the image's
+    assert placed > 10
+
+
+def test_batches_with_pasted_objects_follow_from_seed_and_step_and_leave_the_images_alone(tmp_path):
+    a, b = (loader(tmp_path, objects=0.5, pasted=4) for _ in range(2))
+    before = a.data.samples[0].boxes.copy()
+    list(a.batches(0, 3, 3))
+    x, y = a.make(3, 0.5), b.make(3, 0.5)
+    assert all((x[k] == y[k]).all() for k in x) and (a.data.samples[0].boxes == before).all()
+    plain = loader(tmp_path)
+    assert sum((a.make(s, 0.5)["labels"] >= 0).sum() for s in range(20)) > sum(
+        (plain.make(s, 0.5)["labels"] >= 0).sum() for s in range(20)
+    )
 
 
 def test_mostly_cut_boxes_become_ignore_regions():

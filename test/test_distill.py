@@ -279,7 +279,7 @@ def test_a_teacher_must_fit_the_data(tmp_path):
     (tmp_path / "junk.pt").write_bytes(b"junk")
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pt")
     torch.save({"config": BIG | {"dim": 32}, "weights": fresh(BIG).state_dict()}, tmp_path / "shape.pt")
-    torch.save({"parts": {}, "average": {}, "optimizer": {}, "step": 3}, tmp_path / "half.pt")
+    torch.save({"parts": {}, "average": {}, "optimizers": [], "step": 3}, tmp_path / "half.pt")
     for name, says in (
         ("missing.pt", "no teacher at"),
         ("junk.pt", "cannot read teacher"),

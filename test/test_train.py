@@ -15,6 +15,7 @@ from offline import train as engine
 from offline.curve import Curve, read_curve
 from offline.distill import Distiller
 from offline.errors import RecipeError
+from offline.muon import is_matrix, orthogonalise
 from offline.render import write_dataset
 from offline.train import train
 
@@ -56,19 +57,39 @@ def figures(path):
     return [{k: v for k, v in row.items() if k != "images_per_s"} for row in read_curve(path)]
 
 
+def test_muon_makes_the_steps_of_matrices_orthogonal():
+    torch.manual_seed(0)
+    for shape in ((3, 16, 40), (2, 64, 32)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape) * torch.logspace(-1, 0, shape[2])))
+        assert values.min() > 0.3 and values.max() < 1.4
+    assert is_matrix(torch.zeros(16, 2, 3, 3)) and is_matrix(torch.zeros(32, 16))
+    assert not any(is_matrix(torch.zeros(s)) for s in ((64,), (64, 1, 3, 3), (4, 64, 1, 1), (16, 1, 3, 3)))
+
+
+def test_muon_moves_matrices_by_its_own_rate_and_leaves_the_rest_to_adamw(data, tmp_path):
+    start, adamw, muon = training.fresh(), go(data, tmp_path / "a"), go(data, tmp_path / "m", muon=0.5)
+    far, near = (
+        {k: float((m.state_dict()[k] - v.detach()).norm()) for k, v in start.named_parameters()} for m in (muon, adamw)
+    )
+    weights = dict(start.named_parameters())
+    assert all(far[k] > 5 * near[k] for k in far if is_matrix(weights[k]))
+    assert all(far[k] < 5 * near[k] for k in far if not is_matrix(weights[k]))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_training_goes_on_exactly(data, tmp_path, number):
-    whole = go(data, tmp_path / "whole", distilled=True)
+    options = {"distilled": True, "muon": 0.01 if number == signal.SIGTERM else 0.0}
+    whole = go(data, tmp_path / "whole", **options)
     cut, before = tmp_path / "cut", signal.getsignal(number)
     interrupt_when(lambda: read_curve(cut / "t.curve.jsonl"), number)
     with pytest.raises(KeyboardInterrupt):
-        go(data, cut, distilled=True)
+        go(data, cut, **options)
     done = engine.load_torch(cut / "t.checkpoint.pt")["step"]
     assert 0 < done <= STEPS and len(read_curve(cut / "t.curve.jsonl")) == done
     assert signal.getsignal(number) is before
     with (cut / "t.curve.jsonl").open("a") as f:  # as if killed some steps later, in the middle of a line
         f.write(f'{{"step": {done}, "cls": 1.0}}\n{{"step": 9')
-    assert same(whole, go(data, cut, distilled=True))
+    assert same(whole, go(data, cut, **options))
     assert figures(cut / "t.curve.jsonl") == figures(tmp_path / "whole" / "t.curve.jsonl")
 
 
