@@ -166,6 +166,7 @@ def measure(
     score: float,
     grouping: Grouping | None = None,
     label: str = "evaluate",
+    results: list[Detections] | None = None,
 ) -> dict:
     """`evaluate`, and all that `figures` tells, of the whole of `data` and of each group of its images.
 
@@ -173,6 +174,7 @@ def measure(
         detector: with a low threshold, EVALUATION_SCORE, so that the whole curve is seen.
         score: the working point. Detections over it are what a detector with that threshold gives: suppression and the
             limit of detections go best score first.
+        results: what this detector has already found on `data`.
 
     Returns:
         What `figures` returns, and "groups": {grouping: {group: the same without "curves" and "confusion"}}; a group
@@ -182,7 +184,8 @@ def measure(
         DataError: `grouping` does not fit the file names; before any image is read.
     """
     groupings = (grouping or Grouping()).split(data)
-    results = detect(detector, labels, color, data, label)
+    if results is None:
+        results = detect(detector, labels, color, data, label)
     found = figures(data, results, score) | {"groups": {}}
     for name, groups in groupings.items():
         found["groups"][name] = {}

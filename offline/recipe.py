@@ -122,7 +122,7 @@ class Thresholds:
     weak_score: float = 0.0
     fp_per_image: float = 0.0
     weak_fp_per_image: float = 0.0
-    nms_iou: float = 0.6
+    nms_iou: float = 0.5
     max_detections: int = 100
 
 

@@ -12,7 +12,7 @@ import torch
 
 from vit_perception import __version__
 from vit_perception.bundle import FORMAT, FORMAT_VERSION
-from vit_perception.detector import Detector, Letterbox
+from vit_perception.detector import Detections, Detector, Letterbox
 
 from .augment import Loader
 from .data import Dataset, detect_color, leak_warning, pixel_statistics, read_dataset, read_image, read_pair, unseen
@@ -58,6 +58,7 @@ class Run:
         self.input: dict = {}
         self.identity: dict = {}
         self.notes: dict = {}
+        self._found: dict[tuple[str, str], list[Detections]] = {}  # by hash of model and data: what need not run twice
 
     def seed(self, offset: int) -> int:
         """Seed torch for a stage, so that it starts alike in one sitting or after a resume; returns the seed."""
@@ -97,14 +98,18 @@ class Run:
         scores = {"score": t.score, "weak_score": t.weak_score or t.score} | self.notes.get("scores", {})
         return scores | {"nms_iou": t.nms_iou, "max_detections": t.max_detections}
 
-    def choose_scores(self, engine, strides: list[int]) -> None:
-        """Where the recipe says how many false positives are allowed: find the scores that do it, on val_data."""
+    def choose_scores(self, identity: str, engine, strides: list[int]) -> None:
+        """Where the recipe says how many false positives are allowed: find the scores that do it, on val_data.
+
+        identity: as `measure` will be told of the same model.
+        """
         t = self.recipe.thresholds
         allowed = {"score": t.fp_per_image, "weak_score": t.weak_fp_per_image}
         self.notes["scores"] = {}
         if any(allowed.values()):
             detector = self.detector(engine, strides)
             results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the scores")
+            self._found[identity, self.val_data.sha256] = results
             chosen = {k: score_at(self.val_data, results, rate) for k, rate in allowed.items() if rate}
             self.note("scores", chosen)
             log.info("scores for at most %s false positives per image of %s: %s", allowed, self.val_data.name, chosen)
@@ -123,7 +128,8 @@ class Run:
                 engine = engine or open_engine()
                 detector, grouping = self.detector(engine, strides), Grouping(card.groups, card.bands)
                 label = f"{name} on {data.name}"
-                measured[key] = measure(detector, self.labels, self.input["color"], data, score, grouping, label)
+                found = self._found.get((identity, data.sha256))
+                measured[key] = measure(detector, self.labels, self.input["color"], data, score, grouping, label, found)
                 self.note("measured", measured)
             log.info("%s on %s: mAP %.3f, mAP50 %.3f", name, data.name, measured[key]["map"], measured[key]["map50"])
             figures.append(measured[key])

@@ -252,7 +252,8 @@ def evaluate(run: Run, folder: Path) -> None:
     """Accuracy of every stage and of every file, with the onboard code, on every validation set."""
     run.leaks()
     strides = run.load("quantise").config()["strides"]
-    run.choose_scores(OnnxRuntimeEngine(str(folder / "model.onnx")), strides)
+    master = run.notes["export"]["files"]["fp32"]
+    run.choose_scores(master["sha256"], OnnxRuntimeEngine(str(folder / master["path"])), strides)
     for stage in ("teacher", "distil", "prune"):
         model = run.load(stage)
         engine = partial(TorchEngine, model, run.input["width"], run.input["height"])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vit_perception.detector import Detector, Letterbox, decode_boxes, grid_points, nms
+from vit_perception.detector import Detector, Letterbox, decode_boxes, grid_points, nms, vote
 from vit_perception.errors import EngineError, ImageError
 
 GRAY = {"width": 64, "height": 32, "color": "gray", "mean": [0.5], "std": [0.25]}
@@ -85,6 +85,37 @@ def test_nms_keeps_the_best_and_other_classes():
     scores, classes = np.array([0.8, 0.9, 0.5, 0.1], np.float32), np.array([0, 0, 1, 0])
     assert nms(boxes, scores, classes, 0.5).tolist() == [1, 2, 3]
     assert nms(boxes[:0], scores[:0], classes[:0], 0.5).tolist() == []
+
+
+def test_boxes_of_one_object_vote_on_where_it_is():
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [0, 2, 10, 12], [0, 0, 10, 10], [30, 30, 40, 40]], np.float32)
+    scores, classes = np.array([0.8, 0.4, 0.39, 0.8, 0.2], np.float32), np.array([0, 0, 0, 1, 0])
+    kept = nms(boxes, scores, classes, 0.5)
+    voted = vote(kept, boxes, scores, classes, 0.5)
+    assert kept.tolist() == [0, 3, 4]  # box 1 has half of box 0's score and a vote, box 2 less and none
+    np.testing.assert_allclose(voted[0], [2 / 3, 0, 32 / 3, 10], atol=1e-5)
+    np.testing.assert_allclose(voted[1:], boxes[3:], atol=1e-5)  # another class, and nobody near
+    np.testing.assert_allclose(vote(kept, boxes, scores, classes, 1.0), boxes[kept], atol=1e-5)
+    assert (
+        vote(kept[:0], boxes, scores, classes, 0.5).shape
+        == vote(kept[:0], boxes[:0], scores[:0], classes[:0], 0.5).shape
+        == (0, 4)
+    )
+
+
+def test_what_is_found_over_a_threshold_does_not_depend_on_it():
+    rng = np.random.default_rng(5)
+    logits, boxes = rng.normal(-1, 2, (32, 2)), np.concatenate([rng.normal(0, 0.5, (32, 2)), np.ones((32, 2))], 1)
+    source, image = detector(logits, boxes), np.zeros((32, 64), np.uint8)
+    source.max_detections = 100
+    found = {}
+    for source.score_threshold in (0.02, 0.3, 0.6):
+        found[source.score_threshold] = source.detect(image, "mono")
+    for t in (0.3, 0.6):
+        n = len(found[t])
+        assert 0 < n < len(found[0.02])
+        np.testing.assert_array_equal(found[t].boxes, found[0.02].boxes[:n])
+        np.testing.assert_array_equal(found[t].scores, found[0.02].scores[:n])
 
 
 def test_boxes_come_back_in_source_pixels_and_clipped():

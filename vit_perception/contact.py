@@ -10,13 +10,13 @@ import numpy as np
 
 SIZE_NOISE = 0.07  # a box's size jitters by this part of it (offline/simulate/noise.py: 0.05 to 0.13) ...
 NOISE_TIME_S = 0.05  # ... and for this long the jitter is the same: faster frames are no independent looks
-CLOSING_CHANGE = 0.10  # 1 / sqrt(s): how the closing speed wanders, as a part of it
+CLOSING_CHANGE = 0.07  # 1 / sqrt(s): how the closing speed wanders, as a part of it
 APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) before anything was measured
 GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
 REACQUIRE = 4  # so many outliers in a row, of one size, are the object's new size
 CONTRADICT = 3.0  # sigmas
 RESCALED_SPREAD = 0.06  # 1 / s: what is added to the rate's uncertainty then
-CLOSING_SIGMAS = 3.0  # a rate nearer to zero is not told from a standstill, and its time to contact would be a guess
+CLOSING_SIGMAS = 3.5  # a rate nearer to zero is not told from a standstill, and its time to contact would be a guess
 PRIOR_LOOKS = 40.0  # looks that the assumed noise counts for when the noise is estimated from the innovations
 
 

@@ -1,4 +1,4 @@
-"""Bundle + engine -> boxes: letterbox, infer, decode, non-maximum suppression.
+"""Bundle + engine -> boxes: letterbox, infer, decode, non-maximum suppression, box voting.
 
 The offline evaluation uses this file too, so what was evaluated is what flies.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from .errors import EngineError, ImageError
 
 MAX_CANDIDATES = 1000  # boxes that enter NMS; the best-scored are kept
+VOTE = 0.5  # share of a kept box's score that gives its rivals a vote on where it is
 MAX_LOG_SIZE = 6.0  # exp(6) strides: larger than any image, and finite
 
 
@@ -116,6 +117,26 @@ def nms(boxes, scores, classes, iou):
     return order[keep]
 
 
+def vote(kept, boxes, scores, classes, iou):
+    """Box voting (Gidaris and Komodakis, arXiv 1505.01749): several points saw the object, and their errors differ.
+
+    Args:
+        kept: indices of the boxes that suppression left. boxes, scores, classes: those that `kept` indexes.
+        iou: the overlap from which a box of the same class, and of at least VOTE times the score, has a vote.
+
+    Returns:
+        (len(kept), 4): the mean of those who vote, weighted by score.
+    """
+    mine = boxes[kept][:, None]  # (k, 1, 4)
+    sides = np.minimum(mine[..., 2:], boxes[:, 2:]) - np.maximum(mine[..., :2], boxes[:, :2])
+    inter = np.maximum(sides, 0).prod(-1)  # (k, n)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    votes = (inter > iou * (area[kept][:, None] + area - inter)) & (classes[kept][:, None] == classes)
+    weights = np.where(votes & (scores >= VOTE * scores[kept][:, None]), scores, 0)
+    weights[np.arange(len(kept)), kept] = scores[kept]  # at least its own, whatever iou says
+    return weights.dot(boxes) / weights.sum(1, keepdims=True)
+
+
 class Detector:
     """A bundle's model on one engine. The thresholds may be changed between calls.
 
@@ -182,7 +203,8 @@ class Detector:
         if not (np.isfinite(logits).all() and np.isfinite(raw).all()):
             raise EngineError("the engine gives values that are not finite; prove it again: restart the node")
         t = min(max(self.score_threshold, 1e-6), 1 - 1e-6)
-        point, cls = np.nonzero(logits >= np.log(t / (1 - t)))  # threshold logits: sigmoid only for the few kept
+        low = VOTE * t  # so that what is found over a threshold does not depend on it
+        point, cls = np.nonzero(logits >= np.log(low / (1 - low)))  # logits: sigmoid only for the few kept
         scores = 1.0 / (1.0 + np.exp(-logits[point, cls].astype(np.float32)))
         if len(scores) > MAX_CANDIDATES:
             top = np.argsort(-scores, kind="mergesort")[:MAX_CANDIDATES]
@@ -191,5 +213,6 @@ class Detector:
         boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
         ok = np.isfinite(boxes).all(1) & (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
         boxes, scores, cls = boxes[ok], scores[ok], cls[ok]
-        keep = nms(boxes, scores, cls, self.nms_iou)[: self.max_detections]
-        return Detections(boxes[keep], scores[keep], cls[keep])
+        able = np.flatnonzero(scores >= t)
+        keep = able[nms(boxes[able], scores[able], cls[able], self.nms_iou)][: self.max_detections]
+        return Detections(vote(keep, boxes, scores, cls, self.nms_iou), scores[keep], cls[keep])

@@ -33,14 +33,14 @@ ASPECT_CORRELATION = MEASURED["aspect_correlation"]  # of the errors of log widt
 JITTER_TIME_S = 0.05
 # What was missed is missed again in the neighbouring frame with about 0.7: part of it stays with the object.
 MISS_STAYS = 0.6
-NMS_IOU = 0.6  # of the bundles
+NMS_IOU = 0.5  # of the bundles
 # Scores of what was found, of objects below and above LARGE_PX; scores and sizes of what is false.
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 LARGE_PX = 40
 SCORES_SMALL, SCORES_LARGE = MEASURED["scores_small"], MEASURED["scores_large"]
 FALSE_PER_IMAGE = MEASURED["false_per_image"]  # of 640 x 512
 FALSE_SIZES, FALSE_SCORES = MEASURED["false_size_px"], MEASURED["false_score"]
-FALSE_CLASSES = MEASURED["false_classes"]  # shares of Person, Car, Bicycle
+FALSE_CLASSES = np.divide(MEASURED["false_classes"], sum(MEASURED["false_classes"]))  # Person, Car, Bicycle
 FALSE_AGAIN = MEASURED["false_again"]  # found at the same place in the neighbouring frame: clutter, not noise
 FALSE_LIFE_S = 2.0  # how long such clutter stays in view; a guess
 
