@@ -210,9 +210,11 @@ class Detector:
             top = np.argsort(-scores, kind="mergesort")[:MAX_CANDIDATES]
             point, cls, scores = point[top], cls[top], scores[top]
         boxes = decode_boxes(raw[point].astype(np.float32), self._points[point]) / scale
-        boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+        limits = [width, height, width, height]
+        boxes = np.clip(boxes, 0, limits).astype(np.float32)
         ok = np.isfinite(boxes).all(1) & (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
         boxes, scores, cls = boxes[ok], scores[ok], cls[ok]
         able = np.flatnonzero(scores >= t)
         keep = able[nms(boxes[able], scores[able], cls[able], self.nms_iou)][: self.max_detections]
-        return Detections(vote(keep, boxes, scores, cls, self.nms_iou), scores[keep], cls[keep])
+        voted = np.clip(vote(keep, boxes, scores, cls, self.nms_iou), 0, limits)  # a mean, but a rounded one
+        return Detections(voted, scores[keep], cls[keep])
