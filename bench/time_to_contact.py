@@ -19,11 +19,13 @@ import numpy as np
 
 from offline.progress import track as progress
 from offline.simulate.approaches import QUIET, SIZE, approach, quiet
+from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.noise import SCORE, DetectorNoise
 from vit_perception.alerts import OK, AlertPolicy
 from vit_perception.camera import Camera
 from vit_perception.corridor import Corridor
 from vit_perception.detector import Detections
+from vit_perception.expansion import Expansion
 from vit_perception.geometry import Mount
 from vit_perception.obstacles import ObstacleEstimator
 from vit_perception.tracker import Tracker, iou
@@ -35,15 +37,17 @@ HITS, BETWEEN = 8, (1.0, 5.0)  # hits of a track, true seconds to contact
 class Onboard:
     """The onboard chain behind the detector, with the defaults; `track`: matched to truth, as in a report."""
 
-    def __init__(self, K: np.ndarray | None, ego: bool = True):
+    def __init__(self, K: np.ndarray | None, ego: bool = True, expansion: Expansion | None = None):
         fits = None if K is None else Camera(K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, *SIZE)
         self.camera, self.knows_ego = fits, ego
+        self.expansion = Expansion() if expansion is None else expansion
         self.tracker, self.estimator = Tracker(high_score=SCORE), ObstacleEstimator(SIZES)
         self.corridor, self.alerts = Corridor(), AlertPolicy()
 
-    def step(self, detections: Detections, stamp_s: float, ego, mount=None, size=SIZE):
+    def step(self, detections: Detections, stamp_s: float, ego, mount=None, size=SIZE, image=None):
         mount = mount or Mount.from_angles()
         tracks = self.tracker.update(detections, stamp_s)
+        self.expansion.update(image, "mono", stamp_s, tracks)
         ego = ego if self.knows_ego else None
         obstacles = self.estimator.update(tracks, stamp_s, self.camera, size[0], size[1], mount, ego)
         stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
@@ -63,13 +67,19 @@ def of_target(obstacles, box):
 def fly_approach(seed: int, ego: bool) -> dict:
     """Rows of (true ttc, ttc, sigma), of (true range, range, sigma), and the first alert's time before contact."""
     flight = approach(seed)
-    noise, rng, onboard = DetectorNoise(*SIZE), np.random.default_rng([seed, 79]), Onboard(flight.K, ego)
+    noise, rng, growth = (
+        DetectorNoise(*SIZE),
+        np.random.default_rng([seed, 79]),
+        GrowthNoise(np.random.default_rng([seed, 84])),
+    )
+    onboard = Onboard(flight.K, ego, growth)
     policy = AlertPolicy()  # of the target alone: nothing else may raise its alert, or stand before it
     ttc, ranges, alerts, before, last, seen = [], [], [], None, 0.0, 0
     for view in flight.views:
         dt = 0.1 if before is None else view.stamp_s - before
         before = view.stamp_s
         detections = noise.apply(view.boxes, view.classes, rng, dt, view.ids)
+        growth.see(view.boxes, view.ids)
         obstacles, _, stopping = onboard.step(detections, view.stamp_s, view.ego, view.mount)
         target = next((s for s in view.truths if s.track_id == flight.target), None)
         if target is None:
@@ -103,11 +113,13 @@ def fly_quiet(kind: str, seed: int, duration: float, ego: bool, false_positives:
     """How many alerts began in a flight that comes near nothing."""
     K, views = quiet(kind, seed, duration)
     noise = DetectorNoise(*SIZE, false_positives=false_positives)
-    rng, onboard = np.random.default_rng([seed, 80]), Onboard(K, ego)
+    rng, growth = np.random.default_rng([seed, 80]), GrowthNoise(np.random.default_rng([seed, 85]))
+    onboard = Onboard(K, ego, growth)
     count, level, before = 0, OK, 0.0
     for view in views:
         detections = noise.apply(view.boxes, view.classes, rng, view.stamp_s - before, view.ids)
         before = view.stamp_s
+        growth.see(view.boxes, view.ids)
         _, alert, _ = onboard.step(detections, view.stamp_s, view.ego, view.mount)
         count += alert.level > OK and level == OK
         level = alert.level
@@ -134,11 +146,13 @@ def zoom(folder: Path, draws: int = 20) -> dict:
 def fly_zoom(truth: list[dict], seed: int) -> tuple[list[float], bool]:
     """Relative errors of the time to contact, and whether there was an alert."""
     noise, rng = DetectorNoise(640, 480, false_positives=0), np.random.default_rng([seed, 81])
-    onboard, errors, alarm, before = Onboard(None), [], False, truth[0]["t_s"]
+    growth = GrowthNoise(np.random.default_rng([seed, 86]), (640, 480))
+    onboard, errors, alarm, before = Onboard(None, expansion=growth), [], False, truth[0]["t_s"]
     for row in truth:
         box = [row["x"], row["y"], row["x"] + row["w"], row["y"] + row["h"]]
         detections = noise.apply([box], [1], rng, row["t_s"] - before, [1])
         before = row["t_s"]
+        growth.see([box], [1])
         obstacles, alert, _ = onboard.step(detections, row["t_s"], None, size=(640, 480))
         alarm |= alert.level > OK
         true = row["ttc_s_signed"]

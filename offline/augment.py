@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import torch
 
-from .copy_paste import Objects, cut, paste
+from .copy_paste import Objects, area, clip, cut, paste
 from .data import Dataset, read_image
 
 MIN_VISIBLE = 0.4  # a box of which a crop leaves less becomes an ignore region
+CLOSE = 4.0  # how much further a close crop may be enlarged
 CACHE_BYTES = 3 << 30
 
 
@@ -32,6 +33,7 @@ class Loader:
         seed: with the step and the place in the batch, it determines a crop.
         objects: share of the crops that are placed on an object (offline/copy_paste.py), the others lie anywhere.
         pasted: up to so many further objects are pasted into a crop, and into each part of a mosaic.
+        close: share of the crops that are enlarged by up to CLOSE more; those are no mosaics.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Loader:
         seed: int,
         objects: float = 0.0,
         pasted: int = 0,
+        close: float = 0.0,
     ):
         self.data, self.color, self.crop, self.batch, self.scale = (
             data,
@@ -54,9 +57,9 @@ class Loader:
             batch,
             tuple(scale),
         )
-        self.mosaic, self.photometric, self.seed = mosaic, photometric, seed
-        self._objects = Objects(data)
-        self._on_object, self._pasted = (objects, pasted) if len(self._objects) else (0.0, 0)
+        self.mosaic, self.photometric, self.seed, self.close = mosaic, photometric, seed, close
+        self._objects = Objects(data) if objects or pasted else None
+        self._on_object, self._pasted = objects, pasted
         self.places = range(batch)  # of the batch, that this loader makes
         self._mean = np.asarray(spec["mean"], np.float32).reshape(-1, 1, 1)
         self._std = np.asarray(spec["std"], np.float32).reshape(-1, 1, 1)
@@ -111,7 +114,10 @@ class Loader:
         }
 
     def _crop(self, rng, mosaic: float):
-        crop = self._mosaic(rng) if rng.random() < mosaic else self._one(rng, self.crop)
+        if self.close and rng.random() < self.close:
+            crop = self._one(rng, self.crop, zoom=float(np.exp(rng.uniform(0, np.log(CLOSE)))))
+        else:
+            crop = self._mosaic(rng) if rng.random() < mosaic else self._one(rng, self.crop)
         return self._finish(rng, *crop)
 
     def _image(self, index: int) -> np.ndarray:
@@ -125,8 +131,11 @@ class Loader:
 
     def _one(self, rng, size, zoom=1.0):
         """A crop of `size` = (w, h) from a random image: image, boxes, classes, ignore regions."""
-        on_object = bool(self._on_object) and rng.random() < self._on_object
-        index, box = self._objects.draw(rng) if on_object else (int(rng.integers(len(self.data))), None)
+        box = None
+        if self._objects and self._on_object and rng.random() < self._on_object:
+            index, box = self._objects.draw(rng)
+        else:
+            index = int(rng.integers(len(self.data)))
         image, sample = self._image(index), self.data.samples[index]
         scale = zoom * float(np.exp(rng.uniform(*np.log(self.scale))))
         full = sample.width, sample.height
@@ -138,21 +147,22 @@ class Loader:
             tx, ty = (
                 float(np.clip(rng.uniform(0.1, 0.9) * c - m, *r)) for c, m, r in zip(size, middle, room, strict=True)
             )
-        warp = np.array([[scale, 0, tx], [0, scale, ty]], np.float64)
+        half = 0.5 * scale - 0.5  # OpenCV's pixel centres are at whole numbers, boxes count edges
+        warp = np.array([[scale, 0, tx + half], [0, scale, ty + half]], np.float64)
         interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
         image = cv2.warpAffine(
             image, warp, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=self._fill
         )
         move = np.array([tx, ty, tx, ty], np.float32)
         boxes, classes, ignore = sample.boxes * scale + move, sample.classes, sample.ignore * scale + move
-        if self._pasted:
-            boxes, classes = self._paste(rng, image, boxes, classes, ignore, scale)
+        if self._objects and self._pasted:
+            boxes, classes = self._paste(rng, self._objects, image, boxes, classes, ignore, scale)
         return clip_boxes(image, boxes, classes, ignore)
 
-    def _paste(self, rng, image, boxes, classes, ignore, scale):
+    def _paste(self, rng, objects: Objects, image, boxes, classes, ignore, scale):
         """Paste objects into `image`, beside what is there -> all boxes and classes."""
         for _ in range(int(rng.integers(self._pasted + 1))):
-            index, which = self._objects.draw(rng)
+            index, which = objects.draw(rng)
             patch, copies, held = cut(self._image(index), self.data.samples[index].boxes, which)
             placed = paste(rng, image, np.concatenate([boxes, ignore]), patch, copies, scale)
             if placed is not None:
@@ -207,15 +217,10 @@ def clip_boxes(image, boxes, classes, ignore):
     """Clip to the image; boxes that are mostly outside become ignore regions, vanished ones go."""
     h, w = image.shape[:2]
     limit = np.array([w, h, w, h], np.float32)
-    clipped, regions = np.clip(boxes, 0, limit), np.clip(ignore, 0, limit)
-    visible = _area(clipped) / np.maximum(_area(boxes), 1e-6)
+    (clipped, visible), (regions, _) = clip(boxes, 0, limit), clip(ignore, 0, limit)
     small = (np.minimum(clipped[:, 2] - clipped[:, 0], clipped[:, 3] - clipped[:, 1]) < 2) | (visible < MIN_VISIBLE)
-    regions = np.concatenate([regions[_area(regions) > 0], clipped[small & (_area(clipped) > 0)]])
+    regions = np.concatenate([regions[area(regions) > 0], clipped[small & (area(clipped) > 0)]])
     return image, clipped[~small], classes[~small], regions.astype(np.float32)
-
-
-def _area(b: np.ndarray) -> np.ndarray:
-    return (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
 
 
 def _pad(rows: list[np.ndarray], value) -> np.ndarray:

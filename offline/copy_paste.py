@@ -22,9 +22,8 @@ class Objects:
 
     def __init__(self, data: Dataset):
         self._places = [(i, k) for i, s in enumerate(data.samples) for k in range(len(s.boxes))]
-        classes = np.concatenate([s.classes for s in data.samples]) if self._places else np.zeros(0, np.int64)
-        counts = np.bincount(classes, minlength=1)
-        weights = 1 / np.sqrt(counts[classes])
+        counts = data.counts()
+        weights = np.array([counts[data.samples[i].classes[k]] ** -0.5 for i, k in self._places])
         self._cumulated = np.cumsum(weights) / max(weights.sum(), 1e-9)
 
     def __len__(self) -> int:
@@ -35,6 +34,16 @@ class Objects:
         return self._places[min(len(self) - 1, int(np.searchsorted(self._cumulated, rng.random())))]
 
 
+def clip(boxes: np.ndarray, low, high) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) clipped to corners `low` and `high`, 4 numbers each, and the share of each one's area left (n,)."""
+    clipped = np.clip(boxes, low, high)
+    return clipped, area(clipped) / np.maximum(area(boxes), 1e-6)
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
 def cut(image: np.ndarray, boxes: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The surroundings of box `which` -> patch (h, w[, 3]); the boxes (n, 4) it holds, clipped to it; their indices."""
     h, w = image.shape[:2]
@@ -43,8 +52,7 @@ def cut(image: np.ndarray, boxes: np.ndarray, which: int) -> tuple[np.ndarray, n
     left, top = int(max(0, x1 - margin)), int(max(0, y1 - margin))
     right, bottom = int(min(w, x2 + margin + 1)), int(min(h, y2 + margin + 1))
     start, end = np.array([[left, top] * 2, [right, bottom] * 2], np.float32)
-    inside = np.clip(boxes, start, end)
-    share = (inside[:, 2:] - inside[:, :2]).prod(1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-6)
+    inside, share = clip(boxes, start, end)
     held = np.flatnonzero(share >= COMPLETE)
     return image[top:bottom, left:right], inside[held] - start, held
 

@@ -35,6 +35,7 @@ class Crops:
     photometric: float = 1.0
     objects: float = 0.0  # share of the crops that are placed on an object, rare classes more often
     pasted: int = 0  # up to so many further objects are pasted into each
+    close: float = 0.0  # share of the crops that are enlarged by up to 4 more, as an approach enlarges
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Prune(Distilled):
 @dataclass
 class LowRank(Distilled):
     error: float = 0.05  # largest relative error of a layer's output that is accepted
-    saving: float = 0.25  # a layer is split only if it loses at least this share of its time on the target
+    saving: float = 0.25  # a layer is split only if it loses at least this share of its MACs, and the target gains time
 
 
 @dataclass
@@ -250,6 +251,10 @@ def _check(r: Recipe, path: Path) -> None:
     demand(
         0 <= r.crops.objects <= 1 and isinstance(r.crops.pasted, int) and r.crops.pasted >= 0,
         "crops.objects must lie in 0..1, and crops.pasted be a whole number, not negative",
+    )
+    demand(
+        0 <= r.crops.close <= 1,
+        f"crops.close must lie in 0..1, not {r.crops.close}",
     )
     for name in ("heads", "mlp", "dim", "stem", "neck", "latency"):
         demand(0 <= getattr(r.prune, name) < 1, f"prune.{name} must lie in 0..1")

@@ -70,7 +70,7 @@ class Run:
         """Training batches; each stage has its own offset, so that no two stages see the same crops."""
         c = self.recipe.crops
         seed = self.seed(offset)
-        augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted)
+        augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted, c.close)
         return Loader(self.train_data, self.input, c.size, batch, *augmentation)
 
     def calibration(self) -> list[np.ndarray]:

@@ -157,6 +157,15 @@ def test_crops_on_objects_hold_them(tmp_path):
     assert not ((anywhere >= 0).any(1)).all()
 
 
+def test_close_crops_show_objects_as_large_as_an_approach_makes_them(tmp_path):
+    def tallest(**options):
+        batch = loader(tmp_path, scale=(1.0, 1.0), mosaic=0.0, batch=64, objects=1.0, **options).make(0, 0.0)
+        boxes = batch["boxes"][batch["labels"] >= 0]
+        return float((boxes[:, 3] - boxes[:, 1]).max())
+
+    assert 2 * tallest() < tallest(close=1.0) <= 4 * tallest()
+
+
 def test_pasted_objects_lie_in_their_boxes_and_cover_nothing():
     """A bright square on dark ground, into a gray image with one place taken."""
     source, rng = np.full((60, 80), 40, np.uint8), np.random.default_rng(1)

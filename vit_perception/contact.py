@@ -10,6 +10,9 @@ import numpy as np
 
 SIZE_NOISE = 0.07  # a box's size jitters by this part of it (offline/simulate/noise.py: 0.05 to 0.13) ...
 NOISE_TIME_S = 0.05  # ... and for this long the jitter is the same: faster frames are no independent looks
+# What a detector takes for an object's edge wanders as the object grows. Where pixels tell the growth better, sizes
+# count as if the jitter lasted this long, and rather hold the scale.
+WANDER_S = 0.6
 CLOSING_CHANGE = 0.07  # 1 / sqrt(s): how the closing speed wanders, as a part of it
 APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) before anything was measured
 GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
@@ -28,13 +31,13 @@ class ContactFilter:
     the scale, and the time to contact is kept but less certain.
 
     Attributes:
-        hits (int): sizes taken. stamp_s (float or None): of the newest.
+        hits, growths (int): sizes and growths taken. stamp_s (float or None): of the newest.
     """
 
-    __slots__ = ("hits", "stamp_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers")
+    __slots__ = ("hits", "growths", "stamp_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers")
 
     def __init__(self):
-        self.hits, self.stamp_s = 0, None
+        self.hits, self.growths, self.stamp_s = 0, 0, None
         self._y = self._v = self._yy = self._yv = self._vv = 0.0
         self._excess, self._looks = PRIOR_LOOKS, PRIOR_LOOKS
         self._outliers = []
@@ -50,9 +53,38 @@ class ContactFilter:
         self.hits += 1
         self.stamp_s = stamp_s
 
+    def grow(self, stamp_s, ratio, sigma, since_s):
+        """Take that it is `ratio` of the size that it was `since_s` before, with its standard deviation.
+
+        1/s was y - v since_s, so ratio - 1 is -v since_s / y. It shares no noise with the sizes, and needs none but a
+        first. An old stamp is ignored.
+        """
+        if not self.hits or stamp_s < self.stamp_s:
+            return
+        y, v, yy, yv, vv = self._predicted(stamp_s - self.stamp_s)
+        if y <= 0:
+            return
+        self._y, self._v, self._yy, self._yv, self._vv, self.stamp_s = y, v, yy, yv, vv, stamp_s
+        share = since_s / self._y
+        surprise = ratio - 1.0 + share * self._v
+        to_y, to_v = share * self._v / self._y, -share  # derivatives of the expected ratio
+        cross_y = self._yy * to_y + self._yv * to_v
+        cross_v = self._yv * to_y + self._vv * to_v
+        total = to_y * cross_y + to_v * cross_v + sigma * sigma
+        if surprise * surprise > GATE**2 * total:
+            return  # points that slid along an edge, or stayed on what is behind
+        self.growths += 1
+        gain_y, gain_v = cross_y / total, cross_v / total
+        self._y, self._v = self._y + gain_y * surprise, self._v + gain_v * surprise
+        self._yy, self._yv, self._vv = (
+            self._yy - gain_y * cross_y,
+            self._yv - gain_y * cross_v,
+            self._vv - gain_v * cross_v,
+        )
+
     def at(self, stamp_s):
         """(ttc, sigma) in seconds as of `stamp_s`, ttc >= 0; None if it is not surely closing."""
-        if self.hits < 2:
+        if self.hits + self.growths < 2:
             return None
         y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0))
         if v >= 0 or v * v < CLOSING_SIGMAS**2 * self._vv:  # as of the last look: unseen, it goes on counting down
@@ -92,7 +124,7 @@ class ContactFilter:
         dt = stamp_s - self.stamp_s
         y, v, yy, yv, vv = self._predicted(dt)
         if y <= 0:  # past contact and still there: start anew
-            self.hits, self._outliers = 0, []
+            self.hits, self.growths, self._outliers = 0, 0, []
             self._start(measured, noise)
             return True
         scale = self._excess / self._looks
@@ -103,7 +135,7 @@ class ContactFilter:
         self._outliers = []
         ratio = surprise * surprise / (yy + white)
         self._excess = min(max(self._excess + scale * (ratio - 1.0), 0.1 * PRIOR_LOOKS), 16.0 * PRIOR_LOOKS)
-        same = math.exp(-dt / NOISE_TIME_S)
+        same = math.exp(-dt / (WANDER_S if self.growths else NOISE_TIME_S))
         total = yy + white * (1 + same) / (1 - same)
         gain_y, gain_v = yy / total, yv / total
         self._y, self._v = y + gain_y * surprise, v + gain_v * surprise

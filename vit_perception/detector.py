@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from .errors import EngineError, ImageError
+from .tracker import iou
 
 MAX_CANDIDATES = 1000  # boxes that enter NMS; the best-scored are kept
 VOTE = 0.5  # share of a kept box's score that gives its rivals a vote on where it is
@@ -96,7 +97,7 @@ def decode_boxes(raw, points):
     return np.concatenate([centers - half, centers + half], 1)
 
 
-def nms(boxes, scores, classes, iou):
+def nms(boxes, scores, classes, overlap):
     """Class-wise greedy non-maximum suppression; returns the kept indices, best score first."""
     if len(boxes) == 0:
         return np.zeros(0, np.int64)
@@ -108,7 +109,7 @@ def nms(boxes, scores, classes, iou):
     w = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1)
     h = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1)
     inter = np.maximum(w, 0) * np.maximum(h, 0)
-    apart = inter <= iou * (area[:, None] + area - inter)
+    apart = inter <= overlap * (area[:, None] + area - inter)
     keep, free = [], np.ones(len(order), bool)
     for i in range(len(order)):
         if free[i]:
@@ -117,23 +118,19 @@ def nms(boxes, scores, classes, iou):
     return order[keep]
 
 
-def vote(kept, boxes, scores, classes, iou):
+def vote(kept, boxes, scores, classes, overlap):
     """Box voting (Gidaris and Komodakis, arXiv 1505.01749): several points saw the object, and their errors differ.
 
     Args:
         kept: indices of the boxes that suppression left. boxes, scores, classes: those that `kept` indexes.
-        iou: the overlap from which a box of the same class, and of at least VOTE times the score, has a vote.
+        overlap: from it on a box of the same class, and of at least VOTE times the score, has a vote.
 
     Returns:
         (len(kept), 4): the mean of those who vote, weighted by score.
     """
-    mine = boxes[kept][:, None]  # (k, 1, 4)
-    sides = np.minimum(mine[..., 2:], boxes[:, 2:]) - np.maximum(mine[..., :2], boxes[:, :2])
-    inter = np.maximum(sides, 0).prod(-1)  # (k, n)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    votes = (inter > iou * (area[kept][:, None] + area - inter)) & (classes[kept][:, None] == classes)
+    votes = (iou(boxes[kept], boxes) > overlap) & (classes[kept][:, None] == classes)  # (k, n)
     weights = np.where(votes & (scores >= VOTE * scores[kept][:, None]), scores, 0)
-    weights[np.arange(len(kept)), kept] = scores[kept]  # at least its own, whatever iou says
+    weights[np.arange(len(kept)), kept] = scores[kept]  # at least its own, whatever overlap says
     return weights.dot(boxes) / weights.sum(1, keepdims=True)
 
 

@@ -4,6 +4,8 @@ Bearings are clockwise from straight ahead (right positive) in the horizontal pl
 """
 
 import math
+from collections import deque
+from typing import Deque
 
 import numpy as np
 
@@ -27,6 +29,8 @@ STAND_SLOPE_SIGMAS = 12.0
 MOVES_MPS = 1.0  # slower than this, the velocity says nothing of where the vehicle is heading
 TOUCHES, LEAVES = 2.0, 5.0  # a box this many times its noise from the image border touches it, has left it
 ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
+MIN_GROWTHS = 2  # comparisons of pixels that are worth as much as min_hits sizes
+UNITS = 64  # detections back to which the growth of pixels may reach
 STEEP = 0.1  # horizontal part of a ray that looks so steeply up or down that it has no bearing
 
 
@@ -140,6 +144,7 @@ class ObstacleEstimator:
         size = None
         if track.detection >= 0:
             size = history.add(stamp_s, wide, tall, cut_x, cut_y, noise)
+            history.grow(stamp_s, track.growth, math.sqrt(wide * tall), math.sqrt(w * h), noise)
             if view is not None and not cut_y:
                 self._stand(history, stamp_s, view, ego, noise)
         self._contact(obstacle, history, stamp_s, view)
@@ -164,7 +169,8 @@ class ObstacleEstimator:
             obstacle.ttc_s, obstacle.ttc_sigma_s = part * contact[0], part * contact[1]
 
     def _knows(self, contact, stamp_s):
-        return contact.hits >= self.min_hits and stamp_s - contact.stamp_s <= self.hold_s
+        enough = contact.hits >= self.min_hits or contact.growths >= MIN_GROWTHS
+        return enough and stamp_s - contact.stamp_s <= self.hold_s
 
     def _stand(self, history, stamp_s, view, ego, noise):
         """Take the distance of the object's foot on the ground: seen from above, surer than its size."""
@@ -260,6 +266,7 @@ class _History:
         self.range = None
         self._was_cut = [False, False]
         self._aspect = None  # log(width / height), slowly following
+        self._units: Deque[tuple] = deque(maxlen=UNITS)  # (stamp, size per pixel) of the last detections
 
     def cut(self, box, image, border_px, noise_px):
         """Whether the box is cut off by the image's (sides, top or bottom); once it was, until it is well inside."""
@@ -281,6 +288,17 @@ class _History:
             noise *= 1.3
         self.growth.add(stamp_s, size, noise)
         return size
+
+    def grow(self, stamp_s, growth, size, pixels, noise):
+        """Take a track's growth in pixels. What the border cuts grows too: never seen whole, its first size is as good
+        as another. size, pixels: of the box; their ratio changes where the camera turns.
+        """
+        self._units.append((stamp_s, size / pixels))
+        before = [] if growth is None else [u for s, u in self._units if abs(stamp_s - growth[2] - s) < 1e-3]
+        if before:
+            if not self.growth.hits:
+                self.growth.add(stamp_s, size, noise)
+            self.growth.grow(stamp_s, growth[0] * size / pixels / before[0], growth[1], growth[2])
 
 
 def _heading(mount, ego):

@@ -21,7 +21,7 @@ EVALUATED = (
     _live(
         "weak_score", None, "lowest score that is looked at: published where it belongs to a confirmed track", 0.0, 1.0
     ),
-    _live("nms_iou", None, "overlap above which the weaker box of a class is dropped", 0.0, 1.0),
+    _live("nms_iou", None, "overlap above which the weaker box of a class is dropped, having voted", 0.0, 1.0),
 )
 
 SPECS = (
@@ -59,6 +59,7 @@ SPECS = (
     _live("publish_clear", False, "report clear where nothing was detected; RISK: unseen is not absent"),
     _live("max_height_difference_m", 0.0, "obstacles farther above or below are left out; 0 off", 0.0, 1000.0, "m"),
     _live("camera_motion", True, "tell the tracker how the camera moved, from the images"),
+    _live("pixel_growth", True, "take the growth of objects from their pixels too, for times to contact"),
     _live("tracker.iou_threshold", 0.2, "least overlap of a detection with a track's prediction", 0.01, 1.0),
     _live("tracker.margin", 0.25, "growth of boxes for matching, part of their size per side", 0.0, 2.0),
     _live("tracker.confirm_hits", 3, "consecutive detections that confirm a track", 1, 100),

@@ -8,6 +8,7 @@ from .alerts import AlertPolicy
 from .corridor import Corridor
 from .detector import Detections, Detector
 from .errors import BundleError
+from .expansion import Expansion
 from .geometry import Mount
 from .memory import Memory
 from .motion import CameraMotion
@@ -19,7 +20,9 @@ from .tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
 _SCORES = ("score_threshold", "weak_score")
-_OWN_VALUES = ("camera_motion", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m")
+_OWN_VALUES = (
+    "camera_motion", "pixel_growth", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m",
+)  # fmt: skip
 _MOUNT_VALUES = {"obstacles.camera_" + angle: angle for angle in ("yaw_deg", "pitch_deg", "roll_deg")}
 
 
@@ -68,6 +71,8 @@ class Pipeline:
 
     Attributes:
         camera_motion (bool): whether the tracker is told how the camera moved, from the images.
+        pixel_growth (bool): whether the growth of objects is taken from their pixels too, not from their boxes alone.
+        expansion (Expansion): what tells it.
         memory (Memory or None): of what vanished near; None forgets it at once.
         score_threshold, weak_score (float): from the one on detections are published, and strong for the tracker; from
             the other on they are published if they belong to a confirmed track.
@@ -81,7 +86,8 @@ class Pipeline:
         self.obstacles = obstacles or ObstacleEstimator()
         self.memory, self.corridor = Memory(), corridor or Corridor()
         self.alerts = alerts or AlertPolicy()
-        self.camera_motion, self.max_height_difference_m = True, 0.0
+        self.camera_motion, self.pixel_growth, self.max_height_difference_m = True, True, 0.0
+        self.expansion = Expansion()
         self.publish_clear, self.range_min_m, self.range_max_m = False, 0.5, 40.0
         self.score_threshold = self.weak_score = self.tracker.high_score = detector.score_threshold
         self._angles, self.mount = {}, Mount.from_angles()
@@ -136,6 +142,11 @@ class Pipeline:
         tracks = self.tracker.update(detections, stamp_s, motion)
         detections = _worth_telling(detections, tracks, self.score_threshold)
         watch.stop("track")
+        if self.pixel_growth:
+            self.expansion.update(image, order, stamp_s, tracks)
+        else:
+            self.expansion.reset()
+        watch.stop("growth")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
         return Sighting(detections, tracks, stamp_s, image.shape[1], image.shape[0], stages)
 

@@ -23,11 +23,12 @@ class Track:
         detection (int): index in this frame's detections, or -1 while coasting.
         hits (int): detections so far. strong (bool): whether one of them was. confirmed (bool): whether they suffice.
         start_s, stamp_s (float): stamps of the first and the newest detection.
+        growth (tuple or None): what `vit_perception.expansion` says in this frame of how much it grew.
     """
 
     __slots__ = (
         "id", "class_index", "score", "mean_score", "box", "velocity",
-        "detection", "hits", "strong", "confirmed", "start_s", "stamp_s",
+        "detection", "hits", "strong", "confirmed", "start_s", "stamp_s", "growth",
     )  # fmt: skip
 
     def __init__(self, track_id, class_index, stamp_s):
@@ -35,6 +36,7 @@ class Track:
         self.score, self.mean_score, self.box, self.velocity = 0.0, 0.0, None, None
         self.detection, self.hits, self.strong, self.confirmed = -1, 0, False, False
         self.start_s = self.stamp_s = stamp_s
+        self.growth = None
 
 
 class Tracker:
@@ -90,7 +92,7 @@ class Tracker:
         self._filter.move(motion, dt)
         self._filter.predict(dt)
         for track, box in zip(self._tracks, self._filter.boxes()):
-            track.box, track.detection = box, -1
+            track.box, track.detection, track.growth = box, -1, None
         usable = _usable(detections)
         matches = self._match(detections, usable)
         self._correct(matches, detections, stamp_s)

@@ -14,6 +14,7 @@ import numpy as np
 from offline.render.camera import Camera as View
 from offline.render.camera import intrinsics
 from offline.simulate.autopilot import ObstacleDistance, Parameters, PositionMode, from_ranges
+from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.noise import SCORE, DetectorNoise
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
@@ -85,6 +86,7 @@ class Eye:
     def __init__(self, setting: Setting, things: list[Thing], rng: np.random.Generator):
         s = setting
         self.noise = DetectorNoise(*s.size, strength=s.noise, misses=s.noise, false_positives=s.false_positives)
+        self.growth = GrowthNoise(np.random.default_rng(rng.integers(1 << 32)), s.size)
         self.things, self.rng, self.stage_ms = things, rng, {"infer": 0.0}
         self.view: View | None = None
         self.least_score = 0.0
@@ -95,6 +97,7 @@ class Eye:
         assert self.view is not None  # set before every frame
         rows, classes, ids = boxes(self.things, self.view, self.t)
         dt, self.last = self.t - self.last, self.t
+        self.growth.see(rows, ids)
         found = self.noise.apply(rows, classes, self.rng, dt, ids)
         strong = found.boxes[found.scores >= self.least_score]
         for row, index in zip(rows, ids, strict=True):
@@ -110,6 +113,7 @@ class Perception:
         self.setting, self.rng, self.wire = setting, rng, wire
         self.eye = Eye(setting, things, rng)
         self.pipeline = Pipeline(self.eye)
+        self.pipeline.expansion = self.eye.growth
         self.eye.least_score = self.pipeline.tracker.high_score
         self.pipeline.obstacles.sizes = dict(SIZES)
         self.pipeline.camera_motion = False  # there are no images

@@ -2,6 +2,8 @@
 
     python -m offline.simulate.measure_noise --data DIR [--val val_flights.json --also val.json] [--model models/NAME]
 
+Objects of more than CLOSE_PX are not in the data: those rows come from windows of its images, enlarged around one
+object each. Resampled pixels show no new detail: a true close object may be found more easily, or be stranger.
 Errors of matched boxes (IoU over .3) against the labels, by size. What stays with an object is told from what jitters
 by pairs of neighbouring frames (file names PREFIX_NUMBER, at most 16 apart), whose labels match after one common shift.
 Jitter of sizes is the change of the DETECTED ones, so the labels do not enter; sizes that truly change count as jitter.
@@ -15,6 +17,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from offline.data import read_dataset, read_image
@@ -25,10 +28,14 @@ from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.tracker import iou
 
-from .noise import LARGE_PX, QUANTILES
+from .noise import QUANTILES
 
-BINS = (0, 20, 40, 57, 100)  # px
+BINS = (0, 20, 40, 57, 100, 140, 190, 260)  # px
+CLOSE_PX, ENLARGED = 100, 4.0  # rows from here on are measured on images enlarged by up to ENLARGED
 MATCH, SAME = 0.3, 0.5  # overlaps: of detection and label; of labels after the shift
+FIRST, DRIFT = (20, 50), 0.4  # px; log of the growth between two views of an object
+MOST_VIEWS = 2  # objects of an image
+SHAKE_PX, NOISE = 0.7, 2.0  # standard deviations of a camera's shake and noise (of 255)
 APART, SHIFT = 16, 150  # frame numbers; px
 
 
@@ -64,16 +71,86 @@ def sizes(boxes: np.ndarray) -> np.ndarray:
 def look(detector: Detector, bundle, data) -> list[Frame]:
     frames = []
     for sample in data.samples:
-        image = read_image(sample, bundle.input["color"])
-        found = detector.detect(image, "mono" if image.ndim == 2 else "rgb")
-        labels = np.asarray(sample.boxes, np.float32).reshape(-1, 4)
-        matches = dict(pairs(labels, found.boxes, MATCH))
-        rest = [i for i in range(len(found)) if i not in set(matches.values())]
-        ignored = np.asarray(sample.ignore, np.float32).reshape(-1, 4)
-        rest = [i for i in rest if not _inside(found.boxes[i], ignored)]
-        prefix, _, number = Path(sample.path).stem.rpartition("_")
-        frames.append(Frame(prefix, int(number), labels, found.boxes, matches, found.scores, found.classes, rest))
+        frames.append(seen(detector, sample, read_image(sample, bundle.input["color"]), sample.boxes, sample.ignore))
     return sorted(frames, key=lambda f: (f.prefix, f.number))
+
+
+def look_closely(detector: Detector, bundle, data) -> list[Frame]:
+    """One view of each object that ENLARGED makes large enough: its image, enlarged around it to a drawn size."""
+    frames, rng = [], np.random.default_rng(0)
+    for sample in data.samples:
+        image = read_image(sample, bundle.input["color"])
+        side = np.array(image.shape[1::-1])
+        for box, size in zip(sample.boxes, sizes(sample.boxes), strict=True):
+            least, most = max(CLOSE_PX / size, 1.0), min(BINS[-1] / size, ENLARGED)
+            if most <= least:
+                continue
+            zoom = float(np.exp(rng.uniform(np.log(least), np.log(most))))
+            move = np.clip(0.5 * side - zoom * 0.5 * (box[:2] + box[2:]), (1 - zoom) * side, 0)
+            view, label = _moved(image, box, zoom, move)
+            frames.append(seen(detector, sample, view, label[None], []))
+    return frames
+
+
+def lengths(detector: Detector, bundle, data, bias: float) -> dict:
+    """Over how much growth (log) what stays with an object is forgotten: of the size's error, and of its score.
+
+    Two views of each object of FIRST px, alike but for DRIFT of growth, camera shake and noise, and two without growth:
+    of a change that is forgotten over a length L, exp(-growth / L) is left. bias: its standard deviation.
+    """
+    rng, rows = np.random.default_rng(1), []
+    for sample in data.samples:
+        image = read_image(sample, bundle.input["color"])
+        for box in sample.boxes[(sizes(sample.boxes) >= FIRST[0]) & (sizes(sample.boxes) < FIRST[1])][:MOST_VIEWS]:
+            start = float(np.exp(rng.uniform(0, DRIFT)))
+            found = [best(detector, *enlarged(rng, image, box, start * np.exp(g))) for g in (0, 0, DRIFT)]
+            if all(f is not None for f in found):
+                rows.append(found)
+    grown, score = np.array(rows).transpose(2, 1, 0)  # (3 views, n) each
+    drifted = max(np.var(grown[2] - grown[0]) - np.var(grown[1] - grown[0]), 1e-4)
+    kept = np.corrcoef(score[2], score[0])[0, 1] / np.corrcoef(score[1], score[0])[0, 1]
+    return {
+        "drift_views": len(rows),
+        "bias_length": float(-DRIFT / np.log(max(1 - drifted / (2 * bias**2), 0.05))),
+        "ease_length": float(-DRIFT / np.log(np.clip(kept, 0.05, 0.99))),
+    }
+
+
+def enlarged(rng, image: np.ndarray, box: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
+    """The image and the box (4,), enlarged about the box's middle, with a camera's shake and noise."""
+    move = (1 - zoom) * 0.5 * (box[:2] + box[2:]) + rng.normal(0, SHAKE_PX, 2)
+    view, label = _moved(image, box, zoom, move)
+    return np.clip(view + rng.normal(0, NOISE, view.shape), 0, 255).astype(np.uint8), label
+
+
+def _moved(image: np.ndarray, box: np.ndarray, zoom: float, move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Image and box (4,), pixels p at zoom p + move, of the same size as before."""
+    side = np.array(image.shape[1::-1])
+    x, y = move + 0.5 * zoom - 0.5  # OpenCV's pixel centres are at whole numbers, boxes count edges
+    warp = np.array([[zoom, 0, x], [0, zoom, y]])
+    view = cv2.warpAffine(image, warp, (int(side[0]), int(side[1])), borderMode=cv2.BORDER_REPLICATE)
+    return view, np.clip(zoom * box + np.tile(move, 2), 0, np.tile(side, 2)).astype(np.float32)
+
+
+def best(detector: Detector, image: np.ndarray, label: np.ndarray) -> tuple[float, float] | None:
+    """Error of the log of the size, and logit of the score, of what was found where the label is."""
+    found = detector.detect(image, "mono" if image.ndim == 2 else "rgb")
+    matched = pairs(label[None], found.boxes, MATCH)
+    if not matched:
+        return None
+    d = matched[0][1]
+    score = np.clip(found.scores[d], 1e-3, 1 - 1e-3)
+    return float(errors(label, found.boxes[d])[2:].mean()), float(np.log(score / (1 - score)))
+
+
+def seen(detector: Detector, sample, image: np.ndarray, boxes, ignore) -> Frame:
+    """What the detector says of one image with labels `boxes` (n, 4), outside the regions `ignore` (m, 4)."""
+    found = detector.detect(image, "mono" if image.ndim == 2 else "rgb")
+    labels, ignored = (np.asarray(b, np.float32).reshape(-1, 4) for b in (boxes, ignore))
+    matches = dict(pairs(labels, found.boxes, MATCH))
+    rest = [i for i in range(len(found)) if i not in set(matches.values()) and not _inside(found.boxes[i], ignored)]
+    prefix, _, number = Path(sample.path).stem.rpartition("_")
+    return Frame(prefix, int(number), labels, found.boxes, matches, found.scores, found.classes, rest)
 
 
 def _inside(box: np.ndarray, regions: np.ndarray) -> bool:
@@ -100,19 +177,20 @@ def errors(label: np.ndarray, box: np.ndarray) -> np.ndarray:
     return np.concatenate([centre / side, np.log((box[2:] - box[:2]) / side)])
 
 
-def measure(frames: list[Frame], more: list[Frame]) -> dict:
-    """What offline/simulate/noise.py reads, of frames in the order of their flights; `more` give pairs only."""
-    static = np.array([[*errors(f.labels[i], f.boxes[d]), _size(f, i)] for f in frames for i, d in f.matches.items()])
-    missed = np.array([[size, i not in f.matches] for f in frames for i, size in enumerate(sizes(f.labels))])
+def measure(frames: list[Frame], more: list[Frame], close: list[Frame]) -> dict:
+    """What offline/simulate/noise.py reads, of frames in the order of their flights; `more` give pairs only, `close`
+    the objects of more than CLOSE_PX."""
+    every = frames + close
+    static = np.array(
+        [[*errors(f.labels[i], f.boxes[d]), f.scores[d], _size(f, i)] for f in every for i, d in f.matches.items()]
+    )
+    missed = np.array([[size, i not in f.matches] for f in every for i, size in enumerate(sizes(f.labels))])
     moves, again, false_again = changes(frames, more)
     rows = [_bin(static, missed, moves, low, high) for low, high in zip(BINS, BINS[1:], strict=False)]
-    found = [(f.scores[d], _size(f, i)) for f in frames for i, d in f.matches.items()]
     false = {k: np.concatenate([v(f) for f in frames]) for k, v in _FALSE.items()}
     return {k: [row[k] for row in rows] for k in rows[0]} | {
         "missed_again": float(np.mean(again)),
         "aspect_correlation": float(np.corrcoef(moves[:, 2], moves[:, 3])[0, 1]),
-        "scores_small": _quantiles([score for score, size in found if size < LARGE_PX]),
-        "scores_large": _quantiles([score for score, size in found if size >= LARGE_PX]),
         "false_per_image": len(false["score"]) / len(frames),
         "false_size_px": _quantiles(false["size"]),
         "false_score": _quantiles(false["score"]),
@@ -159,8 +237,9 @@ def changes(*flights: list[Frame]) -> tuple[np.ndarray, list[bool], list[bool]]:
 
 
 def _bin(static: np.ndarray, missed: np.ndarray, moves: np.ndarray, low: float, high: float) -> dict:
-    """Figures of the objects from `low` to `high` px."""
-    of, step = (t[(t[:, -1] >= low) & (t[:, -1] < high)] for t in (static, moves))
+    """Figures of the objects from `low` to `high` px; beyond CLOSE_PX what changes between frames is as just below."""
+    of = static[(static[:, -1] >= low) & (static[:, -1] < high)]
+    step = moves[(moves[:, -1] >= min(low, BINS[BINS.index(CLOSE_PX) - 1])) & (moves[:, -1] < high)]
     place, size = of[:, :2].var(axis=0).mean(), of[:, 2:4].var(axis=0).mean()
     place_jitter, size_jitter, label_jitter = (step[:, k : k + 2].var(axis=0).mean() / 2 for k in (0, 2, 4))
     return {
@@ -173,6 +252,7 @@ def _bin(static: np.ndarray, missed: np.ndarray, moves: np.ndarray, low: float, 
         "size_jitter": float(np.sqrt(size_jitter)),
         "size_bias": float(np.sqrt(max(size - size_jitter - label_jitter, 0))),
         "label_jitter": float(np.sqrt(label_jitter)),
+        "scores": _quantiles(of[:, 4]),
     }
 
 
@@ -208,11 +288,12 @@ def main(argv: list[str] | None = None) -> None:
         "images": len(data),
         "score": score,
         "weak_score": weak,
+        "nms_iou": bundle.thresholds["nms_iou"],
     }
-    result = {
-        k: np.round(v, 4).tolist()
-        for k, v in measure(look(detector, bundle, data), look(detector, bundle, more)).items()
-    }
+    views = look(detector, bundle, data), look(detector, bundle, more), look_closely(detector, bundle, data)
+    result = measure(*views)
+    result |= lengths(detector, bundle, data, result["size_bias"][BINS.index(FIRST[0])])
+    result = {k: np.round(v, 4).tolist() for k, v in result.items()}
     for key, value in result.items():
         print(f"{key:<20}", np.round(value, 3))
     write_text(args.out, json.dumps(about | result, indent=1) + "\n")

@@ -5,9 +5,9 @@
         detections = noise.apply(boxes, classes, rng, dt, ids)
 
 noise.json holds what offline/simulate/measure_noise.py measured of the detector that ships: which, on what, how often.
-What stays with an object is the rest of the variance less the labels' own jitter, so it holds what stays wrong with the
-labels. The largest objects there are 100 px; larger boxes are given the noise of the largest that were measured, in
-proportion to their size: a guess.
+What stays with an object is the rest of the variance less the labels' own jitter, so it holds what stays wrong with
+the labels. The largest objects there are 100 px; how often larger ones are found, how well and with what scores was
+measured on enlarged images. What changes from frame to frame is theirs in proportion to their size: a guess.
 """
 
 import json
@@ -33,11 +33,10 @@ ASPECT_CORRELATION = MEASURED["aspect_correlation"]  # of the errors of log widt
 JITTER_TIME_S = 0.05
 # What was missed is missed again in the neighbouring frame with about 0.7: part of it stays with the object.
 MISS_STAYS = 0.6
-NMS_IOU = 0.5  # of the bundles
-# Scores of what was found, of objects below and above LARGE_PX; scores and sizes of what is false.
+NMS_IOU = MEASURED["nms_iou"]
+# Scores of what was found, a row for each size; scores and sizes of what is false.
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-LARGE_PX = 40
-SCORES_SMALL, SCORES_LARGE = MEASURED["scores_small"], MEASURED["scores_large"]
+SCORES = np.array(MEASURED["scores"])
 FALSE_PER_IMAGE = MEASURED["false_per_image"]  # of 640 x 512
 FALSE_SIZES, FALSE_SCORES = MEASURED["false_size_px"], MEASURED["false_score"]
 FALSE_CLASSES = np.divide(MEASURED["false_classes"], sum(MEASURED["false_classes"]))  # Person, Car, Bicycle
@@ -45,9 +44,16 @@ FALSE_AGAIN = MEASURED["false_again"]  # found at the same place in the neighbou
 FALSE_LIFE_S = 2.0  # how long such clutter stays in view; a guess
 
 
+# Over how much growth (log) half or so of what stays with an object changes: it does not look the same from near.
+BIAS_LENGTH, EASE_LENGTH = MEASURED["bias_length"], MEASURED["ease_length"]
+
+
 @dataclass
 class _Object:
-    """What stays with one object: bias (4,), the jitter's state (4,), its ease of being found and that one's jitter."""
+    """What stays with one object: bias (4,), the jitter's state (4,), its ease of being found and that one's jitter;
+    and the size (px) that it had."""
+
+    size: float
 
     bias: np.ndarray
     jitter: np.ndarray
@@ -88,7 +94,7 @@ class DetectorNoise:
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         names = [int(i) for i in (range(len(boxes)) if ids is None else ids)]
         found = [
-            self._detect(box, int(c), self._object(name, rng, dt), rng, self.misses * _at(MISS, _size(box)))
+            self._detect(box, int(c), self._object(name, rng, dt, _size(box)), rng, self.misses * at(MISS, _size(box)))
             for box, c, name in zip(boxes, classes, names, strict=True)
         ]
         found += self._false(rng, dt)
@@ -96,10 +102,15 @@ class DetectorNoise:
         kept = rows[nms(rows[:, :4].astype(np.float32), rows[:, 4], rows[:, 5], NMS_IOU)]
         return Detections(kept[:, :4], kept[:, 4], kept[:, 5])
 
-    def _object(self, name: int, rng: np.random.Generator, dt: float) -> _Object:
+    def _object(self, name: int, rng: np.random.Generator, dt: float, size: float) -> _Object:
         if name not in self._objects:
-            self._objects[name] = _Object(_errors(rng), _errors(rng), rng.normal(), rng.normal())
+            self._objects[name] = _Object(size, _errors(rng), _errors(rng), rng.normal(), rng.normal())
         one = self._objects[name]
+        grown, one.size = abs(np.log(max(size, 1.0) / max(one.size, 1.0))), size
+        keep = np.exp(-grown / BIAS_LENGTH)
+        one.bias = keep * one.bias + sqrt(1 - keep**2) * _errors(rng)
+        keep = np.exp(-grown / EASE_LENGTH)
+        one.ease = keep * one.ease + sqrt(1 - keep**2) * rng.normal()
         keep = np.exp(-max(dt, 0.0) / JITTER_TIME_S)
         one.jitter = keep * one.jitter + sqrt(1 - keep**2) * _errors(rng)
         one.mood = keep * one.mood + sqrt(1 - keep**2) * rng.normal()
@@ -112,11 +123,11 @@ class DetectorNoise:
             return None
         size = _size(box)
         if scores is None:
-            scores = SCORES_SMALL if size < LARGE_PX else SCORES_LARGE
+            scores = [at(column, size) for column in SCORES.T]
         score = np.interp((quantile - miss) / max(1 - miss, 1e-9), QUANTILES, scores)
         w, h = box[2] - box[0], box[3] - box[1]
-        place = _at(POSITION_BIAS, size) * one.bias[:2] + _at(POSITION_JITTER, size) * one.jitter[:2]
-        grown = _at(SIZE_BIAS, size) * one.bias[2:] + _at(SIZE_JITTER, size) * one.jitter[2:]
+        place = at(POSITION_BIAS, size) * one.bias[:2] + at(POSITION_JITTER, size) * one.jitter[:2]
+        grown = at(SIZE_BIAS, size) * one.bias[2:] + at(SIZE_JITTER, size) * one.jitter[2:]
         centre = 0.5 * (box[:2] + box[2:]) + self.strength * place * (w, h)
         half = 0.5 * np.array([w, h]) * np.exp(self.strength * grown)
         limit = [self.width, self.height]
@@ -135,7 +146,7 @@ class DetectorNoise:
         births = rng.poisson(wanted * (gone if self._made else 1.0))
         self._clutter = stays + [self._clutter_box(rng) for _ in range(births)]
         return [
-            self._detect(box, c, self._object(name, rng, dt), rng, 1 - FALSE_AGAIN, FALSE_SCORES)
+            self._detect(box, c, self._object(name, rng, dt, _size(box)), rng, 1 - FALSE_AGAIN, FALSE_SCORES)
             for name, box, c in self._clutter
         ]
 
@@ -155,7 +166,7 @@ def _errors(rng: np.random.Generator) -> np.ndarray:
     return e
 
 
-def _at(values, size: float) -> float:
+def at(values, size: float) -> float:
     return float(np.interp(size, SIZE_PX, values))
 
 
