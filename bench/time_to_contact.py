@@ -79,7 +79,7 @@ def fly_approach(seed: int, ego: bool) -> dict:
         dt = 0.1 if before is None else view.stamp_s - before
         before = view.stamp_s
         detections = noise.apply(view.boxes, view.classes, rng, dt, view.ids)
-        growth.see(view.boxes, view.ids)
+        growth.see(*noise.with_clutter(view.boxes, view.ids))
         obstacles, _, stopping = onboard.step(detections, view.stamp_s, view.ego, view.mount)
         target = next((s for s in view.truths if s.track_id == flight.target), None)
         if target is None:
@@ -119,7 +119,7 @@ def fly_quiet(kind: str, seed: int, duration: float, ego: bool, false_positives:
     for view in views:
         detections = noise.apply(view.boxes, view.classes, rng, view.stamp_s - before, view.ids)
         before = view.stamp_s
-        growth.see(view.boxes, view.ids)
+        growth.see(*noise.with_clutter(view.boxes, view.ids))
         _, alert, _ = onboard.step(detections, view.stamp_s, view.ego, view.mount)
         count += alert.level > OK and level == OK
         level = alert.level

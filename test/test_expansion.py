@@ -84,18 +84,13 @@ def test_growth_comes_at_intervals_and_never_across_a_pause_or_a_jump_of_time():
         assert ratio == pytest.approx(1.0, abs=0.01) and INTERVAL_S <= since_s < INTERVAL_S + 0.11
 
 
-def test_coasting_tracks_and_new_ones_get_none_and_colours_are_taken():
+def test_new_tracks_get_none_and_what_the_detector_misses_is_followed_on():
     image = cv2.cvtColor(texture(), cv2.COLOR_GRAY2BGR)
-    expansion, coasting, seen = Expansion(), tracked(BOX, 0.5, detection=-1), tracked(BOX, 0.5)
+    expansion, seen, coasting = Expansion(), tracked(BOX, 0.5), tracked(BOX, 1.0, detection=-1)
     expansion.update(image, "bgr", 0.0, [])
     expansion.update(image, "bgr", 0.5, [seen])
-    assert seen.growth is None  # not there before
     expansion.update(image, "bgr", 1.0, [coasting])
-    assert coasting.growth is None
-    expansion.update(image, "bgr", 1.5, [tracked(BOX, 1.5)])
-    last = tracked(BOX, 2.0)
-    expansion.update(image, "bgr", 2.0, [last])
-    assert last.growth is not None
+    assert seen.growth is None and coasting.growth is not None
 
 
 def approach(seed, growths, last=None):

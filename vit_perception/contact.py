@@ -16,6 +16,8 @@ WANDER_S = 0.6
 CLOSING_CHANGE = 0.07  # 1 / sqrt(s): how the closing speed wanders, as a part of it
 APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) before anything was measured
 GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
+GROWTH_GATE = 2.5  # the same of a growth from pixels, whose errors have longer tails
+DOUBTS = 2  # growths in a row that contradict the rate: it is taken from them
 REACQUIRE = 4  # so many outliers in a row, of one size, are the object's new size
 CONTRADICT = 3.0  # sigmas
 RESCALED_SPREAD = 0.06  # 1 / s: what is added to the rate's uncertainty then
@@ -32,12 +34,26 @@ class ContactFilter:
 
     Attributes:
         hits, growths (int): sizes and growths taken. stamp_s (float or None): of the newest.
+        doubts (int): growths in a row that contradict the rate.
     """
 
-    __slots__ = ("hits", "growths", "stamp_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers")
+    __slots__ = (
+        "hits",
+        "growths",
+        "doubts",
+        "stamp_s",
+        "_y",
+        "_v",
+        "_yy",
+        "_yv",
+        "_vv",
+        "_excess",
+        "_looks",
+        "_outliers",
+    )
 
     def __init__(self):
-        self.hits, self.growths, self.stamp_s = 0, 0, None
+        self.hits, self.growths, self.doubts, self.stamp_s = 0, 0, 0, None
         self._y = self._v = self._yy = self._yv = self._vv = 0.0
         self._excess, self._looks = PRIOR_LOOKS, PRIOR_LOOKS
         self._outliers = []
@@ -65,15 +81,16 @@ class ContactFilter:
         if y <= 0:
             return
         self._y, self._v, self._yy, self._yv, self._vv, self.stamp_s = y, v, yy, yv, vv, stamp_s
-        share = since_s / self._y
-        surprise = ratio - 1.0 + share * self._v
-        to_y, to_v = share * self._v / self._y, -share  # derivatives of the expected ratio
-        cross_y = self._yy * to_y + self._yv * to_v
-        cross_v = self._yv * to_y + self._vv * to_v
-        total = to_y * cross_y + to_v * cross_v + sigma * sigma
-        if surprise * surprise > GATE**2 * total:
-            return  # points that slid along an edge, or stayed on what is behind
-        self.growths += 1
+        surprise, cross_y, cross_v, total = self._expect(ratio, sigma, since_s)
+        if (
+            surprise * surprise > GROWTH_GATE**2 * total
+        ):  # points that slid along an edge; or boxes that fake an approach
+            self.doubts += 1
+            if self.doubts < DOUBTS:
+                return
+            self._v, self._yv, self._vv = 0.0, 0.0, (APPROACH_SPREAD * self._y) ** 2
+            surprise, cross_y, cross_v, total = self._expect(ratio, sigma, since_s)
+        self.growths, self.doubts = self.growths + 1, 0
         gain_y, gain_v = cross_y / total, cross_v / total
         self._y, self._v = self._y + gain_y * surprise, self._v + gain_v * surprise
         self._yy, self._yv, self._vv = (
@@ -82,9 +99,17 @@ class ContactFilter:
             self._vv - gain_v * cross_v,
         )
 
+    def _expect(self, ratio, sigma, since_s):
+        """Surprise of a growth, its covariances with y and v, and its variance."""
+        share = since_s / self._y
+        to_y, to_v = share * self._v / self._y, -share  # derivatives of the expected ratio, 1 - share v
+        cross_y = self._yy * to_y + self._yv * to_v
+        cross_v = self._yv * to_y + self._vv * to_v
+        return ratio - 1.0 + share * self._v, cross_y, cross_v, to_y * cross_y + to_v * cross_v + sigma * sigma
+
     def at(self, stamp_s):
-        """(ttc, sigma) in seconds as of `stamp_s`, ttc >= 0; None if it is not surely closing."""
-        if self.hits + self.growths < 2:
+        """(ttc, sigma) in seconds as of `stamp_s`, ttc >= 0; None if it is not surely closing, or pixels deny it."""
+        if self.hits + self.growths < 2 or self.doubts:
             return None
         y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0))
         if v >= 0 or v * v < CLOSING_SIGMAS**2 * self._vv:  # as of the last look: unseen, it goes on counting down
@@ -124,7 +149,7 @@ class ContactFilter:
         dt = stamp_s - self.stamp_s
         y, v, yy, yv, vv = self._predicted(dt)
         if y <= 0:  # past contact and still there: start anew
-            self.hits, self.growths, self._outliers = 0, 0, []
+            self.hits, self.growths, self.doubts, self._outliers = 0, 0, 0, []
             self._start(measured, noise)
             return True
         scale = self._excess / self._looks

@@ -40,16 +40,16 @@ class Expansion:
 
         Args:
             image: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'. stamp_s: its stamp, seconds.
-            tracks: list of `Track`, of this image. growth becomes (size now / size at the reference image, standard
-                deviation of that, seconds in between).
+            tracks: list of `Track`, of this image; some may coast. growth becomes (size now / size at the reference
+                image, standard deviation of that, seconds in between).
         """
         since_s = stamp_s - self._stamp_s
         if self._view is not None and 0 <= since_s < INTERVAL_S:
             return
         view = self.take(image, order)
-        seen = {t.id: t.box.astype(np.float64) for t in tracks if t.detection >= 0}
+        seen = {t.id: t.box.astype(np.float64) for t in tracks}
         if self._view is not None and 0 < since_s <= LONGEST_S:
-            known = [t for t in tracks if t.id in seen and t.id in self._boxes]
+            known = [t for t in tracks if t.id in self._boxes]
             for t in sorted(known, key=lambda t: -_area(seen[t.id]))[:MOST_TRACKS]:
                 found = self.compare(self._view, view, self._boxes[t.id], seen[t.id])
                 t.growth = None if found is None else found + (since_s,)
@@ -84,7 +84,7 @@ def growth(before, now, box, box_now):
     zoom = min(1.0, NORMAL_PX / math.sqrt(_area(box)))
     (a, corner), (b, corner_now) = _cut(before, box, zoom), _cut(now, box_now, zoom)
     share = np.linspace(0.0, 1.0, GRID)
-    grid = np.stack(np.meshgrid(share, share), -1).reshape(-1, 2)
+    grid = np.column_stack([np.tile(share, GRID), np.repeat(share, GRID)])
     start = (zoom * (box[:2] + grid * side - corner)).astype(np.float32)
     guess = (zoom * (box_now[:2] + grid * (box_now[2:] - box_now[:2]) - corner_now)).astype(np.float32)
     good, moved = _follow(a, b, start, guess)

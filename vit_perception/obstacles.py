@@ -144,9 +144,9 @@ class ObstacleEstimator:
         size = None
         if track.detection >= 0:
             size = history.add(stamp_s, wide, tall, cut_x, cut_y, noise)
-            history.grow(stamp_s, track.growth, math.sqrt(wide * tall), math.sqrt(w * h), noise)
             if view is not None and not cut_y:
                 self._stand(history, stamp_s, view, ego, noise)
+        history.grow(stamp_s, track.growth, math.sqrt(wide * tall), math.sqrt(w * h), noise)
         self._contact(obstacle, history, stamp_s, view)
         if view is not None:
             self._locate(obstacle, history, stamp_s, view, ego, size, cut_y, math.sqrt(w * h))

@@ -97,8 +97,8 @@ class Eye:
         assert self.view is not None  # set before every frame
         rows, classes, ids = boxes(self.things, self.view, self.t)
         dt, self.last = self.t - self.last, self.t
-        self.growth.see(rows, ids)
         found = self.noise.apply(rows, classes, self.rng, dt, ids)
+        self.growth.see(*self.noise.with_clutter(rows, ids))
         strong = found.boxes[found.scores >= self.least_score]
         for row, index in zip(rows, ids, strict=True):
             if len(strong) and iou(row[None], strong).max() > 0.3:

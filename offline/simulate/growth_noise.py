@@ -2,10 +2,10 @@
 
     expansion = GrowthNoise(rng)
     for boxes, ids, stamp_s, tracks in frames:
-        expansion.see(boxes, ids)
+        expansion.see(*noise.with_clutter(boxes, ids))  # of DetectorNoise, after its `apply`
         expansion.update(None, "", stamp_s, tracks)  # as vit_perception.expansion.Expansion
 
-growth.json holds what offline/simulate/measure_growth.py measured on rendered approaches. False detections get none.
+growth.json holds what offline/simulate/measure_growth.py measured on rendered approaches.
 """
 
 import json

@@ -102,6 +102,12 @@ class DetectorNoise:
         kept = rows[nms(rows[:, :4].astype(np.float32), rows[:, 4], rows[:, 5], NMS_IOU)]
         return Detections(kept[:, :4], kept[:, 4], kept[:, 5])
 
+    def with_clutter(self, boxes, ids) -> tuple[np.ndarray, list[int]]:
+        """Boxes (n, 4) and ids of a frame, and those of the clutter in it, which stands still in the image."""
+        names, places = [c[0] for c in self._clutter], [c[1] for c in self._clutter]
+        both = np.concatenate([np.reshape(boxes, (-1, 4)), np.reshape(places, (-1, 4))])
+        return both, [int(i) for i in ids] + names
+
     def _object(self, name: int, rng: np.random.Generator, dt: float, size: float) -> _Object:
         if name not in self._objects:
             self._objects[name] = _Object(size, _errors(rng), _errors(rng), rng.normal(), rng.normal())
