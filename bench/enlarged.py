@@ -1,6 +1,7 @@
 """Approaches on real images with the real detector: objects of a data set, enlarged as flying up to them would.
 
-    .venv/bin/python -m bench.enlarged --data hit_uav [--val val_flights.json] [--model models/NAME] [--quick]
+    python bench/enlarged.py --data hit_uav [--val val_flights.json] [--model models/NAME]
+    python bench/enlarged.py --quick       # rendered images, a few flights: only the machinery
 
 What bench/time_to_contact.py draws from measured noise happens here: misses, jitter and scores are the detector's, and
 stay with an object as they do. Each flight enlarges an image about one of its objects, MOST times in all, from FROM_S
@@ -13,21 +14,22 @@ is one JSON object.
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from time_to_contact import BETWEEN, HITS, Onboard, of_target
 
 from offline.data import read_dataset, read_image
 from offline.errors import DataError, one_sentence
 from offline.progress import track as progress
+from offline.render import CLASSES, write_dataset
 from offline.simulate.measure_noise import enlarged
 from vit_perception.alerts import OK, AlertPolicy
 from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.expansion import Expansion
-
-from .time_to_contact import BETWEEN, HITS, Onboard, of_target
 
 FROM_S, MOST, HZ = 6.0, 4.0, 15.0
 FIRST = (20.0, 50.0)  # px, sqrt(w h)
@@ -104,7 +106,7 @@ def figures(flights: list[Chain]) -> dict:
 @one_sentence
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with labelled images")
+    parser.add_argument("--data", type=Path, help="folder with labelled images (default: rendered ones)")
     parser.add_argument("--val", default="val_flights.json")
     parser.add_argument("--ignore", action="append", default=["DontCare"], metavar="CLASS")
     parser.add_argument("--model", type=Path, default=Path("models/uav_thermal"), help="bundle (default %(default)s)")
@@ -114,10 +116,16 @@ def main(argv: list[str] | None = None) -> None:
     bundle = open_bundle(args.model)
     weak = bundle.thresholds.get("weak_score", bundle.thresholds["score"])
     detector = Detector(bundle, OnnxRuntimeEngine(bundle.file("fp32")), score_threshold=weak)
-    data = read_dataset(args.data, args.val, None, tuple(args.ignore), bundle.labels)
+    count = 6 if args.quick else args.approaches
     flights: list[tuple[int, Chain, Chain]] = []
-    for i, (sample, box, c) in enumerate(progress(objects(data, 6 if args.quick else args.approaches), "approaches")):
-        flights.append((c, *fly(detector, read_image(sample, bundle.input["color"]), box, i)))
+    with tempfile.TemporaryDirectory() as folder:
+        root, val, labels = args.data, args.val, bundle.labels
+        if root is None:
+            root, val = write_dataset(folder, train=1, val=24, size=(640, 512)), "val.json"
+            labels = [label for label in labels if label in CLASSES]
+        data = read_dataset(root, val, None, tuple(args.ignore), labels)
+        for i, (sample, box, c) in enumerate(progress(objects(data, count), "approaches")):
+            flights.append((c, *fly(detector, read_image(sample, bundle.input["color"]), box, i)))
     classes = {label: [f for k, f, _ in flights if k == c] for c, label in enumerate(data.labels)}
     per_class = {label: figures(some) for label, some in classes.items() if some}
     result = {"model": bundle.name} | figures([f for _, f, _ in flights])

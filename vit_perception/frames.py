@@ -54,7 +54,8 @@ class FrameProcessor:
         watch.start()
         node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
         watch.stop("publish_detections")
-        camera = node.calibration.camera_for(seen.width, seen.height)
+        height, width = image.shape[:2]
+        camera = node.calibration.camera_for(width, height)
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
         self.mount_source = "parameters" if mount is None else "tf"
         result = self._pipeline.judge(seen, camera, mount, node.ego_inputs.ego(received))

@@ -32,14 +32,14 @@ class Sighting:
     Attributes:
         detections (Detections): in pixels of the image; those over score_threshold, and weaker ones of `tracks`.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
-        stamp_s (float), width, height (int): of the image. stage_ms (dict): milliseconds of each stage so far.
+        image, order, stamp_s: what was looked at. stage_ms (dict): milliseconds of each stage so far.
     """
 
-    __slots__ = ("detections", "tracks", "stamp_s", "width", "height", "stage_ms")
+    __slots__ = ("detections", "tracks", "image", "order", "stamp_s", "stage_ms")
 
-    def __init__(self, detections, tracks, stamp_s, width, height, stage_ms):
-        self.detections, self.tracks, self.stamp_s = detections, tracks, stamp_s
-        self.width, self.height, self.stage_ms = width, height, stage_ms
+    def __init__(self, detections, tracks, image, order, stamp_s, stage_ms):
+        self.detections, self.tracks = detections, tracks
+        self.image, self.order, self.stamp_s, self.stage_ms = image, order, stamp_s, stage_ms
 
 
 class Result:
@@ -142,13 +142,8 @@ class Pipeline:
         tracks = self.tracker.update(detections, stamp_s, motion)
         detections = _worth_telling(detections, tracks, self.score_threshold)
         watch.stop("track")
-        if self.pixel_growth:
-            self.expansion.update(image, order, stamp_s, tracks)
-        else:
-            self.expansion.reset()
-        watch.stop("growth")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
-        return Sighting(detections, tracks, stamp_s, image.shape[1], image.shape[0], stages)
+        return Sighting(detections, tracks, image, order, stamp_s, stages)
 
     def judge(self, seen, camera=None, mount=None, ego=None):
         """The second half: where it is, and whether it threatens. Returns a Result.
@@ -160,10 +155,16 @@ class Pipeline:
             ego: `vit_perception.geometry.Ego`, what is known of the vehicle now, or None.
         """
         mount = self.mount if mount is None else mount
+        height, width = seen.image.shape[:2]
         watch = Stopwatch()
-        obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, seen.width, seen.height, mount, ego)
+        if self.pixel_growth:
+            self.expansion.update(seen.image, seen.order, seen.stamp_s, seen.tracks)
+        else:
+            self.expansion.reset()
+        watch.stop("growth")
+        obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         if self.memory is not None:
-            obstacles = self.memory.update(obstacles, seen.stamp_s, seen.width, seen.height, ego)
+            obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego)
         watch.stop("obstacles")
         stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
         alert = self.alerts.update(obstacles, stopping)
