@@ -159,7 +159,7 @@ def figures(network: Network, ms: dict, args: argparse.Namespace) -> dict:
     row |= predicted(layers)
     for key, val in (("val", args.val), ("val_flights", args.val_flights)):
         for v in VARIANTS:
-            has = bundle is not None and v in network.files
+            has = bundle is not None and v in network.files and _knows(bundle, args)
             found = accuracy(bundle, v, args, val) if has else dict.fromkeys(("map50", "map", "training_images"))
             suffix = key if v == "fp32" else f"{key}_{v}"
             row |= {f"map50_{suffix}": found["map50"], f"map_{suffix}": found["map"]}
@@ -207,6 +207,11 @@ def draw(rows: list[dict], path: Path) -> None:
     figure.legend(shown.values(), shown.keys(), frameon=False, fontsize=8, loc="outside upper center", ncols=len(shown))
     figure.axes[0].text(0, 0.97, " full: fp32, empty: int8", fontsize=7, color="#777777")
     figure.savefig(path, dpi=120)
+
+
+def _knows(bundle, args) -> bool:
+    """Whether --data and its --classes can measure this bundle: one for other classes is told without accuracy."""
+    return args.data is None or args.quick or set((args.classes or "").split(",")) - {""} <= set(bundle.labels)
 
 
 def _fps(row: dict, board: str) -> str:
