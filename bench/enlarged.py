@@ -24,7 +24,7 @@ from offline.data import read_dataset, read_image
 from offline.errors import DataError, one_sentence
 from offline.progress import track as progress
 from offline.render import CLASSES, write_dataset
-from offline.simulate.measure_noise import enlarged
+from offline.simulate.measure_noise import FIRST, enlarged, sizes
 from vit_perception.alerts import OK, AlertPolicy
 from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detector
@@ -32,7 +32,6 @@ from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.expansion import Expansion
 
 FROM_S, MOST, HZ = 6.0, 4.0, 15.0
-FIRST = (20.0, 50.0)  # px, sqrt(w h)
 
 
 def objects(data, count: int) -> list[tuple]:
@@ -41,25 +40,19 @@ def objects(data, count: int) -> list[tuple]:
     classes = range(len(data.labels))
     for c in classes:
         boxes = [(s, b, c) for s in data.samples for b, k in zip(s.boxes, s.classes, strict=True) if k == c]
-        fits = [x for x in boxes if FIRST[0] <= np.sqrt(np.prod(x[1][2:] - x[1][:2])) <= FIRST[1]]
+        fits = [x for x in boxes if FIRST[0] <= sizes(x[1][None])[0] <= FIRST[1]]
         found += [fits[i] for i in rng.permutation(len(fits))[: -(-count // len(classes))]]
     if not found:
         raise DataError(f"{data.name} holds no object of {FIRST[0]:g} to {FIRST[1]:g} px; give another --val")
     return found
 
 
-class BoxesAlone(Expansion):
-    """Tells of no growth."""
-
-    def compare(self, before, now, box, box_now):
-        return None
-
-
 class Chain:
     """The onboard chain on one approach: images with the object, (true, told) times to contact, the first alert's."""
 
-    def __init__(self, expansion: Expansion):
-        self.onboard, self.policy = Onboard(None, expansion=expansion), AlertPolicy()
+    def __init__(self, high_score: float, expansion: Expansion | None):
+        self.onboard = Onboard(None, expansion=expansion, high_score=high_score)
+        self.policy = AlertPolicy()  # of the target alone
         self.seen, self.images, self.told, self.lead = 0, 0, list[tuple[float, float]](), None
 
     def step(self, detections, stamp: float, left: float, view: np.ndarray, label: np.ndarray) -> None:
@@ -73,9 +66,9 @@ class Chain:
             self.told.append((left, np.nan if target.ttc_s is None else target.ttc_s))
 
 
-def fly(detector: Detector, image: np.ndarray, box: np.ndarray, seed: int) -> tuple[Chain, Chain]:
+def fly(detector: Detector, high_score: float, image: np.ndarray, box: np.ndarray, seed: int) -> tuple[Chain, Chain]:
     """One approach, with growth from pixels and without."""
-    rng, chains = np.random.default_rng([seed, 82]), (Chain(Expansion()), Chain(BoxesAlone()))
+    rng, chains = np.random.default_rng([seed, 82]), (Chain(high_score, Expansion()), Chain(high_score, None))
     for stamp in np.arange(0, FROM_S * (1 - 1 / MOST), 1 / HZ).tolist():
         left = FROM_S - stamp
         zoom = FROM_S / left
@@ -114,7 +107,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few flights")
     args = parser.parse_args(argv)
     bundle = open_bundle(args.model)
-    weak = bundle.thresholds.get("weak_score", bundle.thresholds["score"])
+    score = bundle.thresholds["score"]
+    weak = bundle.thresholds.get("weak_score", score)
     detector = Detector(bundle, OnnxRuntimeEngine(bundle.file("fp32")), score_threshold=weak)
     count = 6 if args.quick else args.approaches
     flights: list[tuple[int, Chain, Chain]] = []
@@ -125,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
             labels = [label for label in labels if label in CLASSES]
         data = read_dataset(root, val, None, tuple(args.ignore), labels)
         for i, (sample, box, c) in enumerate(progress(objects(data, count), "approaches")):
-            flights.append((c, *fly(detector, read_image(sample, bundle.input["color"]), box, i)))
+            flights.append((c, *fly(detector, score, read_image(sample, bundle.input["color"]), box, i)))
     classes = {label: [f for k, f, _ in flights if k == c] for c, label in enumerate(data.labels)}
     per_class = {label: figures(some) for label, some in classes.items() if some}
     result = {"model": bundle.name} | figures([f for _, f, _ in flights])

@@ -241,6 +241,8 @@ def main(argv: list[str] | None = None) -> None:
     networks = [network_of_bundle(open_bundle(p.parent)) for p in sorted(args.models.glob("*/bundle.json"))]
     if not networks:
         raise DataError(f"no bundle in {args.models}; give --models the folder that holds them")
+    if not any(_knows(n.bundle, args) for n in networks):
+        pick_classes(args.classes, networks[0].bundle.labels)  # says which class
     networks += [network_of_file(path, path.stem) for path in args.onnx]
     with tempfile.TemporaryDirectory() as folder:
         if not args.no_proxy:

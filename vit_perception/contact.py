@@ -38,19 +38,8 @@ class ContactFilter:
     """
 
     __slots__ = (
-        "hits",
-        "growths",
-        "doubts",
-        "stamp_s",
-        "_y",
-        "_v",
-        "_yy",
-        "_yv",
-        "_vv",
-        "_excess",
-        "_looks",
-        "_outliers",
-    )
+        "hits", "growths", "doubts", "stamp_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers",
+    )  # fmt: skip
 
     def __init__(self):
         self.hits, self.growths, self.doubts, self.stamp_s = 0, 0, 0, None
@@ -82,9 +71,8 @@ class ContactFilter:
             return
         self._y, self._v, self._yy, self._yv, self._vv, self.stamp_s = y, v, yy, yv, vv, stamp_s
         surprise, cross_y, cross_v, total = self._expect(ratio, sigma, since_s)
-        if (
-            surprise * surprise > GROWTH_GATE**2 * total
-        ):  # points that slid along an edge; or boxes that fake an approach
+        # Points that slid along an edge or, if it comes again, boxes that faked an approach.
+        if surprise * surprise > GROWTH_GATE**2 * total:
             self.doubts += 1
             if self.doubts < DOUBTS:
                 return

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from .errors import EngineError, ImageError
+from .image_formats import to_gray
 from .tracker import iou
 
 MAX_CANDIDATES = 1000  # boxes that enter NMS; the best-scored are kept
@@ -58,8 +59,7 @@ class Letterbox:
         w = min(self.width, max(1, int(round(width * scale))))
         h = min(self.height, max(1, int(round(height * scale))))
         if self.color == "gray" and order != "mono":
-            code = cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY
-            image = self._gray = cv2.cvtColor(image, code, self._gray)
+            image = self._gray = to_gray(image, order, self._gray)
         if (h, w) != (height, width):
             shrinks = scale < 0.5  # linear interpolation would skip pixels, and with them small people
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -10,6 +10,8 @@ import math
 import cv2
 import numpy as np
 
+from .image_formats import to_gray
+
 INTERVAL_S, LONGEST_S = 0.4, 1.2  # between the images that are compared
 MOST_TRACKS = 16  # the largest ones: bounds the time
 GRID = 8  # points along each side of a box
@@ -57,9 +59,7 @@ class Expansion:
 
     def take(self, image, order):
         """What is kept of an image: uint8 (H, W), its own copy."""
-        if order == "mono":
-            return image.copy()
-        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY)
+        return image.copy() if order == "mono" else to_gray(image, order)
 
     def compare(self, before, now, box, box_now):
         """(size now / size before, standard deviation) or None, of two images that were taken."""

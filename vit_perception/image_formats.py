@@ -57,3 +57,8 @@ FORMATS = {
 for _name, _code in BAYER.items():
     FORMATS[_name + "8"] = _bayer(_code)
     FORMATS[_name + "16"] = _bayer(_code, "u2")
+
+
+def to_gray(image, order, out=None):
+    """uint8 (H, W, 3), order 'rgb' or 'bgr' -> uint8 (H, W), written to `out` if that is given and fits."""
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY, out)

@@ -8,6 +8,8 @@ and far move differently. Few corners agree then, and the answer is None.
 import cv2
 import numpy as np
 
+from .image_formats import to_gray
+
 WIDTH = 160  # px; the longer side of the images that are compared
 CELL = 10  # px; one corner is followed in each such square, so no textured object can outvote the rest of the image
 MIN_POINTS = 16  # fewest corners for an affine, in images that are too small for many squares
@@ -83,7 +85,7 @@ def _shrink(image, order):
     size = max(1, int(round(width * scale))), max(1, int(round(height * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     if order != "mono":
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY)
+        image = to_gray(image, order)
     return cv2.equalizeHist(image)  # thermal cameras change their gain from image to image
 
 
