@@ -1,6 +1,6 @@
 """Does the vehicle stop? Flights in closed loop against people, cars and bicycles: collisions over speed and latency.
 
-    python bench/closed_loop.py [--runs 300] [--grid 30] [--plot docs/images/closed_loop.png] [--quick]
+    python bench/closed_loop.py [--runs 300] [--grid 30] [--seed 0] [--plot docs/images/closed_loop.png] [--quick]
 
 The onboard pipeline, with the measured noise of the committed detector on exact boxes, drives a model of PX4's
 collision prevention (offline/simulate/autopilot.py) while the pilot pushes the stick ahead. First the grid of speeds
@@ -31,6 +31,7 @@ LATENCIES = (0.05, 0.15, 0.3)
 LATENCY = 0.15  # s, from exposure to message: the speed limit holds up to it
 # m/s: that of the newest full grid (docs/px4_ardupilot.md). A coarse grid that happens to find more must not raise it.
 STATED_LIMIT = 4.0
+SEEDS = 100_000  # flights of one --seed share none with those of the next
 SEEN = 1 / 3  # of the frames of the last 3 s: less is the detector's fault, not the logic's
 BASE = Setting(hold_on_alert=True, parameters=Parameters(CP_GUIDE_ANG=0.0))
 
@@ -67,13 +68,13 @@ def many(settings: list[Setting], first_seed: int, what: str) -> list[tuple[Sett
     return runs
 
 
-def grid(runs_each: int, speeds, latencies) -> dict[tuple[float, float], dict[str, int]]:
+def grid(runs_each: int, speeds, latencies, seed: int = 0) -> dict[tuple[float, float], dict[str, int]]:
     """{(speed, latency): counts}. The worlds are the same at every latency."""
     table = {}
     for speed in speeds:
         for latency in latencies:
             setting = replace(BASE, speed=speed, latency=latency, duration=duration(speed))
-            table[speed, latency] = counts(many([setting] * runs_each, 1000, f"{speed} m/s, {latency} s"))
+            table[speed, latency] = counts(many([setting] * runs_each, seed + 1000, f"{speed} m/s, {latency} s"))
             c = table[speed, latency]
             print(f"{speed:5.1f} m/s {latency:5.2f} s  " + "  ".join(f"{k} {v}" for k, v in c.items()), flush=True)
     return table
@@ -111,7 +112,7 @@ def killed(n: int, limit: float, seed: int) -> list[tuple[Setting, Run]]:
         replace(s, kill_at=float(rng.uniform(1.0, 30 / s.speed)), duration=30 / s.speed + 25, hold_on_alert=False)
         for s in random_settings(n, limit, seed)
     ]
-    runs = many(settings, 50_000, "killed")
+    runs = many(settings, seed + 50_000, "killed")
     return [(s, r) for s, r in runs if s.kill_at is not None and r.ended >= s.kill_at]  # still flying then
 
 
@@ -187,17 +188,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=300, help="random runs below the limit (default %(default)s)")
     parser.add_argument("--grid", type=int, default=30, help="runs at each speed and latency (default %(default)s)")
     parser.add_argument("--kills", type=int, default=100, help="runs with a killed process (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="other flights than those of another number")
     parser.add_argument("--plot", type=Path, help="write the curve to this image")
     parser.add_argument("--quick", action="store_true", help="few runs, less than half a minute")
     args = parser.parse_args(argv)
     speeds, latencies = SPEEDS, LATENCIES
     if args.quick:
         args.runs, args.grid, args.kills, speeds, latencies = 8, 3, 6, (3.0, 6.0), (0.15,)
-    table = grid(args.grid, speeds, latencies)
+    seed = args.seed * SEEDS
+    table = grid(args.grid, speeds, latencies, seed)
     limits = {latency: speed_limit(table, latency) for latency in latencies}
     limit = min(limits[LATENCY], STATED_LIMIT)
-    runs = many(random_settings(args.runs, limit or speeds[0], 1), 10_000, "random")
-    kills = killed(args.kills, limit or speeds[0], 2)
+    runs = many(random_settings(args.runs, limit or speeds[0], seed + 1), seed + 10_000, "random")
+    kills = killed(args.kills, limit or speeds[0], seed + 2)
     leads = [r.lead_s - Corridor().stopping(s.speed).time_s for s, r in runs if r.lead_s is not None]
     figures = {"runs": len(runs), **counts(runs), "speed_limit_mps": limit, "latency_limit_s": LATENCY}
     figures["speed_limits_by_latency"] = limits

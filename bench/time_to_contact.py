@@ -28,6 +28,7 @@ from vit_perception.corridor import Corridor
 from vit_perception.detector import Detections
 from vit_perception.expansion import Expansion
 from vit_perception.geometry import Mount
+from vit_perception.memory import Memory
 from vit_perception.obstacles import ObstacleEstimator
 from vit_perception.tracker import Tracker, iou
 
@@ -45,7 +46,8 @@ class Onboard:
         self.camera, self.knows_ego = fits, ego
         self.expansion = expansion
         self.tracker, self.estimator = Tracker(high_score=high_score), ObstacleEstimator(SIZES)
-        self.corridor, self.alerts = Corridor(), AlertPolicy()
+        self.estimator.pixel_growth = expansion is not None
+        self.memory, self.corridor, self.alerts = Memory(), Corridor(), AlertPolicy()
 
     def step(self, detections: Detections, stamp_s: float, ego, mount=None, size=SIZE, image=None):
         mount = mount or Mount.from_angles()
@@ -54,8 +56,9 @@ class Onboard:
             self.expansion.update(image, "mono", stamp_s, tracks)
         ego = ego if self.knows_ego else None
         obstacles = self.estimator.update(tracks, stamp_s, self.camera, size[0], size[1], mount, ego)
-        stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
-        return obstacles, self.alerts.update(obstacles, stopping), stopping
+        remembered = self.memory.update(obstacles, stamp_s, *size, ego)
+        stopping = self.corridor.judge(remembered, ego, mount.rotation[:, 2])
+        return obstacles, self.alerts.update(remembered, stopping), stopping
 
 
 def of_target(obstacles, box):

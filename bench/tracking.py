@@ -31,7 +31,7 @@ from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.motion import CameraMotion
-from vit_perception.tracker import Tracker, greedy, iou
+from vit_perception.tracker import SURE_COAST, SURE_HITS, Tracker, greedy, iou
 
 PRESETS, FPS, SIZE = ("survey", "search", "approach"), 15.0, (640, 512)
 RATES = {"15hz": 0.0, "dropped": 1 / 3}  # part of the frames that is lost
@@ -70,7 +70,8 @@ class PlainTracker:
 
     def _lives(self, one, stamp_s):
         return one["stamp"] == stamp_s or (
-            one["hits"] >= self.confirm_hits and stamp_s - one["stamp"] <= self.max_coast_s
+            one["hits"] >= self.confirm_hits
+            and stamp_s - one["stamp"] <= self.max_coast_s * min(max(one["hits"] / SURE_HITS, 1.0), SURE_COAST)
         )
 
 

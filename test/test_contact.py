@@ -67,6 +67,36 @@ def test_more_frames_make_it_more_certain():
     assert many < 0.5 * few
 
 
+def test_one_larger_box_after_a_gap_is_no_approach():
+    """Of another object, say, near where this one was lost; a second and a third one of that kind would be."""
+    contact = ContactFilter()
+    for t in np.arange(0, 1.0, 0.1):
+        contact.add(t, 12.0, 0.12)
+    contact.add(1.5, 17.0, 0.12)
+    assert contact.hits == 11 and contact.rate_at(1.5)[0] > 0.2  # taken, and it looks like closing
+    assert contact.at(1.5) is None
+
+
+def test_growth_that_contradicts_what_was_known_is_told_when_the_next_one_agrees():
+    contact, told = watch(-4.0, np.arange(-2.0, 0.01, 0.1)), []  # receding, and then 3 s before contact
+    for t in (0.4, 0.8, 1.2):
+        contact.grow(100.0 + t, (3.4 - t) / (3.0 - t), 0.02, 0.4)
+        for later in (0.1, 0.2, 0.3):
+            contact.add(100.0 + t + later, 180.0 / (3.0 - t - later), 0.05)
+        told.append(contact.at(100.3 + t) is not None)
+    assert told == [False, False, True]
+
+
+def test_the_filter_does_not_drift_away_from_what_is_measured():
+    """Growth from pixels that is wrong for long, of two objects that pass each other, say."""
+    contact = watch(1e6, np.arange(-1.0, 0.01, 0.1))
+    for i in range(20):
+        contact.grow(100.4 + 0.4 * i, 0.85, 0.02, 0.4)
+        for t in (0.1, 0.2, 0.3):
+            contact.add(100.4 + 0.4 * i + t, 60.0, 0.05)
+    assert contact.size_at(108.4)[0] == pytest.approx(60.0, rel=0.5)
+
+
 def test_a_single_torn_box_changes_nothing():
     contact = watch(3.0, np.arange(-2, -0.01, 0.1))
     before = contact.at(100.0)

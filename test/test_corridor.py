@@ -35,10 +35,11 @@ def obstacle(position, closing, t, width=0.5, height=1.7, ranged=True, calibrate
 
 
 def judged(
-    start, own=(0.0, 0.0, 0.0), other=(0.0, 0.0, 0.0), seconds=1.0, turn=0.0, knows=True, gyro=True, corridor=None, **kw
-):
+    start, own=(0.0, 0.0, 0.0), other=(0.0, 0.0, 0.0), seconds=1.0, turn=0.0, knows=True, gyro=True, corridor=None,
+    above_ground=None, **kw
+):  # fmt: skip
     """Verdict after `seconds` of watching one object from `start` (world = base_link at time 0), as the vehicle flies
-    with `own` m/s and turns left with `turn` rad/s, and the object moves with `other` m/s.
+    with `own` m/s, `above_ground` m high, and turns left with `turn` rad/s, and the object moves with `other` m/s.
     """
     corridor = corridor or Corridor()
     start, own, other = (np.array(v, float) for v in (start, own, other))
@@ -48,7 +49,7 @@ def judged(
         away = start + t * (other - own)
         closing = -float(away @ (other - own)) / float(np.linalg.norm(away))
         o = obstacle(to_body @ away, closing, 100.0 + t, **kw)
-        ego = Ego(to_body @ own if knows else None, (0, 0, turn) if gyro else None)
+        ego = Ego(to_body @ own if knows else None, (0, 0, turn) if gyro else None, np.eye(3), above_ground)
         corridor.judge([o], ego)
     return o.threatens
 
@@ -93,6 +94,24 @@ def test_what_drives_on_the_ground_does_not_come_up():
     assert judged(low, hover, straight) is False
     assert judged(low, hover, straight, corridor=Corridor(others_fly=True)) is True
     assert judged((20, 0, -12), own=(0, 0, -3), other=(-5, 0, 0)) is True  # the vehicle descends into its way
+
+
+def test_a_range_that_is_too_short_does_not_lift_what_drives_off_the_ground():
+    """By its size at half of its distance, so at half of its depth below: where the height is known, that is told."""
+    low = {"start": (4, 0, -2.2), "other": (-2, 0, 1.1)}  # truly 8 m away and 4.4 m below the vehicle
+    assert judged(**low) is True
+    assert judged(above_ground=5.2, **low) is False
+    assert judged(above_ground=3.0, **low) is True  # it may be as high as that
+    assert judged((4, 0, 0), other=(-2, 0, 0), above_ground=5.2) is True  # at the vehicle's height: on a hill
+
+
+def test_what_is_very_near_threatens_but_not_from_far_below_nor_by_a_range_that_tells_nothing():
+    climbing = Ego((0, 0, 2.0), (0, 0, 0))
+    for position, sigma, near in (((1, 0, -0.5), 0.5, True), ((1, 0, -8), 0.5, False), ((1, 0, -0.5), 4.0, False)):
+        o = obstacle(position, 0.0, 1.0)
+        o.range_m, o.range_sigma_m = 1.0, sigma
+        Corridor(keep_m=1.5).judge([o], climbing)
+        assert o.threatens is near
 
 
 def test_without_a_gyro_the_course_is_unknown_and_what_closes_in_threatens():

@@ -120,6 +120,18 @@ def test_growth_of_pixels_by_turning_is_none():
     assert obstacle.ttc_s is None and told[-1] > 1.2 * told[0]
 
 
+def test_another_shape_is_another_object_and_no_growth():
+    """What a lost track found again: as wide, and thrice as tall."""
+    estimator = ObstacleEstimator()
+    for i in range(20):
+        estimator.update([track((300, 200, 320, 210))], 0.1 * i, CAMERA, WIDTH, HEIGHT)
+    told = [
+        estimator.update([track((300, 180, 318, 212))], 2.4 + 0.1 * i, CAMERA, WIDTH, HEIGHT)[0].ttc_s
+        for i in range(10)
+    ]
+    assert told == [None] * 10
+
+
 def test_coasting_adds_no_size():
     estimator = ObstacleEstimator()
     before = approach(estimator, 3.0).ttc_s

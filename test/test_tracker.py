@@ -81,6 +81,16 @@ def test_coasts_at_constant_velocity_then_dies_and_its_id_is_not_reused():
     assert [t.id for t in tracks] == [2]
 
 
+@pytest.mark.parametrize(("hits", "seconds"), [(5, 0.5), (10, 0.5), (20, 1.0), (200, 1.5)])
+def test_what_was_seen_long_is_looked_for_longer_but_not_told_of(hits, seconds):
+    for gap, found in ((seconds - 0.05, True), (seconds + 0.05, False)):
+        tracker = Tracker(max_coast_s=0.5)
+        run(tracker, [frame((50, 50, 20))] * hits, start=1.0 - 0.1 * (hits - 1))
+        told = [bool(tracker.update(frame(), t)) for t in np.arange(1.05, 1.01 + gap, 0.1)]
+        assert told == [True] * min(5, len(told)) + [False] * (len(told) - 5)
+        assert [t.id for t in tracker.update(frame((50, 50, 20)), 1.1 + gap)] == ([1] if found else [])
+
+
 def test_found_again_after_a_gap_keeps_its_id():
     frames = [frame((50 + 5 * i, 50, 20)) if i % 10 not in (7, 8, 9) else frame() for i in range(30)]
     ids = {t.id for tracks in run(Tracker(), frames) for t in tracks}

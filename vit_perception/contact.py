@@ -13,15 +13,20 @@ NOISE_TIME_S = 0.05  # ... and for this long the jitter is the same: faster fram
 # What a detector takes for an object's edge wanders as the object grows. Where pixels tell the growth better, sizes
 # count as if the jitter lasted this long, and rather hold the scale.
 WANDER_S = 0.6
+PATIENT_S = 0.12  # the same where pixels are going to tell, and have not yet: a jump to another box is no growth
 CLOSING_CHANGE = 0.07  # 1 / sqrt(s): how the closing speed wanders, as a part of it
 APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) before anything was measured
 GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
+OFF = (
+    0.4  # log; nor is a size so far from the filter's, however noisy: where pixels tell the growth it might drift away
+)
 GROWTH_GATE = 2.5  # the same of a growth from pixels, whose errors have longer tails
-DOUBTS = 2  # growths in a row that contradict the rate: it is taken from them
+DOUBTS = 2  # growths in a row that contradict the rate: it is taken from them, and told when the next one agrees
 REACQUIRE = 4  # so many outliers in a row, of one size, are the object's new size
 CONTRADICT = 3.0  # sigmas
 RESCALED_SPREAD = 0.06  # 1 / s: what is added to the rate's uncertainty then
 CLOSING_SIGMAS = 3.5  # a rate nearer to zero is not told from a standstill, and its time to contact would be a guess
+HINT_SIGMAS, HINTS = 1.75, 3  # and not the last look alone tells of it, but so many in a row at least hint at it
 PRIOR_LOOKS = 40.0  # looks that the assumed noise counts for when the noise is estimated from the innovations
 
 
@@ -32,17 +37,22 @@ class ContactFilter:
     one. A size that does not fit (`GATE`) is left out; `REACQUIRE` of them in a row that agree with each other change
     the scale, and the time to contact is kept but less certain.
 
+    Args:
+        noise_time_s: for how long the noise of sizes is the same, as long as no growth was taken.
+
     Attributes:
         hits, growths (int): sizes and growths taken. stamp_s (float or None): of the newest.
-        doubts (int): growths in a row that contradict the rate.
+        doubts (int): growths in a row that contradict the rate. hints (int): looks in a row that hint at closing.
     """
 
     __slots__ = (
-        "hits", "growths", "doubts", "stamp_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers",
+        "hits", "growths", "doubts", "hints", "stamp_s",
+        "_noise_time_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers",
     )  # fmt: skip
 
-    def __init__(self):
-        self.hits, self.growths, self.doubts, self.stamp_s = 0, 0, 0, None
+    def __init__(self, noise_time_s=NOISE_TIME_S):
+        self._noise_time_s = noise_time_s
+        self.hits, self.growths, self.doubts, self.hints, self.stamp_s = 0, 0, 0, 0, None
         self._y = self._v = self._yy = self._yv = self._vv = 0.0
         self._excess, self._looks = PRIOR_LOOKS, PRIOR_LOOKS
         self._outliers = []
@@ -57,6 +67,7 @@ class ContactFilter:
             return
         self.hits += 1
         self.stamp_s = stamp_s
+        self._look()
 
     def grow(self, stamp_s, ratio, sigma, since_s):
         """Take that it is `ratio` of the size that it was `since_s` before, with its standard deviation.
@@ -78,7 +89,9 @@ class ContactFilter:
                 return
             self._v, self._yv, self._vv = 0.0, 0.0, (APPROACH_SPREAD * self._y) ** 2
             surprise, cross_y, cross_v, total = self._expect(ratio, sigma, since_s)
-        self.growths, self.doubts = self.growths + 1, 0
+        else:
+            self.doubts = 0
+        self.growths += 1
         gain_y, gain_v = cross_y / total, cross_v / total
         self._y, self._v = self._y + gain_y * surprise, self._v + gain_v * surprise
         self._yy, self._yv, self._vv = (
@@ -86,6 +99,7 @@ class ContactFilter:
             self._yv - gain_y * cross_v,
             self._vv - gain_v * cross_v,
         )
+        self._look()
 
     def _expect(self, ratio, sigma, since_s):
         """Surprise of a growth, its covariances with y and v, and its variance."""
@@ -97,11 +111,9 @@ class ContactFilter:
 
     def at(self, stamp_s):
         """(ttc, sigma) in seconds as of `stamp_s`, ttc >= 0; None if it is not surely closing, or pixels deny it."""
-        if self.hits + self.growths < 2 or self.doubts:
+        if self.hints < HINTS or self.doubts or self._sureness() < CLOSING_SIGMAS:
             return None
-        y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0))
-        if v >= 0 or v * v < CLOSING_SIGMAS**2 * self._vv:  # as of the last look: unseen, it goes on counting down
-            return None
+        y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0))  # unseen, it goes on counting down
         ttc = -y / v
         return max(ttc, 0.0), math.sqrt(max(yy + 2 * ttc * yv + ttc * ttc * vv, 0.0)) / -v
 
@@ -120,6 +132,13 @@ class ContactFilter:
         y, _, yy, _, _ = self._predicted(max(stamp_s - self.stamp_s, 0.0))
         return (1.0 / y, math.sqrt(yy) / y) if y > 0 else None
 
+    def _look(self):
+        self.hints = self.hints + 1 if self._sureness() >= HINT_SIGMAS else 0
+
+    def _sureness(self):
+        """How far the rate is from a standstill as of the last look, in sigmas; closing is positive."""
+        return -self._v / math.sqrt(self._vv) if self._vv > 0 else 0.0
+
     def _start(self, y, noise):
         self._y, self._v = y, 0.0
         self._yy, self._yv, self._vv = (noise * y) ** 2, 0.0, (APPROACH_SPREAD * y) ** 2
@@ -137,18 +156,18 @@ class ContactFilter:
         dt = stamp_s - self.stamp_s
         y, v, yy, yv, vv = self._predicted(dt)
         if y <= 0:  # past contact and still there: start anew
-            self.hits, self.growths, self.doubts, self._outliers = 0, 0, 0, []
+            self.hits, self.growths, self.doubts, self.hints, self._outliers = 0, 0, 0, 0, []
             self._start(measured, noise)
             return True
         scale = self._excess / self._looks
         white = scale * (noise * y) ** 2
         surprise = measured - y
-        if surprise * surprise > GATE**2 * (yy + white):
+        if surprise * surprise > GATE**2 * (yy + white) or abs(math.log(measured / y)) > OFF:
             return self._outlier(stamp_s, measured / y, noise)
         self._outliers = []
         ratio = surprise * surprise / (yy + white)
         self._excess = min(max(self._excess + scale * (ratio - 1.0), 0.1 * PRIOR_LOOKS), 16.0 * PRIOR_LOOKS)
-        same = math.exp(-dt / (WANDER_S if self.growths else NOISE_TIME_S))
+        same = math.exp(-dt / (WANDER_S if self.growths else self._noise_time_s))
         total = yy + white * (1 + same) / (1 - same)
         gain_y, gain_v = yy / total, yv / total
         self._y, self._v = y + gain_y * surprise, v + gain_v * surprise

@@ -21,6 +21,8 @@ Stopping = namedtuple("Stopping", "speed_mps time_s distance_m")
 
 _UP = np.array([0.0, 0.0, 1.0])
 _LEFT = np.array([0.0, 1.0, 0.0])
+DIP = math.sin(math.radians(5.0))  # what is seen lower than this is below the vehicle, whatever its range
+GROUND = 0.7  # of the height above ground: so much of it is left where an object stands, as far as is known
 _MAX_GAP_S = 1.0  # between frames; over a longer pause nothing is known of the vehicle's turning
 
 
@@ -33,7 +35,7 @@ class Corridor:
         deceleration_mps2: that the vehicle brakes with.
         min_speed_mps: a slower vehicle counts as hovering: only what comes towards it threatens.
         axis_spread_deg: how far flight may differ from the optical axis while the velocity is unknown.
-        keep_m: what is nearer than this threatens in any case.
+        keep_m: what is nearer than this, depth below or height above included, threatens in any case.
         window_s, min_samples: history that growth and the rate of the line of sight are fitted to.
         box_sigma_px: least standard deviation of a box's edges. min_size_m: least width, where range is unknown.
         not_closing_s: what would take longer than this to come, at the least, does not close in.
@@ -90,8 +92,7 @@ class Corridor:
             history, direction = self._histories[o.track.id], _direction(o)
             if o.track.detection >= 0:
                 history.add(o.track, direction, self._turn, self.window_s)
-            up = _UP if ego is None or ego.level is None else ego.level[2]
-            history.threatens = o.threatens = self._threatens(o, history, direction, velocity, speed, axis, up)
+            history.threatens = o.threatens = self._threatens(o, history, direction, velocity, speed, axis, ego)
         return None if speed is None else self.stopping(speed)
 
     def stopping(self, speed_mps):
@@ -99,8 +100,8 @@ class Corridor:
         braking_s = speed_mps / max(self.deceleration_mps2, 1e-3)
         return Stopping(speed_mps, self.reaction_s + braking_s, speed_mps * (self.reaction_s + 0.5 * braking_s))
 
-    def _threatens(self, o, history, direction, velocity, speed, axis, up):
-        if o.range_m is not None and o.range_m < self.keep_m:
+    def _threatens(self, o, history, direction, velocity, speed, axis, ego):
+        if self._is_near(o):
             return True
         fit = history.fit(o, self.min_samples, self.box_sigma_px)
         history.grew = history.grew or o.ttc_s is not None
@@ -114,13 +115,19 @@ class Corridor:
             comes = closing is True and self._course(o, fit, direction, -1.0) is not False
             # A predicted box is no new evidence of growth: it may keep a threat, not make one.
             comes = comes and (o.track.detection >= 0 or history.threatens)
-            return comes and self._at_height(o, velocity, up)
+            return comes and self._at_height(o, ego)
         inside = self._inside_corridor(o, velocity / speed, False, self._range_by_motion(o, direction, velocity))
         if inside is None:
             return closing is not False and self._course(o, fit, direction, -1.0) is not False
         # Outside the corridor, only what surely moves into it.
         comes = closing is True and self._course(o, fit, direction, 1.0) is True
-        return inside or (comes and self._at_height(o, velocity, up))
+        return inside or (comes and self._at_height(o, ego))
+
+    def _is_near(self, o):
+        """A range of which nothing is certain says nothing of being near."""
+        if o.position is None or o.range_sigma_m > o.range_m:
+            return False
+        return float(o.position.dot(o.position)) < self.keep_m**2
 
     def _closing(self, o, fit, was_threat):
         """True, False, or None if it cannot be told."""
@@ -148,14 +155,20 @@ class Corridor:
         miss_sigma = distance / growth * math.hypot(fit.rate_sigma, rate * sigma / growth)
         return self._overlaps(miss, direction, half_width, half_height, -sigmas * miss_sigma)
 
-    def _at_height(self, o, velocity, up):
+    def _at_height(self, o, ego):
         """Whether an object that moves on the ground can be at the vehicle's height at contact."""
         if self.others_fly or o.position is None or o.ttc_s is None:
             return True
-        below = float(up.dot(o.position - o.ttc_s * velocity))
+        up = _UP if ego.level is None else ego.level[2]
+        above, climbed = float(up.dot(o.position)), o.ttc_s * float(up.dot(ego.velocity))
         sigma = 0.0 if o.covariance is None else math.sqrt(max(float(up.dot(o.covariance).dot(up)), 0.0))
         _, half_height, _ = self._half_size(o, o.range_m)
-        return abs(below) - sigma <= half_height + 0.5 * self.height_m + self.margin_m
+        # A range that came out too short lifts an object off the ground. Only of what is below the horizon as a whole,
+        # at any range: beside a hill the ground is higher than the height above it tells.
+        top = above + half_height
+        if ego.height_m is not None and top < -DIP * float(np.sqrt(o.position.dot(o.position))):
+            above = min(above, half_height - GROUND * ego.height_m)
+        return abs(above - climbed) - sigma <= half_height + 0.5 * self.height_m + self.margin_m
 
     def _inside_corridor(self, o, ahead, spread, range_m=None):
         """Whether its position is in the corridor along the unit vector `ahead`; None without a position."""

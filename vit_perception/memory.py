@@ -2,7 +2,8 @@
 
 Right in front of a car the image holds a piece of it, and a detector of whole objects finds nothing. Its track ends,
 and the way would look free. So an obstacle that was near, or filled the image, when it vanished is kept, moved by what
-is known of the vehicle, until it must be behind, is seen again, or too much time has passed.
+is known of the vehicle, until it must be behind, is seen again, or too much time has passed. Its range is measured no
+more, so it is kept at the near end of what that may be, by one sigma.
 """
 
 import math
@@ -10,6 +11,8 @@ import math
 import numpy as np
 
 from .obstacles import Obstacle
+
+LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
 
 
 class Memory:
@@ -22,10 +25,15 @@ class Memory:
         hold_still_s: for how long while it hovers: nothing has changed then.
         still_mps: a slower vehicle hovers.
         border_px: a box this close to one side border is leaving the view: it is not kept.
+        min_hits: nor is what was detected fewer times: more of that are ghosts than obstacles.
     """
 
-    def __init__(self, near_m=6.0, near_s=3.0, fills=0.6, hold_s=2.0, hold_still_s=60.0, still_mps=0.3, border_px=10.0):
+    def __init__(
+        self, near_m=6.0, near_s=5.0, fills=0.6, hold_s=5.0, hold_still_s=60.0, still_mps=0.3, border_px=10.0,
+        min_hits=6,
+    ):  # fmt: skip
         self.near_m, self.near_s, self.fills, self.border_px = near_m, near_s, fills, border_px
+        self.min_hits = min_hits
         self.hold_s, self.hold_still_s, self.still_mps = hold_s, hold_still_s, still_mps
         self.reset()
 
@@ -62,13 +70,13 @@ class Memory:
         for kept in self._kept:
             kept.spent += dt / (self.hold_still_s if still else self.hold_s)
             kept.move(dt, velocity, None if ego is None else ego.angular_velocity)
-        self._kept = [k for k in self._kept if k.lasts() and not any(_same(k.obstacle, o) for o in obstacles)]
+        self._kept = [k for k in self._kept if k.lasts() and not k.seen_again(now)]
         self._seen = now
         return list(obstacles) + [k.obstacle for k in self._kept]
 
     def _is_near(self, o, near_m, width, height):
         x1, y1, x2, y2 = o.track.box.tolist()
-        if (x1 <= self.border_px) != (x2 >= width - self.border_px):
+        if o.track.hits < self.min_hits or (x1 <= self.border_px) != (x2 >= width - self.border_px):
             return False
         large = x2 - x1 >= self.fills * width or y2 - y1 >= self.fills * height
         return large or (o.range_m is not None and o.range_m < near_m)
@@ -78,15 +86,16 @@ class _Kept:
     """An obstacle of the past, moved along. spent: 1 is as long as it may last."""
 
     def __init__(self, obstacle):
-        self.obstacle, self.spent = obstacle, 0.0
+        self.obstacle, self.spent = _copy(obstacle), 0.0
+        if obstacle.position is not None:
+            off = obstacle.range_sigma_m / obstacle.range_m
+            share = 1.0 - off if off <= LARGEST else 1.0
+            self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
 
     def move(self, dt, velocity, turning):
         """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was."""
         old = self.obstacle
-        new = Obstacle(old.track)
-        for name in ("bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance"):
-            setattr(new, name, getattr(old, name))
-        self.obstacle = new
+        self.obstacle = new = _copy(old)  # what was handed out stays as it was
         if velocity is None or old.position is None:
             return
         turning = np.zeros(3) if turning is None else turning
@@ -100,6 +109,18 @@ class _Kept:
     def lasts(self):
         behind = self.obstacle.position is not None and self.obstacle.position[0] < 0
         return self.spent < 1.0 and not behind
+
+    def seen_again(self, now):
+        """now: {track id: Obstacle} of the frame."""
+        return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
+
+
+def _copy(obstacle):
+    """Of what is known of the place; not of the time to contact."""
+    copy = Obstacle(obstacle.track)
+    for name in ("bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance"):
+        setattr(copy, name, getattr(obstacle, name))
+    return copy
 
 
 def _same(kept, seen):

@@ -9,7 +9,7 @@ from typing import Deque
 
 import numpy as np
 
-from .contact import ContactFilter, angular_size, surer
+from .contact import NOISE_TIME_S, PATIENT_S, ContactFilter, angular_size, surer
 from .geometry import Mount, wrap
 from .ranging import LEAST_SLOPE_SIGMAS, fuse, range_from_ground, range_from_size
 
@@ -29,6 +29,7 @@ STAND_SLOPE_SIGMAS = 12.0
 MOVES_MPS = 1.0  # slower than this, the velocity says nothing of where the vehicle is heading
 TOUCHES, LEAVES = 2.0, 5.0  # a box this many times its noise from the image border touches it, has left it
 ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
+RESHAPED = 0.7  # log(width / height); no object changes its shape so much at once, so it is another one, or a part
 MIN_GROWTHS = 2  # comparisons of pixels that are worth as much as min_hits sizes
 UNITS = 64  # detections back to which the growth of pixels may reach
 STEEP = 0.1  # horizontal part of a ray that looks so steeply up or down that it has no bearing
@@ -72,6 +73,9 @@ class ObstacleEstimator:
         box_sigma, box_sigma_px: standard deviation of a box's size, as a part of it, and in pixels; both add up.
         height_sigma_m: of the height above ground. level_sigma_deg: of the attitude, with the mount's.
         camera_yaw_deg, camera_pitch_deg: where the camera looks (right, up), for frames without a mount.
+
+    Attributes:
+        pixel_growth (bool): whether tracks come with their growth in pixels: boxes alone are believed later then.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class ObstacleEstimator:
         self.box_sigma, self.box_sigma_px = box_sigma, box_sigma_px
         self.height_sigma_m, self.level_sigma_deg = height_sigma_m, level_sigma_deg
         self.camera_yaw_deg, self.camera_pitch_deg = camera_yaw_deg, camera_pitch_deg
+        self.pixel_growth = False
         self._histories = {}  # track id -> _History
 
     def update(self, tracks, stamp_s, camera, width, height, mount=None, ego=None):
@@ -110,7 +115,8 @@ class ObstacleEstimator:
         Returns:
             list of Obstacle, one per track, in the same order.
         """
-        self._histories = {t.id: self._histories.get(t.id) or _History() for t in tracks}
+        noise_time_s = PATIENT_S if self.pixel_growth else NOISE_TIME_S
+        self._histories = {t.id: self._histories.get(t.id) or _History(noise_time_s) for t in tracks}
         if not tracks:
             return []
         boxes = np.array([t.box for t in tracks], np.float64)
@@ -261,10 +267,11 @@ class _View:
 class _History:
     """How one track grew, its shape, and its last range seen whole."""
 
-    def __init__(self):
-        self.growth, self.foot = ContactFilter(), ContactFilter()  # of the size; of the distance to where it stands
+    def __init__(self, noise_time_s):
+        self.growth = ContactFilter(noise_time_s)  # of the size
+        self.foot = ContactFilter(noise_time_s)  # of the distance to where it stands
         self.range = None
-        self._was_cut = [False, False]
+        self._noise_time_s, self._was_cut = noise_time_s, [False, False]
         self._aspect = None  # log(width / height), slowly following
         self._units: Deque[tuple] = deque(maxlen=UNITS)  # (stamp, size per pixel) of the last detections
 
@@ -279,6 +286,8 @@ class _History:
         """Take a view; returns the size that it was, or None if too much of the object is cut off."""
         aspect, seen = self._aspect, math.log(wide / tall)
         if not (cut_x or cut_y):
+            if aspect is not None and abs(seen - aspect) > RESHAPED:
+                self.growth, aspect = ContactFilter(self._noise_time_s), None
             self._aspect = seen if aspect is None else aspect + 0.15 * (seen - aspect)
             size = math.sqrt(wide * tall)
         elif (cut_x and cut_y) or aspect is None:

@@ -162,6 +162,7 @@ class Pipeline:
         else:
             self.expansion.reset()
         watch.stop("growth")
+        self.obstacles.pixel_growth = self.pixel_growth
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         if self.memory is not None:
             obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego)

@@ -9,6 +9,7 @@ import numpy as np
 from .box_filter import BoxFilter
 
 SCORES = 10  # detections that a track's mean score is about
+SURE_HITS, SURE_COAST = 10, 3.0  # a track of more detections than this is looked for longer, up to so many times
 MAX_BOXES = 300  # best-scored detections of a frame that are looked at, and tracks that are kept: bounds the time
 
 
@@ -44,7 +45,7 @@ class Tracker:
 
     A track is born of a detection that continues no other, is confirmed after `confirm_hits` detections in consecutive
     frames (one miss before that ends it), or `weak_hits` if none of them was strong, coasts on its velocity while it is
-    missed, and dies after `max_coast_s` of that, or when time jumps.
+    missed, and dies after `max_coast_s` of that, or later if it had many detections, or when time jumps.
 
     Args:
         iou_threshold: least overlap of a detection with a track's prediction, both grown by `margin`.
@@ -52,7 +53,8 @@ class Tracker:
         high_score: detections from it on are strong: they are matched first, weaker ones with the tracks that are left.
         confirm_hits: detections in consecutive frames that confirm a track. weak_hits: the same without a strong one;
             0: never.
-        max_coast_s: a confirmed track without detections for longer is dropped.
+        max_coast_s: a confirmed track without detections for longer is told of no more and dropped; one of many
+            detections, that is surely an object, up to SURE_COAST times as late: found again by then, it is itself.
         max_gap_s: a longer pause between frames, or a stamp that goes back, drops all tracks.
     """
 
@@ -82,7 +84,7 @@ class Tracker:
                 `vit_perception.motion.CameraMotion` finds it, or None.
 
         Returns:
-            The confirmed tracks, those that coast included, oldest first.
+            The confirmed tracks, those that coast for at most max_coast_s included, oldest first.
         """
         dt = 0.0 if self._stamp_s is None else stamp_s - self._stamp_s
         if not 0 <= dt <= self.max_gap_s:
@@ -101,7 +103,7 @@ class Tracker:
         self._start([d for d in usable if d not in taken], detections, stamp_s)
         for track, velocity in zip(self._tracks, self._filter.image_velocity()):
             track.velocity = velocity
-        return [t for t in self._tracks if t.confirmed]
+        return [t for t in self._tracks if t.confirmed and stamp_s - t.stamp_s <= self.max_coast_s]
 
     def _match(self, detections, usable):
         """Pairs (track, detection): strong detections first, then weak ones with the tracks that are left."""
@@ -143,9 +145,12 @@ class Tracker:
         keep = [
             i
             for i, t in enumerate(self._tracks)
-            if t.detection >= 0 or (t.confirmed and 0 < stamp_s - t.stamp_s <= self.max_coast_s)
+            if t.detection >= 0 or (t.confirmed and 0 < stamp_s - t.stamp_s <= self._coasts(t))
         ]
         self._keep(keep)
+
+    def _coasts(self, track):
+        return self.max_coast_s * min(max(track.hits / SURE_HITS, 1.0), SURE_COAST)
 
     def _start(self, candidates, detections, stamp_s):
         new = [d for d in candidates if self.weak_hits or detections.scores[d] >= self.high_score]
