@@ -77,6 +77,17 @@ def test_one_larger_box_after_a_gap_is_no_approach():
     assert contact.at(1.5) is None
 
 
+def test_growth_counts_for_what_it_is_however_wrong_the_rate_was():
+    """Boxes hinted, vaguely, at 1.2 s; pixels say that nothing grew."""
+    contact = ContactFilter()
+    for t, size in ((0.0, 26.0), (0.1, 27.0), (0.2, 31.0), (0.3, 33.0), (0.4, 34.0), (0.5, 36.0)):
+        contact.add(t, size, 0.1)
+    vague = contact.rate_at(0.5)
+    contact.grow(0.9, 1.0, 0.037, 0.4)
+    rate, sigma = contact.rate_at(0.9)
+    assert vague[0] > 0.6 and vague[1] > 0.3 and abs(rate) < 2 * sigma < 0.3
+
+
 def test_growth_that_contradicts_what_was_known_is_told_when_the_next_one_agrees():
     contact, told = watch(-4.0, np.arange(-2.0, 0.01, 0.1)), []  # receding, and then 3 s before contact
     for t in (0.4, 0.8, 1.2):

@@ -72,8 +72,8 @@ class ContactFilter:
     def grow(self, stamp_s, ratio, sigma, since_s):
         """Take that it is `ratio` of the size that it was `since_s` before, with its standard deviation.
 
-        1/s was y - v since_s, so ratio - 1 is -v since_s / y. It shares no noise with the sizes, and needs none but a
-        first. An old stamp is ignored.
+        1/s was y - v since_s, which is ratio y: linear in y and v, with a noise of sigma y. It shares no noise with the
+        sizes, and needs none but a first. An old stamp is ignored.
         """
         if not self.hits or stamp_s < self.stamp_s:
             return
@@ -102,12 +102,11 @@ class ContactFilter:
         self._look()
 
     def _expect(self, ratio, sigma, since_s):
-        """Surprise of a growth, its covariances with y and v, and its variance."""
-        share = since_s / self._y
-        to_y, to_v = share * self._v / self._y, -share  # derivatives of the expected ratio, 1 - share v
-        cross_y = self._yy * to_y + self._yv * to_v
-        cross_v = self._yv * to_y + self._vv * to_v
-        return ratio - 1.0 + share * self._v, cross_y, cross_v, to_y * cross_y + to_v * cross_v + sigma * sigma
+        """Surprise of a growth, its covariances with y and v, and its variance: (ratio - 1) y + v since_s is zero."""
+        cross_y = self._yy * (ratio - 1.0) + self._yv * since_s
+        cross_v = self._yv * (ratio - 1.0) + self._vv * since_s
+        total = (ratio - 1.0) * cross_y + since_s * cross_v + (sigma * self._y) ** 2
+        return -(ratio - 1.0) * self._y - since_s * self._v, cross_y, cross_v, total
 
     def at(self, stamp_s):
         """(ttc, sigma) in seconds as of `stamp_s`, ttc >= 0; None if it is not surely closing, or pixels deny it."""

@@ -161,14 +161,15 @@ class Corridor:
             return True
         up = _UP if ego.level is None else ego.level[2]
         above, climbed = float(up.dot(o.position)), o.ttc_s * float(up.dot(ego.velocity))
-        sigma = 0.0 if o.covariance is None else math.sqrt(max(float(up.dot(o.covariance).dot(up)), 0.0))
         _, half_height, _ = self._half_size(o, o.range_m)
+        reach = half_height + 0.5 * self.height_m + self.margin_m
         # A range that came out too short lifts an object off the ground. Only of what is below the horizon as a whole,
         # at any range: beside a hill the ground is higher than the height above it tells.
-        top = above + half_height
-        if ego.height_m is not None and top < -DIP * float(np.sqrt(o.position.dot(o.position))):
-            above = min(above, half_height - GROUND * ego.height_m)
-        return abs(above - climbed) - sigma <= half_height + 0.5 * self.height_m + self.margin_m
+        dips = above + half_height < -DIP * float(np.sqrt(o.position.dot(o.position)))
+        if dips and ego.height_m is not None and half_height - GROUND * ego.height_m - climbed < -reach:
+            return False
+        sigma = 0.0 if o.covariance is None else math.sqrt(max(float(up.dot(o.covariance).dot(up)), 0.0))
+        return abs(above - climbed) - sigma <= reach
 
     def _inside_corridor(self, o, ahead, spread, range_m=None):
         """Whether its position is in the corridor along the unit vector `ahead`; None without a position."""

@@ -153,7 +153,8 @@ class ObstacleEstimator:
             if view is not None and not cut_y:
                 self._stand(history, stamp_s, view, ego, noise)
         history.grow(stamp_s, track.growth, math.sqrt(wide * tall), math.sqrt(w * h), noise)
-        self._contact(obstacle, history, stamp_s, view)
+        if track.detection >= 0 or (0 < x1 + x2 < 2 * image[0] and 0 < y1 + y2 < 2 * image[1]):  # not out of sight
+            self._contact(obstacle, history, stamp_s, view)
         if view is not None:
             self._locate(obstacle, history, stamp_s, view, ego, size, cut_y, math.sqrt(w * h))
         return obstacle
