@@ -4,9 +4,9 @@
 
 Flights (survey, search, approach) have true boxes and ids. Detections: the true boxes with the committed detector's
 measured noise, with and without its false positives, and those of the model itself on the rendered images. All at 15 Hz
-and with a third of the frames dropped at random. The plain tracker has the same rules for birth and death, but matches
-with the last box and knows neither velocity nor camera motion. Counted is what is published: confirmed tracks
-with a detection in this frame; overlap 0.5, classes aside. True boxes that are mostly hidden or under 8 px are ignored.
+and with a third of the frames dropped at random. The plain tracker has the same rules for death, but matches with
+the last box and knows neither velocity nor camera motion. Counted is what is published: confirmed tracks with a
+detection in this frame; overlap 0.5, classes aside. True boxes that are mostly hidden or under 8 px are ignored.
 
 With --data DIR (the HIT-UAV images and labels; see its SOURCES.md) three clips are replayed. Labels there have no ids
 and frames no times: each number is taken for 0.1 s. Given are how many confirmed tracks there are, the median length,

@@ -219,6 +219,12 @@ def test_one_lost_frame_ends_an_unconfirmed_track_only():
     assert len(run(tracker, [frame((50, 50, 20))] * 3 + [frame()], start=102)[-1]) == 1
 
 
+def test_a_large_unconfirmed_track_may_be_missed_once():
+    large = frame((200, 200, 40))
+    assert len(run(Tracker(confirm_hits=3), [large, frame(), large, frame(), large])[-1]) == 1
+    assert not any(run(Tracker(confirm_hits=3), [large, large, frame(), frame()] * 4))
+
+
 def test_ids_are_never_given_twice():
     """Objects come and go, frames drop, time jumps: an id once gone stays gone."""
     rng, tracker, now = np.random.default_rng(0), Tracker(confirm_hits=1, max_coast_s=0.2), 0.0

@@ -17,9 +17,7 @@ PATIENT_S = 0.12  # the same where pixels are going to tell, and have not yet: a
 CLOSING_CHANGE = 0.07  # 1 / sqrt(s): how the closing speed wanders, as a part of it
 APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) before anything was measured
 GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
-OFF = (
-    0.4  # log; nor is a size so far from the filter's, however noisy: where pixels tell the growth it might drift away
-)
+OFF = 0.4  # log; so is a size this far from the filter's, however noisy: led by pixels, that must not drift away
 GROWTH_GATE = 2.5  # the same of a growth from pixels, whose errors have longer tails
 DOUBTS = 2  # growths in a row that contradict the rate: it is taken from them, and told when the next one agrees
 REACQUIRE = 4  # so many outliers in a row, of one size, are the object's new size

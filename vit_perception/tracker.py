@@ -10,6 +10,7 @@ from .box_filter import BoxFilter
 
 SCORES = 10  # detections that a track's mean score is about
 SURE_HITS, SURE_COAST = 10, 3.0  # a track of more detections than this is looked for longer, up to so many times
+LARGE_PX = 28.0  # sqrt(w h); what is so large is near, and seldom a ghost
 MAX_BOXES = 300  # best-scored detections of a frame that are looked at, and tracks that are kept: bounds the time
 
 
@@ -22,20 +23,21 @@ class Track:
         box (4,) float32: x1, y1, x2, y2 in pixels; the detection's, or predicted while coasting.
         velocity (4,) float32: of the box's centre x, y and size w, h, pixels per second.
         detection (int): index in this frame's detections, or -1 while coasting.
-        hits (int): detections so far. strong (bool): whether one of them was. confirmed (bool): whether they suffice.
+        hits (int): detections so far. missed (int): frames since the newest.
+        strong (bool): whether one of them was. confirmed (bool): whether they suffice.
         start_s, stamp_s (float): stamps of the first and the newest detection.
         growth (tuple or None): what `vit_perception.expansion` says in this frame of how much it grew.
     """
 
     __slots__ = (
         "id", "class_index", "score", "mean_score", "box", "velocity",
-        "detection", "hits", "strong", "confirmed", "start_s", "stamp_s", "growth",
+        "detection", "hits", "missed", "strong", "confirmed", "start_s", "stamp_s", "growth",
     )  # fmt: skip
 
     def __init__(self, track_id, class_index, stamp_s):
         self.id, self.class_index = track_id, class_index
         self.score, self.mean_score, self.box, self.velocity = 0.0, 0.0, None, None
-        self.detection, self.hits, self.strong, self.confirmed = -1, 0, False, False
+        self.detection, self.hits, self.missed, self.strong, self.confirmed = -1, 0, 0, False, False
         self.start_s = self.stamp_s = stamp_s
         self.growth = None
 
@@ -43,9 +45,10 @@ class Track:
 class Tracker:
     """Follows detections from frame to frame.
 
-    A track is born of a detection that continues no other, is confirmed after `confirm_hits` detections in consecutive
-    frames (one miss before that ends it), or `weak_hits` if none of them was strong, coasts on its velocity while it is
-    missed, and dies after `max_coast_s` of that, or later if it had many detections, or when time jumps.
+    A track is born of a detection that continues no other and is confirmed after `confirm_hits` detections in
+    consecutive frames, or `weak_hits` if none of them was strong; one miss before that ends it or, if it is large, two
+    in a row. Then it coasts on its velocity while it is missed, and dies after `max_coast_s` of that, or later if it
+    had many detections, or when time jumps.
 
     Args:
         iou_threshold: least overlap of a detection with a track's prediction, both grown by `margin`.
@@ -95,6 +98,7 @@ class Tracker:
         self._filter.predict(dt)
         for track, box in zip(self._tracks, self._filter.boxes()):
             track.box, track.detection, track.growth = box, -1, None
+            track.missed += 1
         usable = _usable(detections)
         matches = self._match(detections, usable)
         self._correct(matches, detections, stamp_s)
@@ -132,7 +136,7 @@ class Tracker:
             self._filter.correct(tracks, detections.boxes[found])
 
     def _hit(self, track, detections, d, stamp_s):
-        track.hits += 1
+        track.hits, track.missed = track.hits + 1, 0
         track.box, track.score, track.detection = detections.boxes[d], float(detections.scores[d]), d
         track.strong = track.strong or track.score >= self.high_score
         enough = self.confirm_hits if track.strong else max(self.weak_hits, self.confirm_hits)
@@ -141,16 +145,16 @@ class Tracker:
         track.stamp_s = stamp_s
 
     def _drop(self, stamp_s):
-        # Not zero: a camera that never sets its stamps must not let tracks coast for ever.
-        keep = [
-            i
-            for i, t in enumerate(self._tracks)
-            if t.detection >= 0 or (t.confirmed and 0 < stamp_s - t.stamp_s <= self._coasts(t))
-        ]
-        self._keep(keep)
+        self._keep([i for i, t in enumerate(self._tracks) if t.detection >= 0 or self._lives(t, stamp_s)])
 
-    def _coasts(self, track):
-        return self.max_coast_s * min(max(track.hits / SURE_HITS, 1.0), SURE_COAST)
+    def _lives(self, track, stamp_s):
+        """Whether a track goes on without a detection in this frame."""
+        if not track.confirmed:
+            x1, y1, x2, y2 = track.box.tolist()
+            return track.missed <= 1 and (x2 - x1) * (y2 - y1) >= LARGE_PX**2
+        longest = self.max_coast_s * min(max(track.hits / SURE_HITS, 1.0), SURE_COAST)
+        # Not zero: a camera that never sets its stamps must not let tracks coast for ever.
+        return 0 < stamp_s - track.stamp_s <= longest
 
     def _start(self, candidates, detections, stamp_s):
         new = [d for d in candidates if self.weak_hits or detections.scores[d] >= self.high_score]
