@@ -94,6 +94,27 @@ def test_an_object_never_seen_whole_has_no_time_to_contact():
     assert obstacle.ttc_s is None
 
 
+def test_what_the_side_cuts_all_along_grows_in_height():
+    """On a collision course from beside: always at the left border, never seen whole, 3 s to contact at the end."""
+    estimator = ObstacleEstimator()
+    for i in range(30):
+        t = 0.1 * (i - 29)
+        tall = 80 * 3.0 / (3.0 - t)
+        obstacle = estimator.update([track((0, 240, 0.3 * tall, 240 + tall))], 10.0 + t, None, WIDTH, HEIGHT)[0]
+    assert obstacle.ttc_s == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize("wide", [30, 110])
+def test_what_comes_into_view_from_the_side_is_no_approach(wide):
+    """First its height is seen alone, then all of it: another measure is no growth."""
+    estimator, told = ObstacleEstimator(), []
+    for i in range(40):
+        right = 0.1 * wide + 6 * i
+        box = (max(right - wide, 0), 200, right, 260)
+        told.append(estimator.update([track(box)], 0.1 * i, None, WIDTH, HEIGHT)[0].ttc_s)
+    assert told == [None] * 40
+
+
 def test_pixels_tell_of_the_growth_of_what_the_border_cuts():
     """Never seen whole, 4 s to contact at first, compared every 0.4 s as vit_perception.expansion does."""
     estimator = ObstacleEstimator()

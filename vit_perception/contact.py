@@ -99,6 +99,11 @@ class ContactFilter:
         )
         self._look()
 
+    def rescale(self, factor):
+        """Sizes are going to come in another unit: what was 1 is `factor` then."""
+        self._y, self._v = self._y / factor, self._v / factor
+        self._yy, self._yv, self._vv = (value / factor**2 for value in (self._yy, self._yv, self._vv))
+
     def _expect(self, ratio, sigma, since_s):
         """Surprise of a growth, its covariances with y and v, and its variance: (ratio - 1) y + v since_s is zero."""
         cross_y = self._yy * (ratio - 1.0) + self._yv * since_s

@@ -274,6 +274,7 @@ class _History:
         self.range = None
         self._noise_time_s, self._was_cut = noise_time_s, [False, False]
         self._aspect = None  # log(width / height), slowly following
+        self._by_height = False  # whether sizes are heights: its width was never seen
         self._units: Deque[tuple] = deque(maxlen=UNITS)  # (stamp, size per pixel) of the last detections
 
     def cut(self, box, image, border_px, noise_px):
@@ -289,12 +290,17 @@ class _History:
         if not (cut_x or cut_y):
             if aspect is not None and abs(seen - aspect) > RESHAPED:
                 self.growth, aspect = ContactFilter(self._noise_time_s), None
+            elif aspect is None and self._by_height:
+                self.growth.rescale(math.exp(0.5 * seen))
+            self._by_height = False
             self._aspect = seen if aspect is None else aspect + 0.15 * (seen - aspect)
             size = math.sqrt(wide * tall)
-        elif (cut_x and cut_y) or aspect is None:
+        elif cut_y and (cut_x or aspect is None):
             return None
         else:  # the side that is whole, with the shape that was seen before: truncation would fake a change of size
-            size = tall * math.exp(0.5 * aspect) if cut_x else wide * math.exp(-0.5 * aspect)
+            # Never seen whole, an object at the side still shows how tall it is; one at the bottom, not how wide.
+            shape, self._by_height = aspect or 0.0, aspect is None
+            size = tall * math.exp(0.5 * shape) if cut_x else wide * math.exp(-0.5 * shape)
             noise *= 1.3
         self.growth.add(stamp_s, size, noise)
         return size
