@@ -31,7 +31,7 @@ from vit_perception.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.motion import CameraMotion
-from vit_perception.tracker import SURE_COAST, SURE_HITS, Tracker, greedy, iou
+from vit_perception.tracker import Tracker, greedy, iou, longest_coast
 
 PRESETS, FPS, SIZE = ("survey", "search", "approach"), 15.0, (640, 512)
 RATES = {"15hz": 0.0, "dropped": 1 / 3}  # part of the frames that is lost
@@ -69,10 +69,8 @@ class PlainTracker:
         return [(t["id"], t["box"]) for t in self._tracks if t["hits"] >= self.confirm_hits and t["stamp"] == stamp_s]
 
     def _lives(self, one, stamp_s):
-        return one["stamp"] == stamp_s or (
-            one["hits"] >= self.confirm_hits
-            and stamp_s - one["stamp"] <= self.max_coast_s * min(max(one["hits"] / SURE_HITS, 1.0), SURE_COAST)
-        )
+        unseen_s, longest = stamp_s - one["stamp"], longest_coast(one["hits"], self.max_coast_s)
+        return unseen_s == 0 or (one["hits"] >= self.confirm_hits and unseen_s <= longest)
 
 
 class Ours:

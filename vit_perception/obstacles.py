@@ -4,13 +4,12 @@ Bearings are clockwise from straight ahead (right positive) in the horizontal pl
 """
 
 import math
-from collections import deque
-from typing import Deque
 
 import numpy as np
 
-from .contact import NOISE_TIME_S, PATIENT_S, ContactFilter, angular_size, surer
+from .contact import NOISE_TIME_S, PATIENT_S, angular_size, surer
 from .geometry import Mount, wrap
+from .growth_history import GrowthHistory
 from .ranging import LEAST_SLOPE_SIGMAS, fuse, range_from_ground, range_from_size
 
 # What stays wrong with an object's box, as a part of its size and in pixels (offline/simulate/noise.py, SIZE_BIAS). It
@@ -27,11 +26,8 @@ LEVEL_UNKNOWN_RAD = math.radians(5.0)  # how far from level a vehicle is taken t
 # stays is a part 1 / this of the rate.
 STAND_SLOPE_SIGMAS = 12.0
 MOVES_MPS = 1.0  # slower than this, the velocity says nothing of where the vehicle is heading
-TOUCHES, LEAVES = 2.0, 5.0  # a box this many times its noise from the image border touches it, has left it
 ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
-RESHAPED = 0.7  # log(width / height); no object changes its shape so much at once, so it is another one, or a part
 MIN_GROWTHS = 2  # comparisons of pixels that are worth as much as min_hits sizes
-UNITS = 64  # detections back to which the growth of pixels may reach
 STEEP = 0.1  # horizontal part of a ray that looks so steeply up or down that it has no bearing
 
 
@@ -98,7 +94,7 @@ class ObstacleEstimator:
         self.height_sigma_m, self.level_sigma_deg = height_sigma_m, level_sigma_deg
         self.camera_yaw_deg, self.camera_pitch_deg = camera_yaw_deg, camera_pitch_deg
         self.pixel_growth = False
-        self._histories = {}  # track id -> _History
+        self._histories = {}  # track id -> GrowthHistory
 
     def update(self, tracks, stamp_s, camera, width, height, mount=None, ego=None):
         """One frame's obstacles.
@@ -116,7 +112,7 @@ class ObstacleEstimator:
             list of Obstacle, one per track, in the same order.
         """
         noise_time_s = PATIENT_S if self.pixel_growth else NOISE_TIME_S
-        self._histories = {t.id: self._histories.get(t.id) or _History(noise_time_s) for t in tracks}
+        self._histories = {t.id: self._histories.get(t.id) or GrowthHistory(noise_time_s) for t in tracks}
         if not tracks:
             return []
         boxes = np.array([t.box for t in tracks], np.float64)
@@ -263,58 +259,6 @@ class _View:
     def angle_sigma(self, pixels, sigma_px, sigma):
         """Standard deviation of the box's centre, radians."""
         return math.sqrt(self.wide * self.tall) * math.hypot(sigma, sigma_px / pixels)
-
-
-class _History:
-    """How one track grew, its shape, and its last range seen whole."""
-
-    def __init__(self, noise_time_s):
-        self.growth = ContactFilter(noise_time_s)  # of the size
-        self.foot = ContactFilter(noise_time_s)  # of the distance to where it stands
-        self.range = None
-        self._noise_time_s, self._was_cut = noise_time_s, [False, False]
-        self._aspect = None  # log(width / height), slowly following
-        self._by_height = False  # whether sizes are heights: its width was never seen
-        self._units: Deque[tuple] = deque(maxlen=UNITS)  # (stamp, size per pixel) of the last detections
-
-    def cut(self, box, image, border_px, noise_px):
-        """Whether the box is cut off by the image's (sides, top or bottom); once it was, until it is well inside."""
-        for axis in (0, 1):
-            margin = max(border_px, noise_px * (LEAVES if self._was_cut[axis] else TOUCHES))
-            self._was_cut[axis] = box[axis] <= margin or box[axis + 2] >= image[axis] - margin
-        return self._was_cut
-
-    def add(self, stamp_s, wide, tall, cut_x, cut_y, noise):
-        """Take a view; returns the size that it was, or None if too much of the object is cut off."""
-        aspect, seen = self._aspect, math.log(wide / tall)
-        if not (cut_x or cut_y):
-            if aspect is not None and abs(seen - aspect) > RESHAPED:
-                self.growth, aspect = ContactFilter(self._noise_time_s), None
-            elif aspect is None and self._by_height:
-                self.growth.rescale(math.exp(0.5 * seen))
-            self._by_height = False
-            self._aspect = seen if aspect is None else aspect + 0.15 * (seen - aspect)
-            size = math.sqrt(wide * tall)
-        elif cut_y and (cut_x or aspect is None):
-            return None
-        else:  # the side that is whole, with the shape that was seen before: truncation would fake a change of size
-            # Never seen whole, an object at the side still shows how tall it is; one at the bottom, not how wide.
-            shape, self._by_height = aspect or 0.0, aspect is None
-            size = tall * math.exp(0.5 * shape) if cut_x else wide * math.exp(-0.5 * shape)
-            noise *= 1.3
-        self.growth.add(stamp_s, size, noise)
-        return size
-
-    def grow(self, stamp_s, growth, size, pixels, noise):
-        """Take a track's growth in pixels. What the border cuts grows too: never seen whole, its first size is as good
-        as another. size, pixels: of the box; their ratio changes where the camera turns.
-        """
-        self._units.append((stamp_s, size / pixels))
-        before = [] if growth is None else [u for s, u in self._units if abs(stamp_s - growth[2] - s) < 1e-3]
-        if before:
-            if not self.growth.hits:
-                self.growth.add(stamp_s, size, noise)
-            self.growth.grow(stamp_s, growth[0] * size / pixels / before[0], growth[1], growth[2])
 
 
 def _heading(mount, ego):

@@ -152,9 +152,8 @@ class Tracker:
         if not track.confirmed:
             x1, y1, x2, y2 = track.box.tolist()
             return track.missed <= 1 and (x2 - x1) * (y2 - y1) >= LARGE_PX**2
-        longest = self.max_coast_s * min(max(track.hits / SURE_HITS, 1.0), SURE_COAST)
         # Not zero: a camera that never sets its stamps must not let tracks coast for ever.
-        return 0 < stamp_s - track.stamp_s <= longest
+        return 0 < stamp_s - track.stamp_s <= longest_coast(track.hits, self.max_coast_s)
 
     def _start(self, candidates, detections, stamp_s):
         new = [d for d in candidates if self.weak_hits or detections.scores[d] >= self.high_score]
@@ -173,6 +172,11 @@ class Tracker:
         if len(indices) < len(self._tracks):
             self._tracks = [self._tracks[i] for i in indices]
             self._filter.keep(indices)
+
+
+def longest_coast(hits, max_coast_s):
+    """Seconds for which a confirmed track of so many detections is looked for without one."""
+    return max_coast_s * min(max(hits / SURE_HITS, 1.0), SURE_COAST)
 
 
 def greedy(overlap, threshold):
