@@ -56,7 +56,7 @@ class Chain:
         self.seen, self.images, self.told, self.lead = 0, 0, list[tuple[float, float]](), None
 
     def step(self, detections, stamp: float, left: float, view: np.ndarray, label: np.ndarray) -> None:
-        obstacles, _, stopping = self.onboard.step(detections, stamp, None, size=view.shape[1::-1], image=view)
+        obstacles, _, stopping = self.onboard.step(detections, stamp, None, image=view)
         target = of_target(obstacles, label)
         self.images += 1
         self.seen += target is not None and target.track.detection >= 0

@@ -24,41 +24,51 @@ from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.noise import SCORE, DetectorNoise
 from vit_perception.alerts import OK, AlertPolicy
 from vit_perception.camera import Camera
-from vit_perception.corridor import Corridor
 from vit_perception.detector import Detections
 from vit_perception.expansion import Expansion
-from vit_perception.geometry import Mount
-from vit_perception.memory import Memory
 from vit_perception.obstacles import ObstacleEstimator
-from vit_perception.tracker import Tracker, iou
+from vit_perception.pipeline import Pipeline
+from vit_perception.tracker import iou
 
 SIZES = {0: (1.7, 0.15), 1: (1.6, 0.25), 2: (1.5, 0.35)}  # config/drone.yaml
+BLANK = np.zeros(SIZE[::-1], np.uint8)  # where boxes are all there is
 HITS, BETWEEN = 8, (1.0, 5.0)  # hits of a track, true seconds to contact
 
 
+class Given:
+    """The pipeline's detector, for boxes that come from elsewhere."""
+
+    nms_iou, stage_ms = 0.0, dict[str, float]()
+
+    def __init__(self, score_threshold: float):
+        self.score_threshold, self.detections = score_threshold, Detections([], [], [])
+
+    def detect(self, image, order) -> Detections:
+        return self.detections
+
+
 class Onboard:
-    """The onboard chain behind the detector, with the defaults. expansion: None takes growth from boxes alone."""
+    """The onboard pipeline, with its defaults. expansion: None takes growth from boxes alone."""
 
     def __init__(
         self, K: np.ndarray | None, ego: bool = True, expansion: Expansion | None = None, high_score: float = SCORE
     ):
         fits = None if K is None else Camera(K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, *SIZE)
         self.camera, self.knows_ego = fits, ego
-        self.expansion = expansion
-        self.tracker, self.estimator = Tracker(high_score=high_score), ObstacleEstimator(SIZES)
-        self.estimator.pixel_growth = expansion is not None
-        self.memory, self.corridor, self.alerts = Memory(), Corridor(), AlertPolicy()
+        self.given = Given(high_score)
+        self.pipeline = Pipeline(self.given, obstacles=ObstacleEstimator(SIZES))
+        self.pipeline.camera_motion, self.pipeline.pixel_growth = False, expansion is not None
+        self.pipeline.expansion = expansion or Expansion()
 
-    def step(self, detections: Detections, stamp_s: float, ego, mount=None, size=SIZE, image=None):
-        mount = mount or Mount.from_angles()
-        tracks = self.tracker.update(detections, stamp_s)
-        if self.expansion is not None:
-            self.expansion.update(image, "mono", stamp_s, tracks)
+    def step(self, detections: Detections, stamp_s: float, ego, mount=None, image: np.ndarray = BLANK):
+        """(obstacles that are seen, alert, Stopping or None)."""
+        self.given.detections = detections
         ego = ego if self.knows_ego else None
-        obstacles = self.estimator.update(tracks, stamp_s, self.camera, size[0], size[1], mount, ego)
-        remembered = self.memory.update(obstacles, stamp_s, *size, ego)
-        stopping = self.corridor.judge(remembered, ego, mount.rotation[:, 2])
-        return obstacles, self.alerts.update(remembered, stopping), stopping
+        order = "mono" if image.ndim == 2 else "rgb"
+        result = self.pipeline.process(image, order, stamp_s, self.camera, mount, ego)
+        speed = None if ego is None else float(np.linalg.norm(ego.velocity))
+        stopping = None if speed is None else self.pipeline.corridor.stopping(speed)
+        return [o for o in result.obstacles if not o.remembered], result.alert, stopping
 
 
 def of_target(obstacles, box):
@@ -103,7 +113,7 @@ def fly_approach(seed: int, ego: bool) -> dict:
             ttc.append((target.ttc_s, np.nan if found.ttc_s is None else found.ttc_s, sigma))
             if found.range_m is not None:
                 ranges.append((target.range_m, found.range_m, found.range_sigma_m, target.centre_m, target.class_index))
-    stops = onboard.corridor.stopping(flight.speed).time_s
+    stops = onboard.pipeline.corridor.stopping(flight.speed).time_s
     lead = last - alerts[0] if alerts else None
     return {
         "ttc": ttc,
@@ -160,7 +170,7 @@ def fly_zoom(truth: list[dict], seed: int) -> tuple[list[float], bool]:
         detections = noise.apply([box], [1], rng, row["t_s"] - before, [1])
         before = row["t_s"]
         growth.see([box], [1])
-        obstacles, alert, _ = onboard.step(detections, row["t_s"], None, size=(640, 480))
+        obstacles, alert, _ = onboard.step(detections, row["t_s"], None, image=BLANK[:480])
         alarm |= alert.level > OK
         true = row["ttc_s_signed"]
         told = [o.ttc_s for o in obstacles if o.track.hits >= HITS and o.ttc_s is not None]

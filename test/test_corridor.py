@@ -154,6 +154,43 @@ def test_a_box_that_stops_growing_at_the_image_border_goes_on_threatening():
     assert o.threatens is True
 
 
+def beside(turning, steady, seconds=0.8):
+    """Verdict on something 6 m ahead and 4 m to the right, said to be there in 2 s, while 3 m/s are flown ahead: its
+    line of sight turns by `turning` times what it would if it stood there.
+    """
+    corridor, velocity, position = Corridor(), np.array([3.0, 0.0, 0.0]), np.array([6.0, -4.0, 0.0])
+    for i in range(round(seconds / DT) + 1):
+        o = obstacle(position, 3.6, 100.0 + i * DT)
+        stands = 3.0 * 4.0 / 52.0  # rad/s: v sin(bearing) / distance
+        angle = math.atan2(4.0, 6.0) + turning * stands * i * DT
+        o.rays, o.steady = np.array([[math.cos(angle), -math.sin(angle), 0.0]] * 3), steady
+        corridor.judge([o], Ego(velocity, (0.0, 0.0, 0.0)))
+    return o.threatens
+
+
+def test_what_stands_beside_the_way_is_passed_though_its_inner_edge_lies_farther():
+    """A parked car, cut by the image's side: its far end turns slower than what stands at its middle."""
+    assert beside(turning=1.0, steady=0) is False
+    assert beside(turning=0.4, steady=1) is False
+    assert beside(turning=0.0, steady=1) is True  # keeps its bearing: it moves, and comes
+
+
+def test_a_predicted_box_keeps_a_threat_but_makes_none():
+    ahead, ego = (10.0, 0.0, 0.0), Ego((5.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+    def verdict(corridor, detected, remembered=False, t=1.0):
+        o = obstacle(ahead, 5.0, t)
+        o.track.detection, o.remembered = 0 if detected else -1, remembered
+        corridor.judge([o], ego)
+        return o.threatens
+
+    corridor = Corridor()
+    assert verdict(corridor, detected=False) is False
+    assert verdict(corridor, detected=True, t=1.1) is True
+    assert verdict(corridor, detected=False, t=1.2) is True
+    assert verdict(Corridor(), detected=False, remembered=True) is True  # it was seen there
+
+
 def test_bad_values_are_no_knowledge():
     corridor = Corridor()
     o = obstacle((15, 0, 0), 5.0, 1.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_corridor import obstacle
 
+from vit_perception.corridor import Corridor
 from vit_perception.geometry import Ego
 from vit_perception.memory import Memory
 from vit_perception.scan import make_scan
@@ -76,3 +77,34 @@ def test_a_stamp_that_goes_back_forgets():
     memory = Memory()
     watch((3.0, 0, 0), None, 0.2, memory)
     assert memory.update([], -5.0, *IMAGE) == []
+
+
+def test_what_left_the_view_on_a_collision_course_comes_until_its_time_is_over():
+    def leaves(threatens):
+        memory, corridor, ego = Memory(), Corridor(), Ego((1.5, 0.0, 0.0), (0.0, 0.0, 0.0))
+        walker = obstacle((4.0, -3.4, 0), 2.5, 0.0)  # 2.1 s to go
+        walker.track.hits, walker.track.box[[0, 2]] = 10, (600, 640)
+        memory.update([walker], 0.0, *IMAGE, ego)
+        walker.threatens = threatens
+        answers = []
+        for i in range(30):
+            kept = memory.update([], 0.1 * (i + 1), *IMAGE, ego)
+            corridor.judge(kept, ego)
+            answers.append([(o.threatens, o.ttc_s) for o in kept])
+        return answers
+
+    answers = leaves(threatens=True)
+    assert answers[9] == [(True, pytest.approx(1.1, abs=0.01))] and answers[-1] == []
+    assert leaves(threatens=False)[0] == []
+
+
+def test_what_was_lost_is_kept_where_it_was_seen_not_where_its_box_drifted():
+    memory, ego = Memory(), Ego((2.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    seen, drifted = obstacle((6.0, 0, 0), 0.0, 0.0), obstacle((3.0, 1.0, 0), 0.0, 0.5)
+    seen.track.hits = drifted.track.hits = 10
+    drifted.track.detection = -1
+    memory.update([seen], 0.0, *IMAGE, ego)
+    memory.update([drifted], 0.5, *IMAGE, ego)
+    kept = memory.update([], 1.0, *IMAGE, ego)
+    # 6 m less 2 m flown, and its sigma nearer.
+    assert len(kept) == 1 and kept[0].remembered and kept[0].position == pytest.approx([4.0 - 0.6, 0.0, 0.0], abs=0.1)

@@ -164,7 +164,14 @@ def test_a_flight_stops_before_what_is_in_the_way(kind):
     things = [draw(np.random.default_rng(2), kind, (40.0, 0.0))]
     run = fly(QUIET, 1, things)
     assert not run.collided and run.stopped and 0.3 < run.nearest < 6.0
-    assert run.lead_s is not None and run.lead_s > 1.5
+    assert run.lead_s is not None and run.lead_s > 1.5 and min(run.alarms.values()) >= 1
+
+
+def test_what_is_passed_beside_the_way_raises_no_alert():
+    rng = np.random.default_rng(3)
+    things = [draw(rng, kind, (x, y), yaw=0.4) for kind, x, y in ((CAR, 30, 5), (PERSON, 20, -3.5), (BICYCLE, 45, 4))]
+    run = fly(replace(QUIET, noise=1.0, duration=14.0), 3, things)
+    assert run.flown > 45 and not any(run.alarms.values())
 
 
 def test_with_noise_latency_and_lost_frames_it_stops_too():

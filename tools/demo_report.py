@@ -140,14 +140,27 @@ def found_share(record: Recorder, truth: dict[int, list[dict]]) -> dict[str, lis
     return shares
 
 
-def first_alert(record: Recorder, truth: dict[int, list[dict]]) -> tuple[float, float] | None:
-    """(published, true) time to contact at the first alert that gives one; None if there was none."""
+def first_alert(record: Recorder, truth: dict[int, list[dict]]) -> dict | None:
+    """The first alert with a time to contact beside the truth of what stood where its track was seen last.
+
+    Returns:
+        published, true (s; None: it does not close in, or nothing is there), of (kind), or None without such an alert.
+    """
     for heard, _, values in record.alerts:
         if "ttc_s" not in values:
             continue
-        index = max((i for i, (stamp, _) in enumerate(record.frames) if stamp <= heard), default=0)
-        same = [float(r["ttc_s"]) for r in truth.get(index, []) if r["kind"] == values.get("class")]
-        return float(values["ttc_s"]), min(same, default=float("nan"))
+        told = {"published": float(values["ttc_s"]), "true": None, "of": "nothing there"}
+        for index, (stamp, _) in reversed(list(enumerate(record.frames))):
+            found, ids, _ = record.answers.get(stamp, (None, [], 0.0))
+            if stamp > heard or found is None or values["track_id"] not in ids:
+                continue
+            box = found.boxes[ids.index(values["track_id"])][None]
+            row = max(truth.get(index, []), key=lambda r: iou(box, box_of(r))[0, 0], default=None)
+            if row is not None and iou(box, box_of(row))[0, 0] >= 0.3:
+                true = float(row["ttc_s"])
+                told |= {"true": round(true, 2) if np.isfinite(true) else None, "of": row["kind"]}
+            break
+        return told
     return None
 
 
@@ -155,7 +168,6 @@ def report(record: Recorder, picture: Path) -> dict:
     """Print the table of one flight, write its contact sheet, and return the figures."""
     truth = read_truth(record.flight / "truth.csv")
     latencies = [answer[2] for answer in record.answers.values()] or [float("nan")]
-    alert = first_alert(record, truth)
     summary = {
         "images_published": len(record.frames),
         "images_answered": len(record.answers),
@@ -163,7 +175,7 @@ def report(record: Recorder, picture: Path) -> dict:
         "latency_ms_p95": round(float(np.percentile(latencies, 95)), 1),
         "scans": record.scans,
         "alerts": sum(level > 0 for _, level, _ in record.alerts),
-        "first_alert_ttc_s": {"published": round(alert[0], 2), "true": round(alert[1], 2)} if alert else None,
+        "first_alert_ttc_s": first_alert(record, truth),
         "node_rss_mb": round(record.rss_mb, 1),
         "found": {name: f"{hit}/{there}" for name, (hit, there) in found_share(record, truth).items()},
     }

@@ -22,6 +22,8 @@ Stopping = namedtuple("Stopping", "speed_mps time_s distance_m")
 _UP = np.array([0.0, 0.0, 1.0])
 _LEFT = np.array([0.0, 1.0, 0.0])
 DIP = math.sin(math.radians(5.0))  # what is seen lower than this is below the vehicle, whatever its range
+MOVES_SIGMAS = 2.0  # by which a line of sight turns otherwise than to what stands
+FAR_END = 0.3  # sigma of what the inner edge of an object cut by the image's side is farther, as a part of its range
 GROUND = 0.7  # of the height above ground: so much of it is left where an object stands, as far as is known
 _MAX_GAP_S = 1.0  # between frames; over a longer pause nothing is known of the vehicle's turning
 
@@ -91,7 +93,7 @@ class Corridor:
         for o in obstacles:
             history, direction = self._histories[o.track.id], _direction(o)
             if o.track.detection >= 0:
-                history.add(o.track, direction, self._turn, self.window_s)
+                history.add(o.track, _rays(o, direction), self._turn, self.window_s)
             history.threatens = o.threatens = self._threatens(o, history, direction, velocity, speed, axis, ego)
         return None if speed is None else self.stopping(speed)
 
@@ -103,6 +105,11 @@ class Corridor:
     def _threatens(self, o, history, direction, velocity, speed, axis, ego):
         if self._is_near(o):
             return True
+        if o.remembered and o.ttc_s is not None:  # it left the view on a collision course
+            return True
+        # A predicted box is no new evidence: it may keep a threat, not make one.
+        if o.track.detection < 0 and not (o.remembered or history.threatens):
+            return False
         fit = history.fit(o, self.min_samples, self.box_sigma_px)
         history.grew = history.grew or o.ttc_s is not None
         closing = self._closing(o, fit, history.threatens and history.grew)
@@ -113,15 +120,13 @@ class Corridor:
             return self._inside_corridor(o, np.array(axis, np.float64), True) is not False if course is None else course
         if speed < self.min_speed_mps:  # nothing is hit by hovering; what closes in comes by itself
             comes = closing is True and self._course(o, fit, direction, -1.0) is not False
-            # A predicted box is no new evidence of growth: it may keep a threat, not make one.
-            comes = comes and (o.track.detection >= 0 or history.threatens)
             return comes and self._at_height(o, ego)
         inside = self._inside_corridor(o, velocity / speed, False, self._range_by_motion(o, direction, velocity))
         if inside is None:
             return closing is not False and self._course(o, fit, direction, -1.0) is not False
         # Outside the corridor, only what surely moves into it.
         comes = closing is True and self._course(o, fit, direction, 1.0) is True
-        return inside or (comes and self._at_height(o, ego))
+        return inside or (comes and self._moves(o, fit, direction, velocity) and self._at_height(o, ego))
 
     def _is_near(self, o):
         """A range of which nothing is certain says nothing of being near."""
@@ -154,6 +159,18 @@ class Corridor:
         rate = float(np.sqrt(fit.rate.dot(fit.rate)))
         miss_sigma = distance / growth * math.hypot(fit.rate_sigma, rate * sigma / growth)
         return self._overlaps(miss, direction, half_width, half_height, -sigmas * miss_sigma)
+
+    def _moves(self, o, fit, direction, velocity):
+        """Whether its line of sight turns otherwise than it would if it stood where it is."""
+        if o.position is None:
+            return True
+        ray, distance = _rays(o, direction)[o.steady], float(np.sqrt(o.position.dot(o.position)))
+        stands = (float(velocity.dot(ray)) * ray - velocity) / max(distance, 0.1)
+        off, rate = fit.rate - stands, float(np.sqrt(stands.dot(stands)))
+        sigma = math.hypot(fit.rate_sigma, rate * min(o.range_sigma_m / o.range_m, 1.0))
+        if o.steady:
+            off[2], sigma = 0.0, math.hypot(sigma, rate * FAR_END)
+        return float(np.sqrt(off.dot(off))) > MOVES_SIGMAS * sigma
 
     def _at_height(self, o, ego):
         """Whether an object that moves on the ground can be at the vehicle's height at contact."""
@@ -252,17 +269,17 @@ class _History:
 
     def __init__(self):
         self.threatens = self.grew = False
-        # Stamp, log of the size, direction in the frame that does not turn (zeros without one), epoch or None.
+        # Stamp, log of the size, `Obstacle.rays` in the frame that does not turn (zeros without), epoch or None.
         self._samples: Deque[tuple] = deque()
         self._rotation = np.eye(3)
 
-    def add(self, track, direction, turn, window_s):
+    def add(self, track, rays, turn, window_s):
         if self._samples and track.stamp_s <= self._samples[-1][0]:
             return
         x1, y1, x2, y2 = track.box.tolist()
         size = 0.5 * math.log(max((x2 - x1) * (y2 - y1), 1.0))
-        still = (0.0, 0.0, 0.0) if direction is None else tuple(turn.rotation.dot(direction))
-        self._samples.append((track.stamp_s, size, still, None if direction is None else turn.epoch))
+        still = (0.0,) * 9 if rays is None else tuple(rays.dot(turn.rotation.T).ravel().tolist())
+        self._samples.append((track.stamp_s, size, still, None if rays is None else turn.epoch))
         self._rotation = turn.rotation
         while self._samples[0][0] < track.stamp_s - window_s:
             self._samples.popleft()
@@ -272,7 +289,8 @@ class _History:
         n = len(self._samples)
         if n < max(min_samples, 3):
             return None
-        table = np.array([(s[0], s[1]) + s[2] for s in self._samples])
+        first = 3 * o.steady
+        table = np.array([(s[0], s[1]) + s[2][first : first + 3] for s in self._samples])
         table -= table.mean(axis=0)
         times, values = table[:, 0], table[:, 1:]
         spread = float(times.dot(times))
@@ -305,6 +323,11 @@ def _direction(o):
     elevation = o.elevation or 0.0
     flat = math.cos(elevation)
     return np.array([flat * math.cos(o.bearing), -flat * math.sin(o.bearing), math.sin(elevation)])
+
+
+def _rays(o, direction):
+    """`Obstacle.rays`; of an obstacle without, its direction thrice. None without calibration."""
+    return o.rays if o.rays is not None or direction is None else np.array([direction] * 3)
 
 
 def _finite(vector):

@@ -4,6 +4,9 @@ Right in front of a car the image holds a piece of it, and a detector of whole o
 and the way would look free. So an obstacle that was near, or filled the image, when it vanished is kept, moved by what
 is known of the vehicle, until it must be behind, is seen again, or too much time has passed. Its range is measured no
 more, so it is kept at the near end of what that may be, by one sigma.
+
+What leaves the view at its side is beside the way, and forgotten; but what was on a collision course still is, until
+its time to contact is over.
 """
 
 import math
@@ -24,7 +27,7 @@ class Memory:
         hold_s: for how long, while the vehicle moves or its velocity is unknown.
         hold_still_s: for how long while it hovers: nothing has changed then.
         still_mps: a slower vehicle hovers.
-        border_px: a box this close to one side border is leaving the view: it is not kept.
+        border_px: a box this close to one side border is leaving the view: it is kept only if it threatens.
         min_hits: nor is what was detected fewer times: more of that are ghosts than obstacles.
     """
 
@@ -61,52 +64,49 @@ class Memory:
             dt = 0.0
         self._stamp_s = stamp_s
         now = {o.track.id: o for o in obstacles}
-        velocity = None if ego is None else ego.velocity
+        velocity, turning = (None, None) if ego is None else (ego.velocity, ego.angular_velocity)
         speed = None if velocity is None else float(np.sqrt(velocity.dot(velocity)))
         still = speed is not None and speed < self.still_mps
         near_m = max(self.near_m, self.near_s * (speed or 0.0))
-        gone = [o for i, o in self._seen.items() if i not in now and self._is_near(o, near_m, width, height)]
-        self._kept += [_Kept(o) for o in gone]
+        gone = [self._keep(o, near_m, width, height) for i, o in self._seen.items() if i not in now]
+        self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
             kept.spent += dt / (self.hold_still_s if still else self.hold_s)
-            kept.move(dt, velocity, None if ego is None else ego.angular_velocity)
+            kept.obstacle = _moved(kept.obstacle, dt, velocity, turning)
         self._kept = [k for k in self._kept if k.lasts() and not k.seen_again(now)]
-        self._seen = now
+        # A box that is predicted drifts: where the obstacle was seen last says more.
+        self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
         return list(obstacles) + [k.obstacle for k in self._kept]
 
-    def _is_near(self, o, near_m, width, height):
+    def _last_seen(self, o, dt, velocity, turning):
+        before = self._seen.get(o.track.id)
+        return o if o.track.detection >= 0 or before is None else _moved(before, dt, velocity, turning)
+
+    def _keep(self, o, near_m, width, height):
+        """The _Kept of an obstacle that is gone, or None."""
         x1, y1, x2, y2 = o.track.box.tolist()
-        if o.track.hits < self.min_hits or (x1 <= self.border_px) != (x2 >= width - self.border_px):
-            return False
+        beside = (x1 <= self.border_px) != (x2 >= width - self.border_px)
+        comes = bool(beside and o.threatens and o.ttc_s is not None)
         large = x2 - x1 >= self.fills * width or y2 - y1 >= self.fills * height
-        return large or (o.range_m is not None and o.range_m < near_m)
+        near = large or (o.range_m is not None and o.range_m < near_m)
+        return _Kept(o, comes) if o.track.hits >= self.min_hits and (comes if beside else near) else None
 
 
 class _Kept:
-    """An obstacle of the past, moved along. spent: 1 is as long as it may last."""
+    """An obstacle of the past, moved along. spent: 1 is as long as it may last. comes: by its time to contact."""
 
-    def __init__(self, obstacle):
-        self.obstacle, self.spent = _copy(obstacle), 0.0
+    def __init__(self, obstacle, comes):
+        self.obstacle, self.spent, self.comes = _copy(obstacle), 0.0, comes
+        if not comes:  # what is ahead is judged by its place
+            self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
         if obstacle.position is not None:
             off = obstacle.range_sigma_m / obstacle.range_m
             share = 1.0 - off if off <= LARGEST else 1.0
             self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
 
-    def move(self, dt, velocity, turning):
-        """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was."""
-        old = self.obstacle
-        self.obstacle = new = _copy(old)  # what was handed out stays as it was
-        if velocity is None or old.position is None:
-            return
-        turning = np.zeros(3) if turning is None else turning
-        position = old.position - dt * (velocity + np.cross(turning, old.position))
-        new.position, new.range_m = position, max(math.hypot(position[0], position[1]), 0.1)
-        new.bearing = math.atan2(-position[1], position[0])
-        new.elevation = math.atan2(position[2], new.range_m)
-        half = min(0.5 * (old.sector[1] - old.sector[0]) * old.range_m / new.range_m, 0.5 * math.pi)
-        new.sector = (new.bearing - half, new.bearing + half)
-
     def lasts(self):
+        if self.comes:
+            return self.obstacle.ttc_s > 0
         behind = self.obstacle.position is not None and self.obstacle.position[0] < 0
         return self.spent < 1.0 and not behind
 
@@ -115,10 +115,30 @@ class _Kept:
         return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
 
 
+def _moved(old, dt, velocity, turning):
+    """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was."""
+    new = _copy(old)  # what was handed out stays as it was
+    if old.ttc_s is not None:
+        new.ttc_s = old.ttc_s - dt
+    if velocity is None or old.position is None:
+        return new
+    turning = np.zeros(3) if turning is None else turning
+    position = old.position - dt * (velocity + np.cross(turning, old.position))
+    new.position, new.range_m = position, max(math.hypot(position[0], position[1]), 0.1)
+    new.bearing = math.atan2(-position[1], position[0])
+    new.elevation = math.atan2(position[2], new.range_m)
+    half = min(0.5 * (old.sector[1] - old.sector[0]) * old.range_m / new.range_m, 0.5 * math.pi)
+    new.sector = (new.bearing - half, new.bearing + half)
+    return new
+
+
 def _copy(obstacle):
-    """Of what is known of the place; not of the time to contact."""
     copy = Obstacle(obstacle.track)
-    for name in ("bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance"):
+    copy.remembered = True
+    for name in (
+        "bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance",
+        "ttc_s", "ttc_sigma_s", "threatens",
+    ):  # fmt: skip
         setattr(copy, name, getattr(obstacle, name))
     return copy
 

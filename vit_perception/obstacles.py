@@ -39,21 +39,25 @@ class Obstacle:
         bearing, elevation (float or None): of the box's centre in base_link, radians, right and up positive; None
             without calibration.
         sector (tuple or None): bearings of the box's left and right end, left <= right, around `bearing`.
+        rays (3, 3) or None: unit vectors in base_link to the box's middle, left and right edge.
+        steady (int): which of the rays follows the object: 0, or the inner edge of what the image's side cuts.
         range_m, range_sigma_m (float or None): horizontal distance from base_link; None if camera or class size and
             height above ground are unknown.
         position (3,) or None: m in base_link FLU. covariance (3, 3) or None: of it, m^2.
         ttc_s, ttc_sigma_s (float or None): time to contact; None if it is not closing, or not known yet.
+        remembered (bool): seen no more, but still there: `vit_perception.memory`.
         threatens (bool or None): whether the vehicle is going to hit it; `vit_perception.corridor` sets it.
     """
 
     __slots__ = (
-        "track", "bearing", "elevation", "sector", "range_m", "range_sigma_m",
-        "position", "covariance", "ttc_s", "ttc_sigma_s", "threatens",
+        "track", "bearing", "elevation", "sector", "rays", "steady", "range_m", "range_sigma_m",
+        "position", "covariance", "ttc_s", "ttc_sigma_s", "remembered", "threatens",
     )  # fmt: skip
 
     def __init__(self, track):
         self.track = track
-        self.bearing = self.elevation = self.sector = self.range_m = self.range_sigma_m = None
+        self.bearing = self.elevation = self.sector = self.rays = self.range_m = self.range_sigma_m = None
+        self.steady, self.remembered = 0, False
         self.position = self.covariance = self.ttc_s = self.ttc_sigma_s = self.threatens = None
 
 
@@ -152,6 +156,7 @@ class ObstacleEstimator:
         if track.detection >= 0 or (0 < x1 + x2 < 2 * image[0] and 0 < y1 + y2 < 2 * image[1]):  # not out of sight
             self._contact(obstacle, history, stamp_s, view)
         if view is not None:
+            obstacle.rays, obstacle.steady = view.rays[:3], 0 if not cut_x else 2 if x1 < image[0] - x2 else 1
             self._locate(obstacle, history, stamp_s, view, ego, size, cut_y, math.sqrt(w * h))
         return obstacle
 

@@ -18,7 +18,7 @@ from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.noise import SCORE, DetectorNoise
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
-from vit_perception.alerts import ERROR, OK
+from vit_perception.alerts import ERROR, OK, WARN
 from vit_perception.camera import Camera
 from vit_perception.geometry import OPTICAL_TO_FLU, Ego, Mount
 from vit_perception.pipeline import Pipeline, Result
@@ -60,7 +60,7 @@ class Run:
 
     in_view: what was hit was in the camera's field of view 1 s before. detected: in so many frames of its last 3 s did
     the detector find it, with a score that starts a track. lead_s: from the first alert to contact, had the speed been
-    kept; None without an alert.
+    kept; None without an alert. alarms: how often the alert rose to {level}.
     """
 
     collided: bool = False
@@ -72,6 +72,7 @@ class Run:
     detected: int = 0
     nearest: float = np.inf
     lead_s: float | None = None
+    alarms: dict[int, int] = field(default_factory=lambda: {WARN: 0, ERROR: 0})
     flown: float = 0.0
     ended: float = 0.0
     events: list[tuple[float, str]] = field(default_factory=list)
@@ -172,7 +173,7 @@ def fly(
     parameters = replace(setting.parameters, MPC_VEL_MANUAL=setting.speed)
     autopilot = PositionMode(parameters, _velocity=np.array([setting.speed, 0.0]))
     vehicle = Vehicle(velocity=np.array([setting.speed, 0.0, 0.0]))
-    perception, run, still = Perception(setting, things, rng, wire), Run(), 0.0
+    perception, run, still, level = Perception(setting, things, rng, wire), Run(), 0.0, OK
     for i in range(int(setting.duration / STEP_S)):
         t = i * STEP_S
         if setting.kill_at is None or t < setting.kill_at:
@@ -181,6 +182,9 @@ def fly(
                 autopilot.receive(message, t)
             if ready is not None:
                 _alert(run, ready, autopilot, setting, vehicle, things, t)
+                for risen in range(level + 1, ready.alert.level + 1):
+                    run.alarms[risen] += 1
+                level = ready.alert.level
         _move(autopilot, vehicle, t)
         speed = float(np.linalg.norm(vehicle.velocity))
         still = still + STEP_S if speed < STOPPED else 0.0
