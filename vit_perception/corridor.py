@@ -11,21 +11,20 @@ What cannot be told threatens. All vectors are base_link FLU, metres.
 """
 
 import math
-from collections import deque, namedtuple
-from typing import Deque
+from collections import namedtuple
 
 import numpy as np
+
+from .line_of_sight import LineOfSight, Turn, rays_of
 
 # Speed (m/s), and what it takes to stop from it: reaction time + v / a (s), v * reaction time + v^2 / 2a (m).
 Stopping = namedtuple("Stopping", "speed_mps time_s distance_m")
 
 _UP = np.array([0.0, 0.0, 1.0])
-_LEFT = np.array([0.0, 1.0, 0.0])
 DIP = math.sin(math.radians(5.0))  # what is seen lower than this is below the vehicle, whatever its range
 MOVES_SIGMAS = 2.0  # by which a line of sight turns otherwise than to what stands
 FAR_END = 0.3  # sigma of what the inner edge of an object cut by the image's side is farther, as a part of its range
 GROUND = 0.7  # of the height above ground: so much of it is left where an object stands, as far as is known
-_MAX_GAP_S = 1.0  # between frames; over a longer pause nothing is known of the vehicle's turning
 
 
 class Corridor:
@@ -70,8 +69,8 @@ class Corridor:
 
     def reset(self):
         """Forget everything, as at the start."""
-        self._histories = {}  # track id -> _History
-        self._turn = _Turn()
+        self._histories = {}  # track id -> LineOfSight
+        self._turn = Turn()
 
     def judge(self, obstacles, ego=None, axis=(1.0, 0.0, 0.0)):
         """Set `threatens` of every obstacle of a frame.
@@ -89,11 +88,11 @@ class Corridor:
         if obstacles:
             stamp_s = max(o.track.stamp_s for o in obstacles)
             self._turn.update(stamp_s, None if ego is None else _finite(ego.angular_velocity))
-        self._histories = {o.track.id: self._histories.get(o.track.id) or _History() for o in obstacles}
+        self._histories = {o.track.id: self._histories.get(o.track.id) or LineOfSight() for o in obstacles}
         for o in obstacles:
             history, direction = self._histories[o.track.id], _direction(o)
             if o.track.detection >= 0:
-                history.add(o.track, _rays(o, direction), self._turn, self.window_s)
+                history.add(o.track, rays_of(o, direction), self._turn, self.window_s)
             history.threatens = o.threatens = self._threatens(o, history, direction, velocity, speed, axis, ego)
         return None if speed is None else self.stopping(speed)
 
@@ -164,7 +163,7 @@ class Corridor:
         """Whether its line of sight turns otherwise than it would if it stood where it is."""
         if o.position is None:
             return True
-        ray, distance = _rays(o, direction)[o.steady], float(np.sqrt(o.position.dot(o.position)))
+        ray, distance = rays_of(o, direction)[o.steady], float(np.sqrt(o.position.dot(o.position)))
         stands = (float(velocity.dot(ray)) * ray - velocity) / max(distance, 0.1)
         off, rate = fit.rate - stands, float(np.sqrt(stands.dot(stands)))
         sigma = math.hypot(fit.rate_sigma, rate * min(o.range_sigma_m / o.range_m, 1.0))
@@ -240,82 +239,6 @@ class Corridor:
         )
 
 
-class _Turn:
-    """The vehicle's turning, integrated: directions of different frames in one frame that does not turn.
-
-    epoch counts the moments at which the turning was unknown: directions across them cannot be compared.
-    """
-
-    def __init__(self):
-        self.rotation, self.epoch = np.eye(3), 0
-        self._stamp_s = self._rate = None
-
-    def update(self, stamp_s, rate):
-        dt = None if self._stamp_s is None else stamp_s - self._stamp_s
-        if dt is not None and dt == 0:
-            return
-        if rate is None or self._rate is None or dt is None or not 0 < dt <= _MAX_GAP_S:
-            self.epoch += 1
-        else:
-            self.rotation = self.rotation.dot(_rotation(0.5 * dt * (rate + self._rate)))
-        self._stamp_s, self._rate = stamp_s, rate
-
-
-_Fit = namedtuple("_Fit", "growth growth_sigma rate rate_sigma")
-
-
-class _History:
-    """Sizes and directions of one track over the window."""
-
-    def __init__(self):
-        self.threatens = self.grew = False
-        # Stamp, log of the size, `Obstacle.rays` in the frame that does not turn (zeros without), epoch or None.
-        self._samples: Deque[tuple] = deque()
-        self._rotation = np.eye(3)
-
-    def add(self, track, rays, turn, window_s):
-        if self._samples and track.stamp_s <= self._samples[-1][0]:
-            return
-        x1, y1, x2, y2 = track.box.tolist()
-        size = 0.5 * math.log(max((x2 - x1) * (y2 - y1), 1.0))
-        still = (0.0,) * 9 if rays is None else tuple(rays.dot(turn.rotation.T).ravel().tolist())
-        self._samples.append((track.stamp_s, size, still, None if rays is None else turn.epoch))
-        self._rotation = turn.rotation
-        while self._samples[0][0] < track.stamp_s - window_s:
-            self._samples.popleft()
-
-    def fit(self, o, min_samples, box_sigma_px):
-        """Growth (1/s) and rate of the line of sight (3,) rad/s in base_link, with sigmas; None: too few samples."""
-        n = len(self._samples)
-        if n < max(min_samples, 3):
-            return None
-        first = 3 * o.steady
-        table = np.array([(s[0], s[1]) + s[2][first : first + 3] for s in self._samples])
-        table -= table.mean(axis=0)
-        times, values = table[:, 0], table[:, 1:]
-        spread = float(times.dot(times))
-        slopes = times.dot(values) / spread
-        noise = ((values - times[:, None] * slopes) ** 2).sum(axis=0) / (n - 2)
-        x1, y1, x2, y2 = o.track.box.tolist()
-        floor = box_sigma_px / max(math.sqrt((x2 - x1) * (y2 - y1)), 1.0)
-        growth_sigma = math.sqrt(max(float(noise[0]), floor * floor) / spread)
-        epochs = {s[3] for s in self._samples}
-        if o.sector is None or len(epochs) > 1 or None in epochs:
-            return _Fit(float(slopes[0]), growth_sigma, None, None)
-        pixel = ((o.sector[1] - o.sector[0]) % (2 * math.pi)) / max(x2 - x1, 1.0)  # rad
-        floor = box_sigma_px * pixel
-        rate_sigma = math.sqrt(max(float(noise[1:].sum()), floor * floor) / spread)
-        return _Fit(float(slopes[0]), growth_sigma, self._rotation.T.dot(slopes[1:]), rate_sigma)
-
-
-def _rotation(vector):
-    """Rotation (3, 3) about `vector` by its length in radians (Rodrigues)."""
-    angle = max(float(np.sqrt(vector.dot(vector))), 1e-12)
-    x, y, z = (vector / angle).tolist()
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross.dot(cross)
-
-
 def _direction(o):
     """Unit vector from the vehicle to the obstacle, or None without calibration."""
     if o.bearing is None:
@@ -323,11 +246,6 @@ def _direction(o):
     elevation = o.elevation or 0.0
     flat = math.cos(elevation)
     return np.array([flat * math.cos(o.bearing), -flat * math.sin(o.bearing), math.sin(elevation)])
-
-
-def _rays(o, direction):
-    """`Obstacle.rays`; of an obstacle without, its direction thrice. None without calibration."""
-    return o.rays if o.rays is not None or direction is None else np.array([direction] * 3)
 
 
 def _finite(vector):
