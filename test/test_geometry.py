@@ -15,6 +15,7 @@ from vit_perception.geometry import (
     rotation_x,
     rotation_y,
     rotation_z,
+    turned_image,
     wrap,
 )
 
@@ -102,3 +103,9 @@ def test_wrap():
     assert [wrap(a) for a in (0.0, math.pi, 3 * math.pi / 2, -math.pi)] == pytest.approx(
         [0, -math.pi, -math.pi / 2, -math.pi]
     )
+
+
+def test_a_camera_that_turns_right_sees_things_move_left():
+    K = np.array([[400.0, 0, 320], [0, 400, 256], [0, 0, 1]])
+    right = turned_image(K, np.array([0.0, 0.1, 0.0])).dot([320.0, 256.0, 1.0])  # about y, down: to the right
+    assert right[0] / right[2] == pytest.approx(320 - 400 * math.tan(0.1)) and right[1] / right[2] == pytest.approx(256)

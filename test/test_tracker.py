@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vit_perception.detector import Detections
+from vit_perception.geometry import rotation_about, turned_image
 from vit_perception.tracker import MAX_BOXES, Tracker, greedy, iou
 
 PAN = np.array([[1, 0, 40], [0, 1, 0]], np.float64)  # the background goes 40 px to the right between two images
@@ -204,6 +205,38 @@ def test_camera_motion_that_comes_and_goes_keeps_the_tracks():
         motion = None if i % 5 == 4 else PAN
         seen |= {t.id for t in tracker.update(frame((20 + 40 * i, 60, 20)), i / 10, motion)}
     assert seen == {1}
+
+
+K = np.array([[400.0, 0, 320], [0, 400, 256], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_turning_that_only_the_vehicle_knows_carries_the_tracks(knows):
+    """To and fro by up to 60 deg/s, at 10 Hz, in front of what stands far away: images tell no motion here."""
+    rng, tracker, far = np.random.default_rng(3), Tracker(), np.array([[-0.3, 0.1, 1], [0.2, -0.1, 1], [0.5, 0.2, 1]])
+    angle, ids, rates = np.zeros(3), set(), np.zeros(3)
+    for i in range(40):
+        view = far @ rotation_about(-angle).T @ K.T
+        rows = [(*(p[:2] / p[2]), 14) for p in view]
+        turning = (K, rates) if knows else None
+        ids |= {t.id for t in tracker.update(frame(*rows), 100 + 0.1 * i, turning=turning)}
+        rates = np.array([0.3, 1.0, 0.0]) * rng.uniform(-1, 1, 3)  # until the next image
+        angle = angle + 0.1 * rates
+    assert (len(ids) == 3) is knows
+
+
+def test_what_turns_beside_what_stands_agrees_with_the_images():
+    """Of a small turn, the vehicle's and the images' account carry a track alike, its velocity too."""
+    rate, dt = np.array([0.0, 0.1, 0.05]), 0.1
+    told, seen = Tracker(), Tracker()
+    affine = (turned_image(K, dt * rate) / turned_image(K, dt * rate)[2, 2])[:2]
+    for i in range(8):
+        boxes = frame((320 + 3 * i, 256, 30))
+        by_vehicle = told.update(boxes, 100 + dt * i, turning=(K, rate))
+        by_images = seen.update(boxes, 100 + dt * i, affine)
+    np.testing.assert_allclose(by_vehicle[0].box, by_images[0].box, atol=0.5)
+    for track in (by_vehicle[0], by_images[0]):
+        np.testing.assert_allclose(track.velocity, [30, 0, 0, 0], atol=5.0)  # in the image
 
 
 def test_camera_motion_that_is_not_finite_is_none():

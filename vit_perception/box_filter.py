@@ -23,7 +23,8 @@ class BoxFilter:
 
     def __init__(self):
         self.state, self.velocity = np.zeros((0, 4)), np.zeros((0, 4))
-        self._flow = None  # the camera's motion between the newest two images, affine (2, 3) per second
+        self._flow = None  # the camera's motion between the newest two images: homography (3, 3), seconds
+        self._stands = False  # whether that is the motion of what stands
         self._p, self._c, self._v = np.zeros((3, 0, 4))  # variances of state and velocity, and their covariance c
 
     def boxes(self):
@@ -31,24 +32,29 @@ class BoxFilter:
         half = 0.5 * self.state[:, 2:]
         return np.concatenate([self.state[:, :2] - half, self.state[:, :2] + half], axis=1).astype(np.float32)
 
-    def move(self, motion, dt):
-        """Carry all boxes along with the camera's motion of `dt` seconds: an affine (2, 3) of pixels, or None."""
-        before = self._flow
+    def move(self, motion, dt, stands=True):
+        """Carry all boxes along with the camera's motion of `dt` seconds.
+
+        Args:
+            motion: homography (3, 3) from pixels of the previous image to pixels of this one, or None if unknown.
+            stands: it carries what stands. False: only what is far away, for the camera did not only turn.
+        """
+        before, stood = self._flow, self._stands
         if motion is None or not np.isfinite(motion).all():
             motion = self._flow = None
         elif dt > 0:
-            self._flow = (motion - np.eye(2, 3)) / dt
-        # Velocities are relative to the background while its motion is known, else to the image.
-        if (before is None) != (self._flow is None):
+            self._flow = motion, dt
+        self._stands = stands and self._flow is not None
+        # Velocities are relative to the background while its motion is known, else to the image that turned, or was.
+        if (before is None) != (self._flow is None) or stood != self._stands:
             self.velocity = self.velocity + (self._carried(before) - self._carried(self._flow))
-            if before is None:
+            if self._stands:
                 self._expect_at_rest()
         if motion is None:
             return
-        linear = motion[:, :2].T
-        size = np.sqrt(abs(np.linalg.det(linear)))
-        self.state = np.concatenate([self.state[:, :2].dot(linear) + motion[:, 2], self.state[:, 2:] * size], axis=1)
-        self.velocity = np.concatenate([self.velocity[:, :2].dot(linear), self.velocity[:, 2:] * size], axis=1)
+        state, turned, size = _through(motion, self.state)
+        moved = (turned * self.velocity[:, None, :2]).sum(axis=2)
+        self.state, self.velocity = state, np.concatenate([moved, self.velocity[:, 2:] * size], axis=1)
 
     def _expect_at_rest(self):
         """What is now known to be seen by a moving camera mostly stands: the prior velocity of a track, once."""
@@ -61,11 +67,10 @@ class BoxFilter:
         return (self.velocity + self._carried(self._flow)).astype(np.float32)
 
     def _carried(self, flow):
-        """What an affine (2, 3) per second adds to the velocity of every box: (n, 4)."""
+        """What a motion (homography, seconds) adds to the velocity of every box: (n, 4)."""
         if flow is None:
             return np.zeros_like(self.state)
-        growth = 0.5 * (flow[0, 0] + flow[1, 1])
-        return np.concatenate([self.state[:, :2].dot(flow[:, :2].T) + flow[:, 2], self.state[:, 2:] * growth], axis=1)
+        return (_through(flow[0], self.state)[0] - self.state) / flow[1]
 
     def predict(self, dt):
         """Go `dt` seconds on, dt >= 0."""
@@ -96,7 +101,7 @@ class BoxFilter:
         self.velocity = np.concatenate([self.velocity, np.zeros_like(state)])
         self._p = np.concatenate([self._p, (MEASURED * scale + MEASURED_PX) ** 2])
         self._c = np.concatenate([self._c, np.zeros_like(state)])
-        self._v = np.concatenate([self._v, ((VELOCITY_IN_IMAGE if self._flow is None else VELOCITY) * scale) ** 2])
+        self._v = np.concatenate([self._v, ((VELOCITY if self._stands else VELOCITY_IN_IMAGE) * scale) ** 2])
 
     def keep(self, indices):
         """Keep these filters, in this order."""
@@ -110,3 +115,13 @@ class BoxFilter:
 
 def _center_size(boxes):
     return np.concatenate([0.5 * (boxes[:, :2] + boxes[:, 2:]), boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def _through(homography, state):
+    """State (n, 4) moved by a homography (3, 3); its Jacobian (n, 2, 2) there, and the change of sizes (n, 1)."""
+    points = np.concatenate([state[:, :2], np.ones((len(state), 1))], axis=1).dot(homography.T)
+    depth = np.maximum(points[:, 2:], 1e-3)  # behind the camera, out of sight anyway
+    centers = points[:, :2] / depth
+    jacobian = (homography[:2, :2] - centers[:, :, None] * homography[2, :2]) / depth[:, :, None]
+    size = np.sqrt(abs(np.linalg.det(homography)) / depth**3)
+    return np.concatenate([centers, state[:, 2:] * size], axis=1), jacobian, size

@@ -50,15 +50,16 @@ class FrameProcessor:
         watch.stop("read")
         stamp_s = messages.stamp_to_seconds(msg.header.stamp)
         self._check_stamp(stamp_s)
-        seen = self._pipeline.look(image, order, stamp_s)
-        watch.start()
-        node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
-        watch.stop("publish_detections")
         height, width = image.shape[:2]
         camera = node.calibration.camera_for(width, height)
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
         self.mount_source = "parameters" if mount is None else "tf"
-        result = self._pipeline.judge(seen, camera, mount, node.ego_inputs.ego(received))
+        ego = node.ego_inputs.ego(received)
+        seen = self._pipeline.look(image, order, stamp_s, camera, mount, ego)
+        watch.start()
+        node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
+        watch.stop("publish_detections")
+        result = self._pipeline.judge(seen, camera, mount, ego)
         watch.start()
         node.outputs.result(msg.header, result)
         self.answered = (received, msg.header, result.scan_ranges)

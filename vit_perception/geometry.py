@@ -78,6 +78,23 @@ def rotation_z(angle):
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
+def rotation_about(vector):
+    """Rotation (3, 3) about `vector` by its length in radians (Rodrigues)."""
+    angle = max(float(np.sqrt(vector.dot(vector))), 1e-12)
+    x, y, z = (vector / angle).tolist()
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross.dot(cross)
+
+
+def turned_image(K, angle):
+    """Homography (3, 3) of pixels when a pinhole camera turns: K R' K^-1 (Hartley and Zisserman, 2004, 8.4).
+
+    Args:
+        K: (3, 3) pixels. angle: (3,) radians, what it turned about the axes of its optical frame.
+    """
+    return K.dot(rotation_about(-angle)).dot(np.linalg.inv(K))
+
+
 def matrix_from_quaternion(x, y, z, w):
     """Rotation (3, 3) of a quaternion of any length; None if it is zero or not finite (an unset orientation)."""
     norm = math.sqrt(x * x + y * y + z * z + w * w)

@@ -6,6 +6,8 @@ from typing import Deque
 
 import numpy as np
 
+from .geometry import rotation_about
+
 MAX_GAP_S = 1.0  # between frames; over a longer pause nothing is known of the vehicle's turning
 
 # Growth (1/s) and rate of the line of sight (3,) rad/s in base_link, or None; with their sigmas.
@@ -29,7 +31,7 @@ class Turn:
         if rate is None or self._rate is None or dt is None or not 0 < dt <= MAX_GAP_S:
             self.epoch += 1
         else:
-            self.rotation = self.rotation.dot(_rotation(0.5 * dt * (rate + self._rate)))
+            self.rotation = self.rotation.dot(rotation_about(0.5 * dt * (rate + self._rate)))
         self._stamp_s, self._rate = stamp_s, rate
 
 
@@ -80,11 +82,3 @@ class LineOfSight:
 def rays_of(o, direction):
     """`Obstacle.rays`; of an obstacle without, its direction thrice. None without calibration."""
     return o.rays if o.rays is not None or direction is None else np.array([direction] * 3)
-
-
-def _rotation(vector):
-    """Rotation (3, 3) about `vector` by its length in radians (Rodrigues)."""
-    angle = max(float(np.sqrt(vector.dot(vector))), 1e-12)
-    x, y, z = (vector / angle).tolist()
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross.dot(cross)

@@ -70,7 +70,8 @@ class Pipeline:
             defaults.
 
     Attributes:
-        camera_motion (bool): whether the tracker is told how the camera moved, from the images.
+        camera_motion (bool): whether the tracker is told how the camera moved, from the images. Where they do not tell,
+            it is told how the camera turned, from the vehicle.
         pixel_growth (bool): whether the growth of objects is taken from their pixels too, not from their boxes alone.
         expansion (Expansion): what tells it.
         memory (Memory or None): of what vanished near; None forgets it at once.
@@ -121,15 +122,17 @@ class Pipeline:
 
     def process(self, image, order, stamp_s, camera=None, mount=None, ego=None):
         """Process one frame: `look`, then `judge`, which tell of the arguments. Returns a Result."""
-        return self.judge(self.look(image, order, stamp_s), camera, mount, ego)
+        return self.judge(self.look(image, order, stamp_s, camera, mount, ego), camera, mount, ego)
 
-    def look(self, image, order, stamp_s):
+    def look(self, image, order, stamp_s, camera=None, mount=None, ego=None):
         """The first half of a frame: what is there. Returns a Sighting, which may be published while `judge` works.
 
         Args:
             image, order: as `vit_perception.image.view` returns them.
             stamp_s: the image's stamp in seconds; the only time that the algorithms know. One that goes back, or
                 jumps, starts all tracks anew; one that repeats tells nothing of motion.
+            camera, mount, ego: as `judge` takes them; the vehicle's turning carries tracks where the images do not
+                tell the camera's motion.
         """
         watch = Stopwatch()
         looking = self._beside.submit(self._camera_motion, image, order)
@@ -139,7 +142,8 @@ class Pipeline:
             watch.start()
             motion = looking.result()
         watch.stop("motion")
-        tracks = self.tracker.update(detections, stamp_s, motion)
+        turning = _turning(camera, self.mount if mount is None else mount, ego)
+        tracks = self.tracker.update(detections, stamp_s, motion, turning)
         detections = _worth_telling(detections, tracks, self.score_threshold)
         watch.stop("track")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
@@ -186,6 +190,15 @@ class Pipeline:
             view = horizon_in_view(camera, mount, None if ego is None else ego.level)
         limits = (self.range_min_m, self.range_max_m, self.publish_clear, self.max_height_difference_m)
         return make_scan(obstacles, view, *limits)
+
+
+def _turning(camera, mount, ego):
+    """(K, rate) of the camera, as `Tracker.update` takes it; None if it is not known."""
+    rate = None if ego is None else ego.angular_velocity
+    if camera is None or rate is None or not np.isfinite(rate).all():
+        return None
+    K = np.array([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
+    return K, mount.rotation.T.dot(rate)
 
 
 def _only(wanted, found):

@@ -7,6 +7,7 @@ The camera's own motion, where it is known, moves the tracks before they are pre
 import numpy as np
 
 from .box_filter import BoxFilter
+from .geometry import turned_image
 
 SCORES = 10  # detections that a track's mean score is about
 SURE_HITS, SURE_COAST = 10, 3.0  # a track of more detections than this is looked for longer, up to so many times
@@ -77,7 +78,7 @@ class Tracker:
         self._filter = BoxFilter()
         self._stamp_s = None
 
-    def update(self, detections, stamp_s, motion=None):
+    def update(self, detections, stamp_s, motion=None, turning=None):
         """Take one frame's detections.
 
         Args:
@@ -85,6 +86,8 @@ class Tracker:
             stamp_s: the image's stamp in seconds.
             motion: affine (2, 3) from pixels of the previous image to pixels of this one, as
                 `vit_perception.motion.CameraMotion` finds it, or None.
+            turning: (K (3, 3), rate (3,) rad/s in the optical frame) of the camera, or None: used where `motion` is
+                unknown, as in low flight, where near and far move differently.
 
         Returns:
             The confirmed tracks, those that coast for at most max_coast_s included, oldest first.
@@ -94,7 +97,10 @@ class Tracker:
             self.reset()
             dt = 0.0
         self._stamp_s = stamp_s
-        self._filter.move(motion, dt)
+        if motion is None and turning is not None:
+            self._filter.move(turned_image(turning[0], dt * turning[1]), dt, stands=False)
+        else:
+            self._filter.move(None if motion is None else np.vstack([motion, (0.0, 0.0, 1.0)]), dt)
         self._filter.predict(dt)
         for track, box in zip(self._tracks, self._filter.boxes()):
             track.box, track.detection, track.growth = box, -1, None

@@ -157,7 +157,7 @@ class Perception:
         if not self.setting.ego:
             return None
         velocity = vehicle.body_to_world.T @ vehicle.velocity + self.rng.normal(0, 0.1, 3)
-        turning = np.array([0, 0, vehicle.yaw_rate]) + self.rng.normal(0, 0.01, 3)
+        turning = vehicle.turning + self.rng.normal(0, 0.01, 3)
         return Ego(velocity, turning, vehicle.level, float(vehicle.position[2]), t)
 
 

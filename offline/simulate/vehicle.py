@@ -21,6 +21,7 @@ class Vehicle:
     acceleration: np.ndarray = field(default_factory=lambda: np.zeros(3))
     yaw: float = 0.0
     yaw_rate: float = 0.0
+    turning: np.ndarray = field(default_factory=lambda: np.zeros(3))  # rad/s about the body's axes
     max_speed: float = 15.0
     max_acceleration: float = 5.0
     max_jerk: float = 20.0
@@ -28,12 +29,16 @@ class Vehicle:
 
     def step(self, wanted: np.ndarray, dt: float) -> None:
         """Fly `dt` seconds with the acceleration `wanted` (3,) m/s^2, world frame, within the limits."""
+        before = self.body_to_world
         wanted = _limit(np.asarray(wanted, float), self.max_acceleration)
         self.acceleration = self.acceleration + _limit(wanted - self.acceleration, self.max_jerk * dt)
         velocity = _limit(self.velocity + self.acceleration * dt, self.max_speed)
         self.position = self.position + 0.5 * (self.velocity + velocity) * dt
         self.velocity = velocity
         self.yaw += self.yaw_rate * dt
+        turned = before.T @ self.body_to_world
+        self.turning = np.array([turned[2, 1] - turned[1, 2], turned[0, 2] - turned[2, 0], turned[1, 0] - turned[0, 1]])
+        self.turning /= 2 * dt
 
     @property
     def level(self) -> np.ndarray:
