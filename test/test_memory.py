@@ -80,12 +80,13 @@ def test_a_stamp_that_goes_back_forgets():
 
 
 def test_what_left_the_view_on_a_collision_course_comes_until_its_time_is_over():
-    def leaves(threatens):
+    def leaves(looks):
         memory, corridor, ego = Memory(), Corridor(), Ego((1.5, 0.0, 0.0), (0.0, 0.0, 0.0))
-        walker = obstacle((4.0, -3.4, 0), 2.5, 0.0)  # 2.1 s to go
-        walker.track.hits, walker.track.box[[0, 2]] = 10, (600, 640)
-        memory.update([walker], 0.0, *IMAGE, ego)
-        walker.threatens = threatens
+        for i in range(5):
+            walker = obstacle((4.0, -3.4, 0), 2.5, 0.0)  # 2.1 s to go
+            walker.track.hits, walker.track.box[[0, 2]] = 10, (600, 640)
+            memory.update([walker], 0.1 * (i - 4), *IMAGE, ego)
+            walker.threatens = i >= 5 - looks
         answers = []
         for i in range(30):
             kept = memory.update([], 0.1 * (i + 1), *IMAGE, ego)
@@ -93,9 +94,9 @@ def test_what_left_the_view_on_a_collision_course_comes_until_its_time_is_over()
             answers.append([(o.threatens, o.ttc_s) for o in kept])
         return answers
 
-    answers = leaves(threatens=True)
+    answers = leaves(looks=3)
     assert answers[9] == [(True, pytest.approx(1.1, abs=0.01))] and answers[-1] == []
-    assert leaves(threatens=False)[0] == []
+    assert leaves(looks=2)[0] == []
 
 
 def test_what_was_lost_is_kept_where_it_was_seen_not_where_its_box_drifted():

@@ -225,6 +225,14 @@ def test_turning_that_only_the_vehicle_knows_carries_the_tracks(knows):
     assert (len(ids) == 3) is knows
 
 
+def test_what_turned_out_of_sight_stays_finite():
+    tracker = Tracker()
+    for i in range(60):
+        boxes = frame((600, 256, 40)) if i < 12 else frame()
+        with np.errstate(all="raise"):
+            tracker.update(boxes, 100 + 0.05 * i, turning=(K, np.array([0.0, -4.0 if i >= 12 else 0.0, 0.0])))
+
+
 def test_what_turns_beside_what_stands_agrees_with_the_images():
     """Of a small turn, the vehicle's and the images' account carry a track alike, its velocity too."""
     rate, dt = np.array([0.0, 0.1, 0.05]), 0.1

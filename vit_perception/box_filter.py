@@ -8,6 +8,9 @@ MEASURED = 0.2  # standard deviation of a detection's centre and size, what corr
 MEASURED_PX = 0.5  # and that much in any case
 ACCELERATION = 1.0  # change of velocity within a second, sizes per second
 VELOCITY = 2.0  # standard deviation of a new track's velocity, sizes per second
+LEAST_DEPTH = (
+    0.5  # what a turn brings nearer to the image plane than this part of its depth leaves the sight, and stays
+)
 VELOCITY_IN_IMAGE = 10.0  # the same while the camera's motion is not known
 
 
@@ -120,8 +123,10 @@ def _center_size(boxes):
 def _through(homography, state):
     """State (n, 4) moved by a homography (3, 3); its Jacobian (n, 2, 2) there, and the change of sizes (n, 1)."""
     points = np.concatenate([state[:, :2], np.ones((len(state), 1))], axis=1).dot(homography.T)
-    depth = np.maximum(points[:, 2:], 1e-3)  # behind the camera, out of sight anyway
-    centers = points[:, :2] / depth
+    seen = points[:, 2:] > LEAST_DEPTH
+    depth = np.where(seen, points[:, 2:], 1.0)
+    centers = np.where(seen, points[:, :2] / depth, state[:, :2])
     jacobian = (homography[:2, :2] - centers[:, :, None] * homography[2, :2]) / depth[:, :, None]
-    size = np.sqrt(abs(np.linalg.det(homography)) / depth**3)
+    jacobian = np.where(seen[:, :, None], jacobian, np.eye(2))
+    size = np.where(seen, np.sqrt(abs(np.linalg.det(homography)) / depth**3), 1.0)
     return np.concatenate([centers, state[:, 2:] * size], axis=1), jacobian, size

@@ -15,6 +15,7 @@ import numpy as np
 
 from .obstacles import Obstacle
 
+LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for one on a collision course
 LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
 
 
@@ -42,7 +43,7 @@ class Memory:
 
     def reset(self):
         """Forget everything, as at the start."""
-        self._seen = {}  # track id -> Obstacle of the frame before
+        self._seen = {}  # track id -> (Obstacle where it was seen last, looks in a row before in which it threatened)
         self._kept = []  # _Kept
         self._stamp_s = None
 
@@ -68,7 +69,7 @@ class Memory:
         speed = None if velocity is None else float(np.sqrt(velocity.dot(velocity)))
         still = speed is not None and speed < self.still_mps
         near_m = max(self.near_m, self.near_s * (speed or 0.0))
-        gone = [self._keep(o, near_m, width, height) for i, o in self._seen.items() if i not in now]
+        gone = [self._keep(*seen, near_m, width, height) for i, seen in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
             kept.spent += dt / (self.hold_still_s if still else self.hold_s)
@@ -79,14 +80,17 @@ class Memory:
         return list(obstacles) + [k.obstacle for k in self._kept]
 
     def _last_seen(self, o, dt, velocity, turning):
-        before = self._seen.get(o.track.id)
-        return o if o.track.detection >= 0 or before is None else _moved(before, dt, velocity, turning)
+        seen = self._seen.get(o.track.id)
+        if seen is None:
+            return o, 0
+        return o if o.track.detection >= 0 else _moved(seen[0], dt, velocity, turning), _looks(*seen)
 
-    def _keep(self, o, near_m, width, height):
+    def _keep(self, o, looks, near_m, width, height):
         """The _Kept of an obstacle that is gone, or None."""
+        looks = _looks(o, looks)
         x1, y1, x2, y2 = o.track.box.tolist()
         beside = (x1 <= self.border_px) != (x2 >= width - self.border_px)
-        comes = bool(beside and o.threatens and o.ttc_s is not None)
+        comes = beside and looks >= LOOKS and o.ttc_s is not None
         large = x2 - x1 >= self.fills * width or y2 - y1 >= self.fills * height
         near = large or (o.range_m is not None and o.range_m < near_m)
         return _Kept(o, comes) if o.track.hits >= self.min_hits and (comes if beside else near) else None
@@ -113,6 +117,13 @@ class _Kept:
     def seen_again(self, now):
         """now: {track id: Obstacle} of the frame."""
         return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
+
+
+def _looks(o, before):
+    """Looks in a row in which it threatened, now that the newest is judged; predicted ones are none."""
+    if o.remembered:
+        return before
+    return before + 1 if o.threatens else 0
 
 
 def _moved(old, dt, velocity, turning):
