@@ -69,7 +69,7 @@ class Memory:
         speed = None if velocity is None else float(np.sqrt(velocity.dot(velocity)))
         still = speed is not None and speed < self.still_mps
         near_m = max(self.near_m, self.near_s * (speed or 0.0))
-        gone = [self._keep(*seen, near_m, width, height) for i, seen in self._seen.items() if i not in now]
+        gone = [self._keep(o, n, near_m, width, height) for i, (o, n) in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
             kept.spent += dt / (self.hold_still_s if still else self.hold_s)
