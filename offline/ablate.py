@@ -35,7 +35,8 @@ from .lowrank import factorise
 from .model import ViTDetector, build_model
 from .prune import importance, prune_to_cost
 from .recipe import Distilled, load_recipe
-from .run import Run, open_run
+from .run import Run
+from .start import open_run
 from .targets import find_target
 from .twin import conv_twin
 

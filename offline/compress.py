@@ -18,12 +18,12 @@ from . import stages
 from .data import add_data_options
 from .distributed import data_parallel
 from .errors import one_sentence
-from .files import replace_folder
+from .files import check_replaceable, replace_folder
 from .pretrain import pretrain
 from .progress import clock
-from .recipe import load_recipe
-from .run import open_run
+from .recipe import load_recipe, recipe_names
 from .search import confirm, search
+from .start import open_run
 from .targets import TARGETS, find_target
 
 log = logging.getLogger("offline.compress")
@@ -47,7 +47,8 @@ STAGES = (
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m offline.compress", description=__doc__.split("\n")[0])
     add_data_options(parser, train=True)
-    parser.add_argument("--recipe", default="quick", help="quick, full, or a yaml file")
+    which = f"one of {recipe_names()}, or a yaml file (default %(default)s)"
+    parser.add_argument("--recipe", default="quick", help=which)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe"
     )
@@ -82,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     recipe, target = load_recipe(args.recipe, args.set), find_target(args.target)
+    check_replaceable(args.out)
     run = open_run(args, recipe, target)
     start = time.monotonic()
     draft = run.folder / "bundle"

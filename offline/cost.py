@@ -11,9 +11,12 @@ from .run import Run
 from .targets import Target
 
 
-def precisions_of(target: Target) -> list[str]:
-    """What a model may fly in there, fp32 only where nothing is faster and as safe; the first is the usual one."""
-    return [p for p in target.peak if p != "fp32"] or ["fp32", "int8"]
+def precisions_of(target: Target, tensorrt: str = "auto") -> list[str]:
+    """What a model may fly in there, fp32 only where nothing is faster and as safe; the first is the usual one.
+
+    tensorrt: the recipe's quantise.tensorrt; without int8 there is no file of it for the board.
+    """
+    return [p for p in target.peak if p != "fp32" and (p != "int8" or tensorrt != "fp16")] or ["fp32", "int8"]
 
 
 def cost_on(run: Run) -> Cost:

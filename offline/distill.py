@@ -21,6 +21,16 @@ from .model import ViTDetector
 from .teacher_cache import TeacherCache
 
 
+def check_comparable(student: dict, teacher: dict) -> None:
+    """Raises RecipeError for configs of which one cannot teach the other."""
+    for key in ("classes", "strides"):
+        if student[key] != teacher[key]:
+            raise RecipeError(
+                f"the student has {key} {student[key]}, its teacher {teacher[key]}: they cannot be compared; give both "
+                "the same in the recipe, or take another teacher"
+            )
+
+
 class Distiller(nn.Module):
     """Loss of a student against a frozen teacher that sees the same crops.
 
@@ -49,12 +59,7 @@ class Distiller(nn.Module):
         self.teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.cache = cache
         mine, theirs = student.config(), teacher.config()
-        for key in ("classes", "strides"):
-            if mine[key] != theirs[key]:
-                raise RecipeError(
-                    f"the student has {key} {mine[key]}, its teacher {theirs[key]}: they cannot be compared; give both "
-                    "the same in the recipe, or take another teacher"
-                )
+        check_comparable(mine, theirs)
         self._token_stride = min(c["token_stride"] for c in (mine, theirs))  # of the finer grid
         widths = {"tokens": "dim"} | {str(s): "neck" for s in mine["strides"]} if feature else {}
         self.project = nn.ModuleDict({name: nn.Linear(mine[key], theirs[key]) for name, key in widths.items()})

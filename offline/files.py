@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from .errors import RecipeError
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call write(temporary path), then move the result to `path`. A failure leaves the old file and no litter."""
@@ -42,14 +44,27 @@ def load_torch(path: Path):
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def check_replaceable(path: Path) -> None:
+    """Raises RecipeError where a bundle may not be put: whatever is there that is neither one nor an empty folder."""
+    kept = path.is_symlink() or path.exists()
+    empty = path.is_dir() and not any(path.iterdir())
+    if kept and not empty and not (path / "bundle.json").is_file():
+        raise RecipeError(f"{path} exists and is no model bundle, it would be lost; give --out a folder of its own")
+
+
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Fill the temporary folder this yields; on success it takes the place of `path`, else nothing changes."""
+    """Fill the temporary folder this yields; on success it takes the place of the bundle `path`, else nothing changes.
+
+    Raises:
+        RecipeError: what is at `path` may not be replaced.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
+        check_replaceable(path)
         old = temporary.with_name(temporary.name + ".old")
         if path.exists():
             os.replace(path, old)

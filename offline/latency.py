@@ -11,6 +11,7 @@ import numpy as np
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 from .export import export_master
+from .files import write_atomically
 from .progress import track
 from .run import Run
 
@@ -21,7 +22,8 @@ def compare_latency(run: Run, folder: Path) -> dict[str, dict]:
     """{"teacher" and every variant: {"ms" (median), "ratio" (to the teacher's)}}, measured on the golden images."""
     teacher = run.folder / "teacher.onnx"
     if not teacher.is_file():
-        export_master(run.load("teacher"), teacher, run.input["width"], run.input["height"])
+        size = run.input["width"], run.input["height"]
+        write_atomically(teacher, lambda p: export_master(run.load("teacher"), p, *size))  # a kill leaves no half of it
     paths = {"teacher": teacher}
     for variant, entry in run.notes["export"]["files"].items():
         if entry["path"].endswith(".onnx"):

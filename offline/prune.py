@@ -23,6 +23,7 @@ from .progress import track
 
 log = logging.getLogger(__name__)
 BATCHES = 24
+SHARES = ("heads", "mlp", "dim", "stem", "neck")  # kinds of groups, as the recipe names them
 CRITERIA = ("fisher", "taylor", "magnitude")
 
 Scores = dict[str, Tensor]  # group -> importance of each of its units

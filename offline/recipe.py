@@ -9,12 +9,11 @@ from pathlib import Path
 import yaml
 
 from .errors import RecipeError
-from .prune import CRITERIA
-from .subsets import Grouping
+from .recipe_values import check_values, read_value
 from .train import Schedule
 
 RECIPES = Path(__file__).parent / "recipes"
-MAY_BE_LISTS = ("size",)  # texts or lists: input.size
+TAUGHT = ("response", "feature", "relation", "attention")  # weights of what the teacher tells
 
 
 @dataclass
@@ -55,6 +54,13 @@ class Distilled(Schedule):
     feature: float = 1.0
     relation: float = 0.0
     attention: float = 0.0
+
+    def wanted(self) -> bool:
+        return bool(self.epochs or self.min_steps)
+
+    def taught(self) -> bool:
+        """Whether it trains, and under the teacher."""
+        return self.wanted() and any(getattr(self, k) for k in TAUGHT)
 
     def alone(self) -> "Distilled":
         """The same without the teacher."""
@@ -167,6 +173,11 @@ class Recipe:
         return asdict(self)
 
 
+def recipe_names() -> str:
+    """Those that ship, for people."""
+    return ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+
+
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by the name of a shipped one or by path, then apply 'key.path=value' overrides.
 
@@ -176,17 +187,23 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     shipped = RECIPES / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"no recipe '{name}'; give one of {names}, or the path of a yaml file")
+        raise RecipeError(f"no recipe '{name}'; give one of {recipe_names()}, or the path of a yaml file")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise RecipeError(f"{path} is not valid yaml: {' '.join(str(e).split())}") from e
-    for override in overrides or []:
+        values = _parse(path.read_text(encoding="utf-8"), str(path)) or {}
+    except UnicodeDecodeError as e:
+        raise RecipeError(f"{path} is not valid yaml: {e}") from e
+    for override in (overrides or []) if isinstance(values, dict) else []:  # else _fill refuses it
         _override(values, override)
     recipe = _fill(Recipe(), values, str(path), "")
-    _check(recipe, path)
+    check_values(recipe, path)
     return recipe
+
+
+def _parse(text: str, where: str):
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as e:  # a date that does not exist is a ValueError
+        raise RecipeError(f"{where} is not valid yaml: {' '.join(str(e).split())}") from e
 
 
 def _override(values: dict, text: str) -> None:
@@ -199,83 +216,20 @@ def _override(values: dict, text: str) -> None:
         if not isinstance(group, dict):
             raise RecipeError(f"--set {text}: '{parent}' holds a value, not a group of them")
         values[parent] = values = dict(group)  # a copy: yaml aliases may share it with other groups
-    values[leaf] = yaml.safe_load(value)
+    values[leaf] = _parse(value, f"--set {text}")
 
 
 def _fill(target, values, where: str, prefix: str):
     """Set the fields of dataclass `target` from the dict `values`, refusing what is unknown or of another type."""
     if not isinstance(values, dict):
         raise RecipeError(f"{where}: '{prefix or 'the recipe'}' must be a group of keys")
-    known = {f.name: getattr(target, f.name) for f in fields(target)}
+    known = {f.name: f.type for f in fields(target)}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in known:
             raise RecipeError(f"{where}: unknown key '{name}'; choose from: {', '.join(known)}")
-        old = known[key]
-        if is_dataclass(old):
-            _fill(old, value, where, f"{name}.")
-        elif isinstance(old, (int, float)) and not isinstance(value, (int, float)):
-            raise RecipeError(f"{where}: '{name}' must be a number, not {value!r}")
-        elif isinstance(old, str) and key not in MAY_BE_LISTS and not isinstance(value, str):
-            raise RecipeError(f"{where}: '{name}' must be a text, not {value!r}")
-        elif isinstance(old, dict) and not isinstance(value, dict):
-            raise RecipeError(f"{where}: '{name}' must be a group of keys, not {value!r}")
-        else:
-            setattr(target, key, value)
+        if is_dataclass(known[key]):
+            _fill(getattr(target, key), value, where, f"{name}.")
+            continue
+        setattr(target, key, read_value(known[key], value, f"{where}: '{name}'"))
     return target
-
-
-def _check(r: Recipe, path: Path) -> None:
-    def demand(ok: bool, what: str) -> None:
-        if not ok:
-            raise RecipeError(f"{path}: {what}")
-
-    for name, size in (("input.size", r.input.size), ("crops.size", r.crops.size)):
-        pair = (
-            isinstance(size, list)
-            and len(size) == 2
-            and all(isinstance(v, int) and v > 0 and v % 32 == 0 for v in size)
-        )
-        demand(
-            pair or (name == "input.size" and size == "auto"),
-            f"{name} must be two multiples of 32, not {size}",
-        )
-    demand(
-        r.input.color in ("auto", "gray", "rgb"),
-        f"input.color must be auto, gray or rgb, not {r.input.color}",
-    )
-    demand(
-        len(r.crops.scale) == 2 and 0 < r.crops.scale[0] <= r.crops.scale[1],
-        "crops.scale must be [low, high]",
-    )
-    demand(
-        0 <= r.crops.objects <= 1 and isinstance(r.crops.pasted, int) and r.crops.pasted >= 0,
-        "crops.objects must lie in 0..1, and crops.pasted be a whole number, not negative",
-    )
-    demand(
-        0 <= r.crops.close <= 1,
-        f"crops.close must lie in 0..1, not {r.crops.close}",
-    )
-    for name in ("heads", "mlp", "dim", "stem", "neck", "latency"):
-        demand(0 <= getattr(r.prune, name) < 1, f"prune.{name} must lie in 0..1")
-    demand(
-        r.prune.criterion in CRITERIA,
-        f"prune.criterion must be one of {', '.join(CRITERIA)}, not '{r.prune.criterion}'",
-    )
-    demand(1 <= r.prune.rounds <= 10, "prune.rounds must be 1 to 10")
-    demand(0 < r.pretrain.mask < 1, "pretrain.mask must lie in 0..1")
-    for name in ("pretrain", "teacher", "distil", "search", "prune", "lowrank", "quantise"):
-        s = getattr(r, name)
-        demand(s.lr > 0 and s.batch >= 1 and s.epochs >= 0, f"{name}: lr, batch and epochs must be positive")
-    levels = r.search.levels
-    demand(
-        bool(levels) and all(isinstance(v, (int, float)) and 0 < v <= 1 for v in levels) and r.search.images > 0,
-        f"search.levels must be shares in 0..1 and search.images positive, not {levels} and {r.search.images}",
-    )
-    Grouping(r.card.groups, r.card.bands)  # refuses what it cannot use
-    demand(0 < r.thresholds.score < 1 and 0 < r.thresholds.nms_iou < 1, "thresholds must lie in 0..1")
-    t = r.thresholds
-    demand(
-        min(t.fp_per_image, t.weak_fp_per_image) >= 0 and 0 <= t.weak_score <= t.score,
-        "thresholds: fp_per_image must not be negative, nor weak_score over score",
-    )

@@ -1,7 +1,6 @@
-"""The run folder: what one `offline.compress` works on, remembers, and can go on from."""
+"""The run folder: what one `offline.compress` works on, remembers, and can go on from; offline/start.py opens it."""
 
 import importlib.metadata
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,23 +14,19 @@ from vit_perception.bundle import FORMAT, FORMAT_VERSION
 from vit_perception.detector import Detections, Detector, Letterbox
 
 from .augment import Loader
-from .data import Dataset, detect_color, leak_warning, pixel_statistics, read_dataset, read_image, read_pair, unseen
+from .data import Dataset, read_image
 from .data.twins import find_leak, fingerprints
-from .errors import RecipeError
 from .evaluate import detect, evaluate, make_detector, measure
 from .files import load_torch, save_torch, write_json
 from .model import ViTDetector, build_model
-from .pretrained import Teacher, load_teacher
-from .quantize import wanted_variants
+from .pretrained import Teacher
 from .recipe import Recipe
 from .subsets import Grouping
 from .targets import Target
-from .teacher_cache import model_hash
 from .working_point import score_at
 
 log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 32
-STAGES_WITH_OPTIONS = ("pretrain", "teacher", "search", "distil", "prune", "lowrank", "quantise")
 
 
 class Run:
@@ -122,8 +117,9 @@ class Run:
         measured = dict(self.notes.get("measured", {}))
         card, engine, figures = self.recipe.card, None, []
         for data in (self.val_data, *self.also):
-            score = self.thresholds()["score"]
-            key = f"{identity[:16]} on {data.sha256[:16]} at {score} by {card.groups} {card.bands}"
+            limits = self.thresholds()
+            score, others = limits["score"], f"{limits['nms_iou']} {limits['max_detections']}"
+            key = f"{identity[:16]} on {data.sha256[:16]} at {score} {others} by {card.groups} {card.bands}"
             if key not in measured:
                 engine = engine or open_engine()
                 detector, grouping = self.detector(engine, strides), Grouping(card.groups, card.bands)
@@ -192,7 +188,9 @@ class Run:
         return (self.folder / f"{stage}.pt").is_file()
 
     def begun(self, stage: str) -> bool:
-        return self.has(stage) or self.checkpoint(stage).is_file()
+        """Whether any of its work is kept: its model, those of its rounds (prune1) or candidates, or a checkpoint."""
+        tried = stage == "search" and "candidates" in self.notes  # those out of reach left no file
+        return tried or any(self.folder.glob(f"{stage}[-.0-9]*pt"))
 
     def save(self, stage: str, model: ViTDetector) -> None:
         """Keep the model that `stage` ended with; its checkpoint is no longer needed."""
@@ -219,101 +217,3 @@ class Run:
         spent = dict(self.notes.get("seconds", {}))
         spent[stage] = round(spent.get(stage, 0) + seconds, 1)
         self.note("seconds", spent)
-
-
-def open_run(args, recipe: Recipe, target: Target) -> Run:
-    """Check everything that can be checked before the work starts, and open or resume the run folder.
-
-    Raises:
-        DataError, RecipeError: with one sentence.
-    """
-    ignore = tuple(args.ignore)
-    wanted = args.classes.split(",") if args.classes else None
-    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
-    wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
-    folder = args.run or Path("out/runs") / args.out.name
-    run = Run(folder, args.out.name, recipe, target, train, val)
-    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
-    without = {}
-    if args.unseen:
-        train = run.train_data = unseen(train, [val, *run.also])
-        without = {"without": [data.name for data in (val, *run.also)]}
-    for data in (val, *run.also):
-        Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
-    run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
-    run.budget_ms, run.min_map = args.budget_ms, args.min_map
-    run.input = _input(run)
-    if args.teacher:
-        _take_teacher(run, args.teacher)
-    run.identity = {
-        "recipe": recipe.as_dict(),
-        "recipe_name": Path(args.recipe).name,
-        "target": target.name,
-        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without,
-        "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
-        "backbone": args.backbone.name if args.backbone else None,
-        "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
-        "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
-        "input": run.input,
-    }
-    _open_folder(run, resume=args.resume)
-    handler = logging.FileHandler(folder / "log.txt")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    log.info("%s", train.summary())
-    for data in (val, *run.also):
-        log.info("%s", data.summary())
-    for line in train.table():
-        log.info("%s", line)
-    for data in () if args.resume else (val, *run.also):
-        if leak := leak_warning(train, data):
-            log.warning("%s", leak)
-    return run
-
-
-def _open_folder(run: Run, resume: bool) -> None:
-    state = run.folder / "run.json"
-    if not state.is_file():
-        run.folder.mkdir(parents=True, exist_ok=True)
-        run.note("seconds", {})
-        return
-    if not resume:
-        raise RecipeError(
-            f"{run.folder} holds an earlier run; add --resume to go on with it, or name another folder with --run"
-        )
-    try:
-        old = json.loads(state.read_text(encoding="utf-8"))
-        before, run.notes = old["identity"], old["notes"]
-    except (ValueError, KeyError, TypeError) as e:
-        raise RecipeError(f"{state} is not the record of a run ({e}); name another folder with --run") from e
-    now = json.loads(json.dumps(run.identity))
-    for stage in STAGES_WITH_OPTIONS:  # what has not begun may still be changed
-        if not run.begun(stage):
-            before.get("recipe", {})[stage] = now["recipe"][stage]
-    for group in ("card", "thresholds"):  # they train nothing
-        before.get("recipe", {})[group] = now["recipe"][group]
-    changed = [k for k, v in now.items() if before.get(k) != v]
-    if changed:
-        raise RecipeError(
-            f"cannot resume {run.folder}: {', '.join(changed)} changed since it was begun; name another with --run"
-        )
-
-
-def _take_teacher(run: Run, path: Path) -> None:
-    """The teacher that is given, and pixels as it knows them: the student sees what its teacher sees."""
-    if run.backbone:
-        raise RecipeError(
-            "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
-        )
-    run.source = load_teacher(path, run.labels, len(run.input["mean"]))
-    run.input |= {k: run.source.input[k] for k in ("mean", "std")} if run.source.input else {}
-
-
-def _input(run: Run) -> dict:
-    """The model's input: as the recipe says, or the largest training image rounded up to what the strides need."""
-    size, color = run.recipe.input.size, run.recipe.input.color
-    if size == "auto":
-        size = [-(-max(getattr(s, k) for s in run.train_data.samples) // 32) * 32 for k in ("width", "height")]
-    color = detect_color(run.train_data) if color == "auto" else color
-    mean, std = pixel_statistics(run.train_data, color)
-    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std}

@@ -26,7 +26,7 @@ from .layers import layers_of_onnx
 from .lowrank import factorise
 from .model import ViTDetector, build_model
 from .prune import Scores, describe, importance, prune_to_cost
-from .quantize import quantise_int8
+from .quantize import quantise_int8, quantise_tensorrt
 from .report import plots
 from .run import Run
 from .stages import SEEDS, train_student
@@ -78,7 +78,7 @@ def confirm(run: Run, folder: Path) -> None:
     if "search" not in run.notes:
         return
     precision = run.notes["search"]["chosen"]["precision"]
-    variant = "int8" if precision == "int8" and run.target.name == "cpu" else "fp32"
+    variant = int8_of(run) if precision == "int8" else "fp32"
     master = folder / run.notes["export"]["files"][variant]["path"]
     if run.target.name == "cpu":
         ms, how = measured_ms(OnnxRuntimeEngine(str(master), variant, threads=1)), "measured"
@@ -94,6 +94,11 @@ def confirm(run: Run, folder: Path) -> None:
         "goal %s on %s %s: %.1f ms in %s (%s), mAP50 %.3f", goal, run.target.name, ending, ms, precision, how, map50
     )
     run.note("goal", {"goal": goal, "met": met, "ms": round(ms, 2), "how": how, "precision": precision, "map50": map50})
+
+
+def int8_of(run: Run) -> str:
+    """The variant that an int8 student flies in: ONNX Runtime's on this CPU, TensorRT's on a board."""
+    return "int8_trt" if run.target.peak else "int8"
 
 
 def plans(run: Run) -> list[tuple[str, float, bool, bool]]:
@@ -137,7 +142,7 @@ def try_candidate(run: Run, bases: dict, name: str, ms: float, pooled: bool, low
             return []
         train_student(run, f"search-{name}", model, r.search)
         run.save(f"search-{name}", model)
-        run.note("candidates", done | {name: _measure(run, name, model)})
+        run.note("candidates", done | {name: measure(run, name, model)})
     return [Candidate(**c) for c in run.notes["candidates"][name]]
 
 
@@ -148,15 +153,16 @@ def pool_middle(model: ViTDetector) -> ViTDetector:
     return pooled.eval()
 
 
-def _measure(run: Run, name: str, model: ViTDetector) -> list[dict]:
+def measure(run: Run, name: str, model: ViTDetector) -> list[dict]:
     """One Candidate per precision of the target. fp16 has the master's accuracy: the range gate sees to that."""
     master, small = run.folder / "search.fp32.onnx", run.folder / "search.int8.onnx"
     export_master(model, master, run.input["width"], run.input["height"])
     found = []
-    for precision in precisions_of(run.target):
+    for precision in precisions_of(run.target, run.recipe.quantise.tensorrt):
         path = small if precision == "int8" else master
         if precision == "int8":
-            quantise_int8(master, small, run.calibration())
+            quantise = quantise_int8 if int8_of(run) == "int8" else quantise_tensorrt
+            quantise(master, small, run.calibration())
         engine = OnnxRuntimeEngine(str(path), precision, threads=1)
         map50 = run.score(engine, model.config()["strides"], name, run.recipe.search.images)["map50"]
         if run.target.name == "cpu":
@@ -182,11 +188,13 @@ def pareto(tried: list[Candidate]) -> list[Candidate]:
 
 
 def explain(run: Run, tried: list[Candidate]) -> str:
-    """Why the goal cannot be met, and what to do."""
+    """Why the goal cannot be met, and what to do: in a run of its own, for what was searched with may not change."""
     board, where = run.target.board, f"what was tried is in {run.folder / 'search.png'}"
-    easier = "give a larger budget, a smaller input.size, or another target"
+    again = f"name another folder with --run, and spare the teacher's training with --teacher {run.folder}/teacher.pt"
+    again += " in place of --backbone" if run.backbone else ""
+    easier = f"give a larger budget, a smaller input.size, or another target; {again}"
     if not tried:
-        return f"no candidate can be made for {board}: {run.notes['out of reach']}"
+        return f"no candidate can be made for {board}: {run.notes['out of reach']}; {again}"
     fastest, best = min(tried, key=lambda c: c.ms), max(tried, key=lambda c: c.map50)
     if run.budget_ms:
         return (
@@ -195,7 +203,8 @@ def explain(run: Run, tried: list[Candidate]) -> str:
         )
     return (
         f"no candidate reaches mAP50 {run.min_map:g} after its brief training: the best has {best.map50:.3f} at "
-        f"{best.ms:.1f} ms; {where}; lower the goal, or train the teacher or the candidates (search.epochs) longer"
+        f"{best.ms:.1f} ms; {where}; lower the goal, or train the candidates "
+        f"(search.epochs) or another teacher longer; {again}"
     )
 
 

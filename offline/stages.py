@@ -22,11 +22,11 @@ from .latency import compare_latency
 from .lowrank import factorise
 from .model import ViTDetector, build_model, count_macs, count_parameters
 from .pretrained import inherit, load_backbone, settle_norms
-from .prune import importance, prune_shares, prune_to_cost
+from .prune import SHARES, importance, prune_shares, prune_to_cost
 from .qat import insert, remove
 from .quantize import faster_int8, quantise_int8, quantise_tensorrt, wanted_variants
 from .quantize_fp16 import activation_ranges, convert_fp16, keeps_fp32, repaired, widest_half
-from .recipe import Distilled
+from .recipe import TAUGHT, Distilled
 from .report import write_report
 from .rescale import rescale_residual
 from .run import Run
@@ -72,7 +72,7 @@ def teacher(run: Run, folder: Path) -> None:
 def fresh_teacher(run: Run) -> ViTDetector:
     """The recipe's teacher before any training; the same in every stage that asks."""
     run.seed(SEEDS["teacher"])
-    model = build_model(with_twin(run.recipe.model | _ends(run), run.input["width"], run.input["height"]))
+    model = build_model(teacher_options(run))
     if run.backbone:
         run.note("backbone", load_backbone(model, run.backbone))
     return model
@@ -100,7 +100,7 @@ def prune(run: Run, folder: Path) -> None:
         return
     r = run.recipe.prune
     model = run.load("distil")
-    shares = {k: getattr(r, k) for k in ("heads", "mlp", "dim", "stem", "neck")}
+    shares = {k: getattr(r, k) for k in SHARES}
     cost = cost_on(run) if r.latency else None
     start = cost(model.config()) if cost else 0.0
     wanted = not run.has("search") and (r.latency or any(shares.values()))  # a search has chosen the widths already
@@ -126,12 +126,12 @@ def prune(run: Run, folder: Path) -> None:
 
 def train_student(run: Run, stage: str, model: ViTDetector, schedule: Distilled) -> None:
     """Train `model` on the labels, and under the teacher where a weight of what it tells is not zero."""
-    if not (schedule.epochs or schedule.min_steps):
+    if not schedule.wanted():
         return
     loader = run.loader(SEEDS[stage.partition("-")[0]], schedule.batch)
-    weights = {k: getattr(schedule, k) for k in ("response", "feature", "relation", "attention")}
     distiller = None
-    if any(weights.values()):
+    if schedule.taught():
+        weights = {k: getattr(schedule, k) for k in TAUGHT}
         teacher, limit = run.load("teacher"), run.recipe.distil.cache_gb
         cache = TeacherCache(run.answers, teacher, limit) if limit else None
         distiller = Distiller(model, teacher, **weights, cache=cache)
@@ -140,11 +140,16 @@ def train_student(run: Run, stage: str, model: ViTDetector, schedule: Distilled)
         distiller.close()
 
 
+def teacher_options(run: Run) -> dict:
+    """The config of the recipe's teacher."""
+    return with_twin(run.recipe.model | _ends(run), run.input["width"], run.input["height"])
+
+
 def student_options(run: Run) -> dict:
     """The config of the recipe's student: it differs from the teacher, trained here or given, in `recipe.student`."""
     base = run.recipe.model | _ends(run)
     if run.source:
-        config = run.load("teacher").config()
+        config = run.source.model.config()
         same = {k: config[k][0] for k in ("heads", "mlp") if len(set(config[k])) == 1}  # so that the depth may change
         base = config | same | ({"ranks": {}} if run.recipe.student else {})
     return with_twin(base | run.recipe.student, run.input["width"], run.input["height"])

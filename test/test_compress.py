@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -13,8 +14,13 @@ from commands import ENVIRONMENT, ROOT, TINY, command, one_sentence, run
 
 from offline import compress, evaluate
 from offline.errors import RecipeError
+from offline.evaluate import TorchEngine
+from offline.latency import compare_latency
+from offline.model import build_model
 from offline.recipe import load_recipe
 from offline.render import write_dataset
+from offline.start import open_run
+from offline.targets import find_target
 from vit_perception.bundle import open_bundle
 
 CARD = ("card.intended=To find walkers.", "card.not_intended=Not at sea.", "card.attribution=Ours.")
@@ -136,6 +142,26 @@ def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
         (["--set", "prune.heads=2"], "prune.heads must lie in 0..1"),
         (["--set", "prune.haeds=0"], "unknown key 'prune.haeds'; choose from"),
         (["--set", "teacher.lr=fast"], "'teacher.lr' must be a number"),
+        (["--set", "teacher.lr=.nan"], "'teacher.lr' must be a number"),
+        (["--set", "teacher.batch=2.5"], "'teacher.batch' must be a whole number, not 2.5"),
+        (["--set", "teacher.min_steps=2.5"], "'teacher.min_steps' must be a whole number"),
+        (["--set", "prune.rounds=1.5"], "'prune.rounds' must be a whole number"),
+        (["--set", "prune.twin=3"], "'prune.twin' must be true or false"),
+        (["--set", "seed=1.5"], "'seed' must be a whole number"),
+        (["--set", "seed=-1"], "seed must lie in 0..1000000000, not -1"),
+        (["--set", "thresholds.max_detections=2.5"], "'thresholds.max_detections' must be a whole number"),
+        (["--set", "crops.mosaic=-3"], "crops.mosaic must lie in 0..1, not -3"),
+        (["--set", "crops.scale=1"], "crops.scale must be [low, high]"),
+        (["--set", "search.levels=0.5"], "search.levels must be a list"),
+        (["--set", "input.size=[640"], "--set input.size=[640 is not valid yaml"),
+        (["--set", "input.size=[8192, 8192]"], "input has 8192 x 8192 pixels, more than"),
+        (["--set", "thresholds.max_detections=200000"], "thresholds.max_detections must be a whole number from 1"),
+        (["--set", "model.width=64"], "unknown model option ['width']"),
+        (["--set", "model.stem=3"], "recipe group 'model' makes no model"),
+        (["--set", "student.depht=1"], "unknown model option ['depht']"),
+        (["--set", "student.mixer=twin", "--set", "student.dim=x"], "recipe group 'student' makes no model"),
+        (["--set", "student.strides=[4, 8]"], "the student has strides [4, 8], its teacher [8]"),
+        (["--out", "out/a\tb"], "the bundle 'a\tb' could not be opened: name must be"),
         (["--set", "crops.size=[100,64]"], "multiples of 32"),
         (["--set", "card.intended=3"], "'card.intended' must be a text"),
         (["--set", "card.bands={height: [1, 2]}"], "bands: 'height' is no group of the pattern"),
@@ -151,6 +177,79 @@ def test_bad_options_end_in_one_sentence_before_any_work(data, recipe, tmp_path,
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.run").exists()
 
 
+def test_a_folder_that_is_no_bundle_is_not_taken_for_out(data, recipe, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "photo.jpg").write_text("precious")
+    with pytest.raises(SystemExit) as end:
+        compress.main(command(data, recipe, tmp_path / "out")[3:])
+    assert end.value.code == 2 and "out exists and is no model bundle" in capsys.readouterr().err
+    assert (tmp_path / "out" / "photo.jpg").is_file() and not (tmp_path / "out.run").exists()
+
+
+def test_labels_that_no_bundle_may_hold_are_refused_before_any_work(data, recipe, tmp_path, capsys):
+    shutil.copytree(data, tmp_path / "data")
+    for split in ("train.json", "val.json"):
+        path = tmp_path / "data" / split
+        path.write_text(path.read_text().replace('"Car"', '"Car\\u0007"'))
+    with pytest.raises(SystemExit):
+        compress.main(command(tmp_path / "data", recipe, tmp_path / "out")[3:])
+    assert "labels must be short texts of printable characters" in capsys.readouterr().err
+    assert not (tmp_path / "out.run").exists()
+
+
+def test_a_resume_measures_anew_under_other_thresholds(data, recipe, tmp_path):
+    """What has been measured holds for the thresholds of then."""
+    run, again = (
+        opened(data, recipe, tmp_path, *more) for more in ((), ("--resume", "--set", "thresholds.nms_iou=0.9"))
+    )
+    model = build_model(run.recipe.model | {"classes": 3, "channels": 1})
+    engines = []
+
+    def engine():
+        engines.append(TorchEngine(model, 128, 96))
+        return engines[-1]
+
+    for each in (run, run, opened(data, recipe, tmp_path, "--resume"), again):
+        each.notes = json.loads((each.folder / "run.json").read_text())["notes"]
+        each.measure("fp32", "0" * 64, engine, [8])
+    assert len(engines) == 2
+    more = opened(data, recipe, tmp_path, "--resume", "--set", "thresholds.max_detections=7")
+    more.measure("fp32", "0" * 64, engine, [8])
+    assert len(engines) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "option"),
+    [
+        ("search-0.60-pooled.checkpoint.pt", "search.epochs=9"),
+        ("search-1.00.pt", "search.epochs=9"),
+        ("prune1.checkpoint.pt", "prune.mlp=0.1"),
+        ("prune2.pt", "prune.mlp=0.1"),
+        ("prune.checkpoint.pt", "prune.mlp=0.1"),
+    ],
+)
+def test_options_of_a_stage_under_way_may_not_change(data, recipe, tmp_path, file, option):
+    run = opened(data, recipe, tmp_path)
+    assert opened(data, recipe, tmp_path, "--resume", "--set", option).recipe != run.recipe  # nothing has begun
+    (run.folder / file).touch()
+    with pytest.raises(RecipeError, match="recipe changed since it was begun"):
+        opened(data, recipe, tmp_path, "--resume", "--set", option)
+
+
+def opened(data, recipe, folder, *more):
+    args = compress.parse([*command(data, recipe, folder / "out", *more)[3:]])
+    return open_run(args, load_recipe(args.recipe, args.set), find_target(args.target))
+
+
+def test_the_master_of_the_teacher_is_whole_or_not_there(data, recipe, tmp_path, monkeypatch):
+    run = opened(data, recipe, tmp_path)
+    run.save("teacher", build_model(run.recipe.model | {"classes": 3, "channels": 1}))
+    monkeypatch.setattr("offline.export.onnxslim.slim", lambda path: 1 / 0)  # as if killed in the middle
+    with pytest.raises(ZeroDivisionError):
+        compare_latency(run, tmp_path)
+    assert not list(run.folder.glob("*teacher.onnx*"))
+
+
 def test_evaluate_says_what_is_wrong(data, tmp_path, capsys):
     with pytest.raises(SystemExit):
         evaluate.main(command(data, None, tmp_path / "nothing", module="offline.evaluate")[3:])
@@ -163,10 +262,17 @@ def test_shipped_recipes_load(name):
     assert recipe.teacher.epochs == 3 and recipe.input.size == [640, 512]
 
 
+def test_numbers_as_yaml_1_1_reads_no_number():
+    assert load_recipe("quick", ["teacher.lr=1e-3"]).teacher.lr == 0.001
+
+
 def test_yaml_that_is_none_is_refused(tmp_path):
     (tmp_path / "r.yaml").write_text("teacher: [")
     with pytest.raises(RecipeError, match="not valid yaml"):
         load_recipe(str(tmp_path / "r.yaml"))
+    (tmp_path / "r.yaml").write_text("[1, 2]")
+    with pytest.raises(RecipeError, match="'the recipe' must be a group of keys"):
+        load_recipe(str(tmp_path / "r.yaml"), ["seed=1"])
     (tmp_path / "r.yaml").write_text("teacher: 3")
     with pytest.raises(RecipeError, match="must be a group of keys"):
         load_recipe(str(tmp_path / "r.yaml"))

@@ -1,6 +1,7 @@
 """offline.data: what a COCO file may get wrong, and what becomes of boxes and ignore regions."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from offline.augment import Loader, clip_boxes
 from offline.copy_paste import Objects, cut, paste
-from offline.data import detect_color, read_coco, read_image
+from offline.data import Dataset, Sample, detect_color, pixel_statistics, read_coco, read_image
 from offline.errors import DataError
 
 CATEGORIES = [{"id": 0, "name": "Person"}, {"id": 7, "name": "Car"}, {"id": 9, "name": "DontCare"}]
@@ -214,3 +215,25 @@ def test_an_unreadable_image_stops_the_batches_with_its_name(tmp_path):
     source.data.samples[0].path.write_bytes(b"")
     with pytest.raises(DataError, match="a.png"):
         list(source.batches(0, 3, mosaic_until=0))
+
+
+def samples_of(count, width, height):
+    none = np.zeros((0, 4), np.float32)
+    samples = [Sample(Path(f"{i}.png"), i, width, height, none, np.zeros(0, int), none) for i in range(count)]
+    return Dataset("x", ["a"], samples, "")
+
+
+def test_pixel_statistics_of_many_colour_pixels_are_exact(monkeypatch):
+    """64 images of 720p: more pixels than float32 can sum."""
+    image = np.broadcast_to(np.uint8([[[100, 0, 51]], [[150, 0, 255]]]), (2, 720 * 640, 3))
+    monkeypatch.setattr("offline.data.images.read_image", lambda sample, color: image)
+    mean, std = pixel_statistics(samples_of(64, 1280, 720), "rgb")
+    assert mean == [round(125 / 255, 4), 0, 0.6] and std == [round(25 / 255, 4), 0.001, 0.4]
+
+
+def test_pixel_statistics_of_gray_images(monkeypatch):
+    images = np.random.default_rng(0).normal(90, 40, (5, 96, 128)).clip(0, 255).astype(np.uint8)
+    monkeypatch.setattr("offline.data.images.read_image", lambda sample, color: images[sample.id])
+    pixels = images.astype(np.float64) / 255
+    expected = [round(float(pixels.mean()), 4)], [round(float(pixels.std()), 4)]
+    assert pixel_statistics(samples_of(5, 128, 96), "gray") == expected

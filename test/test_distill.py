@@ -21,7 +21,7 @@ from offline.model import build_model
 from offline.pretrained import load_teacher, settle_norms
 from offline.recipe import load_recipe
 from offline.render import write_dataset
-from offline.run import open_run
+from offline.start import open_run
 from offline.targets import find_target
 from offline.teacher_cache import TeacherCache
 from vit_perception.bundle import Bundle, open_bundle

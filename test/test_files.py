@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from offline.errors import RecipeError
 from offline.files import load_torch, replace_folder, save_torch, write_atomically, write_json, write_text
 
 
@@ -22,17 +23,30 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_litter(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "old" and names(tmp_path) == ["a.txt"]
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+def test_a_bundle_is_replaced_whole_or_not_at_all(tmp_path):
     target = tmp_path / "models" / "x"
     with replace_folder(target) as folder:
-        (folder / "one").write_text("1")
+        (folder / "bundle.json").write_text("1")
     with pytest.raises(KeyboardInterrupt), replace_folder(target) as folder:
         (folder / "two").write_text("2")
         raise KeyboardInterrupt
-    assert names(target) == ["one"]
+    assert names(target) == ["bundle.json"]
     with replace_folder(target) as folder:
         (folder / "three").write_text("3")
     assert names(target) == ["three"] and names(target.parent) == ["x"]
+
+
+def test_what_is_no_bundle_is_never_replaced(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with replace_folder(tmp_path / "empty") as folder:
+        (folder / "photo.jpg").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "broken").symlink_to("nowhere")
+    before = names(tmp_path)
+    for name in before:
+        with pytest.raises(RecipeError, match=f"{name} exists and is no model bundle"), replace_folder(tmp_path / name):
+            pass
+    assert names(tmp_path) == before and names(tmp_path / "empty") == ["photo.jpg"]
 
 
 def test_checkpoints_are_data_and_never_code(tmp_path):

@@ -16,7 +16,7 @@ from offline.errors import RecipeError
 from offline.pretrain import PATCH, MaskedLoader, MaskedStep, pretrain, train_masked
 from offline.recipe import load_recipe
 from offline.render import write_dataset
-from offline.run import open_run
+from offline.start import open_run
 from offline.targets import find_target
 
 

@@ -20,7 +20,7 @@ from offline.report.frames import judge, rank
 from offline.report.page import number, percent
 from offline.report.plots import front_of, part_of, part_order
 from offline.report.tables import cut_bars, linear_size, losses_of, lowrank_rows
-from offline.run import open_run
+from offline.start import open_run
 from offline.targets import find_target
 from offline.working_point import over
 from vit_perception.detector import Detections

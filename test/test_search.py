@@ -1,14 +1,20 @@
 """Searching the best student for a budget, as a user does it; and the choice itself."""
 
 import json
+import re
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from commands import TINY, command, one_sentence, run
 
+from offline import compress
+from offline.recipe import load_recipe
 from offline.render import write_dataset
-from offline.search import Candidate, choose, pareto
+from offline.search import Candidate, choose, confirm, measure, pareto
+from offline.start import open_run
+from offline.targets import find_target
 from vit_perception.bundle import open_bundle
 
 
@@ -76,7 +82,36 @@ def test_a_budget_is_met_and_another_cannot_be(data, recipe, tmp_path):
     assert "no candidate can be made for NVIDIA Jetson Nano" in sentence and "the model still takes" in sentence
     assert not (tmp_path / "none").exists()
     wrong = run(command(data, recipe, tmp_path / "none2", "--min-map", "0.99"))
-    assert "no candidate reaches mAP50 0.99" in one_sentence(wrong)
+    sentence = one_sentence(wrong)
+    assert "no candidate reaches mAP50 0.99" in sentence and "name another folder with --run" in sentence
+    teacher = re.search(r"--teacher (\S+)", sentence)[1]  # and what it says works
+    args = compress.parse(command(data, recipe, tmp_path / "none3", "--teacher", teacher, "--min-map", "0.1")[3:])
+    assert open_run(args, load_recipe(args.recipe), find_target(args.target)).source is not None
+
+
+def test_int8_on_a_board_is_the_file_for_tensorrt(monkeypatch, tmp_path):
+    """Candidates are measured on it, and the goal is held against its accuracy, not the master's."""
+    board, notes = find_target("jetson-orin-nano"), {"search": {"chosen": {"precision": "int8"}}}
+    notes |= {"export": {"files": {v: {"path": v} for v in ("fp32", "int8", "int8_trt")}}}
+    notes |= {"fp32.metrics": {"map50": 0.9}, "int8_trt.metrics": {"map50": 0.2}}
+    run = SimpleNamespace(target=board, notes=notes, note=notes.__setitem__, budget_ms=None, min_map=0.8)
+    prediction = SimpleNamespace(ms=1.0, error=0.1, new_design=0.2)
+    monkeypatch.setattr("offline.search.predict", lambda *a: prediction)
+    monkeypatch.setattr("offline.search.layers_of_onnx", lambda path: [])
+    confirm(run, tmp_path)
+    assert notes["goal"]["map50"] == 0.2 and not notes["goal"]["met"]
+
+    made = []
+    for name in ("quantise_int8", "quantise_tensorrt"):
+        monkeypatch.setattr(f"offline.search.{name}", lambda master, out, images, name=name: made.append(name))
+    monkeypatch.setattr("offline.search.export_master", lambda *a: None)
+    monkeypatch.setattr("offline.search.OnnxRuntimeEngine", lambda *a, **k: None)
+    run.folder, run.recipe, run.input = tmp_path, load_recipe("quick"), {"width": 64, "height": 64}
+    run.score, run.calibration = lambda *a: {"map50": 0.5}, list
+    model = SimpleNamespace(config=lambda: {"strides": [8]})
+    assert [c["precision"] for c in measure(run, "x", model)] == ["fp16", "int8"] and made == ["quantise_tensorrt"]
+    run.recipe = load_recipe("quick", ["quantise.tensorrt=fp16"])  # then no int8 file is made for the board
+    assert [c["precision"] for c in measure(run, "x", model)] == ["fp16"] and made == ["quantise_tensorrt"]
 
 
 def test_both_goals_at_once_are_refused(data, recipe, tmp_path):

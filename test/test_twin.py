@@ -21,8 +21,8 @@ from offline.prune import prune_to_cost
 from offline.quantize import quantise_int8
 from offline.recipe import load_recipe
 from offline.render import write_dataset
-from offline.run import open_run
 from offline.smooth import smooth
+from offline.start import open_run
 from offline.targets import find_target
 from offline.twin import conv_twin, twin_of
 from vit_perception.bundle import open_bundle

@@ -66,6 +66,11 @@ def detect_color(data: Dataset) -> str:
 
 def pixel_statistics(data: Dataset, color: str, count: int = 64) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel of pixels scaled to 0..1, over `count` images spread over the set."""
-    images = [read_image(s, color).reshape(-1, 1 if color == "gray" else 3) for s in data.spread(count).samples]
-    pixels = np.concatenate(images) / np.float32(255)
-    return [round(float(v), 4) for v in pixels.mean(0)], [round(max(float(v), 1e-3), 4) for v in pixels.std(0)]
+    counts = np.zeros((1 if color == "gray" else 3, 256))  # of every value: exact sums, and one image in memory
+    for s in data.spread(count).samples:
+        pixels = read_image(s, color).reshape(-1, len(counts))
+        counts += [np.bincount(channel, minlength=256) for channel in pixels.T]
+    values, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
+    mean = shares @ values
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
+    return [round(float(v), 4) for v in mean], [round(max(float(v), 1e-3), 4) for v in std]

@@ -1,0 +1,94 @@
+"""What a recipe's values may be: each is checked when the recipe is read, hours before it is used."""
+
+import contextlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import RecipeError
+from .prune import CRITERIA, SHARES
+from .subsets import Grouping
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+SCHEDULES = ("pretrain", "teacher", "distil", "search", "prune", "lowrank", "quantise")  # groups of a stage each
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a group of keys"}
+MAX_SEED = 10**9
+
+
+def read_value(kind, value, where: str):
+    """`value` as a field of type `kind` takes it. Raises RecipeError if it cannot; lists are for `check_values`."""
+    if kind is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # to YAML 1.1, 1e-3 is a text
+    fits = is_number(value) if kind is float else kind not in KINDS or type(value) is kind
+    if not fits:
+        raise RecipeError(f"{where} must be {KINDS[kind]}, not {value!r}")
+    return value
+
+
+def is_number(value) -> bool:
+    """Whether it is a finite one; true and false are none."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def check_values(r: "Recipe", path: Path) -> None:
+    """Raises RecipeError for a value that is of the right type but makes no sense."""
+
+    def demand(ok: bool, what: str) -> None:
+        if not ok:
+            raise RecipeError(f"{path}: {what}")
+
+    demand(0 <= r.seed <= MAX_SEED, f"seed must lie in 0..{MAX_SEED}, not {r.seed}")
+    for name, size in (("input.size", r.input.size), ("crops.size", r.crops.size)):
+        pair = (
+            isinstance(size, list)
+            and len(size) == 2
+            and all(isinstance(v, int) and v > 0 and v % 32 == 0 for v in size)
+        )
+        demand(
+            pair or (name == "input.size" and size == "auto"),
+            f"{name} must be two multiples of 32, not {size}",
+        )
+    demand(
+        r.input.color in ("auto", "gray", "rgb"),
+        f"input.color must be auto, gray or rgb, not {r.input.color}",
+    )
+    scale = r.crops.scale
+    demand(
+        isinstance(scale, list) and len(scale) == 2 and all(map(is_number, scale)) and 0 < scale[0] <= scale[1],
+        f"crops.scale must be [low, high], numbers over 0, not {scale}",
+    )
+    for name in ("mosaic", "objects", "close"):
+        demand(0 <= getattr(r.crops, name) <= 1, f"crops.{name} must lie in 0..1, not {getattr(r.crops, name)}")
+    demand(
+        r.crops.pasted >= 0 and r.crops.photometric >= 0,
+        f"crops.pasted and crops.photometric must not be negative, not {r.crops.pasted} and {r.crops.photometric}",
+    )
+    for name in (*SHARES, "latency"):
+        demand(0 <= getattr(r.prune, name) < 1, f"prune.{name} must lie in 0..1")
+    demand(
+        r.prune.criterion in CRITERIA,
+        f"prune.criterion must be one of {', '.join(CRITERIA)}, not '{r.prune.criterion}'",
+    )
+    demand(1 <= r.prune.rounds <= 10, "prune.rounds must be 1 to 10")
+    demand(0 < r.pretrain.mask < 1, "pretrain.mask must lie in 0..1")
+    for name in SCHEDULES:
+        s = getattr(r, name)
+        demand(s.lr > 0 and s.batch >= 1 and s.epochs >= 0, f"{name}: lr, batch and epochs must be positive")
+        demand(min(s.min_steps, s.warmup) >= 0, f"{name}: min_steps and warmup must not be negative")
+    levels = r.search.levels
+    demand(
+        isinstance(levels, list) and bool(levels) and all(is_number(v) and 0 < v <= 1 for v in levels),
+        f"search.levels must be a list of shares in 0..1, e.g. [0.6, 1.0], not {levels}",
+    )
+    demand(r.search.images > 0, f"search.images must be positive, not {r.search.images}")
+    Grouping(r.card.groups, r.card.bands)  # refuses what it cannot use
+    t = r.thresholds
+    demand(0 < t.score < 1 and 0 < t.nms_iou < 1, "thresholds must lie in 0..1")
+    demand(t.max_detections >= 1, f"thresholds.max_detections must be at least 1, not {t.max_detections}")
+    demand(
+        min(t.fp_per_image, t.weak_fp_per_image) >= 0 and 0 <= t.weak_score <= t.score,
+        "thresholds: fp_per_image must not be negative, nor weak_score over score",
+    )

@@ -1,0 +1,155 @@
+"""The start of a run: everything that can be refused is refused here, before hours of work."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from vit_perception.manifest import find_problem
+
+from .data import detect_color, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
+from .distill import check_comparable
+from .errors import RecipeError
+from .model import build_model
+from .pretrained import load_teacher
+from .prune import SHARES
+from .quantize import wanted_variants
+from .recipe import Recipe
+from .recipe_values import SCHEDULES
+from .run import Run
+from .stages import student_options, teacher_options
+from .subsets import Grouping
+from .targets import Target
+from .teacher_cache import model_hash
+
+log = logging.getLogger(__name__)
+
+
+def open_run(args, recipe: Recipe, target: Target) -> Run:
+    """Check everything that can be checked before the work starts, and open or resume the run folder.
+
+    Raises:
+        DataError, RecipeError: with one sentence.
+    """
+    ignore = tuple(args.ignore)
+    wanted = args.classes.split(",") if args.classes else None
+    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
+    wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
+    folder = args.run or Path("out/runs") / args.out.name
+    run = Run(folder, args.out.name, recipe, target, train, val)
+    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    without = {}
+    if args.unseen:
+        train = run.train_data = unseen(train, [val, *run.also])
+        without = {"without": [data.name for data in (val, *run.also)]}
+    for data in (val, *run.also):
+        Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
+    run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
+    run.budget_ms, run.min_map = args.budget_ms, args.min_map
+    run.input = _input(run)
+    if args.teacher:
+        _take_teacher(run, args.teacher)
+    _check_models(run)
+    run.identity = {
+        "recipe": recipe.as_dict(),
+        "recipe_name": Path(args.recipe).name,
+        "target": target.name,
+        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without,
+        "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
+        "backbone": args.backbone.name if args.backbone else None,
+        "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
+        "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
+        "input": run.input,
+    }
+    _open_folder(run, resume=args.resume)
+    handler = logging.FileHandler(folder / "log.txt")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    log.info("%s", train.summary())
+    for data in (val, *run.also):
+        log.info("%s", data.summary())
+    for line in train.table():
+        log.info("%s", line)
+    for data in () if args.resume else (val, *run.also):
+        if leak := leak_warning(train, data):
+            log.warning("%s", leak)
+    return run
+
+
+def _check_models(run: Run) -> None:
+    """Build teacher and student once, and hold what is known of the bundle to its format.
+
+    Raises:
+        RecipeError: one of them would be refused after hours of training.
+    """
+    files = {"fp32": {"path": "model.onnx", "sha256": "0" * 64}}
+    known = {"name": run.name, "labels": run.labels, "input": run.input, "thresholds": run.thresholds(), "files": files}
+    if problem := find_problem(known | {"head": {"strides": [8]}}):
+        raise RecipeError(
+            f"the bundle '{run.name}' could not be opened: {problem}; change the last part of --out, the names of the "
+            "classes, input.size or thresholds, whichever it is"
+        )
+    trained = run.source.model.config() if run.source else _build(run, "model", teacher_options)
+    if run.budget_ms or run.min_map:
+        return  # the student is cut out of the teacher
+    student, r = _build(run, "student", student_options), run.recipe
+    cut = r.prune.latency or any(getattr(r.prune, k) for k in SHARES)
+    schedules = [r.distil, r.lowrank, r.quantise, *([r.prune] if cut else [])]
+    if any(s.taught() for s in schedules):
+        check_comparable(student, trained)
+
+
+def _build(run: Run, group: str, options: Callable[[Run], dict]) -> dict:
+    """The whole config of the model that the recipe's `group` describes."""
+    try:
+        return build_model(options(run)).config()
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as e:
+        raise RecipeError(f"recipe group '{group}' makes no model ({str(e).splitlines()[0]}); mend its values") from e
+
+
+def _open_folder(run: Run, resume: bool) -> None:
+    state = run.folder / "run.json"
+    if not state.is_file():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.note("seconds", {})
+        return
+    if not resume:
+        raise RecipeError(
+            f"{run.folder} holds an earlier run; add --resume to go on with it, or name another folder with --run"
+        )
+    try:
+        old = json.loads(state.read_text(encoding="utf-8"))
+        before, run.notes = old["identity"], old["notes"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise RecipeError(f"{state} is not the record of a run ({e}); name another folder with --run") from e
+    now = json.loads(json.dumps(run.identity))
+    for stage in SCHEDULES:  # what has not begun may still be changed
+        if not run.begun(stage):
+            before.get("recipe", {})[stage] = now["recipe"][stage]
+    for group in ("card", "thresholds"):  # they train nothing
+        before.get("recipe", {})[group] = now["recipe"][group]
+    changed = [k for k, v in now.items() if before.get(k) != v]
+    if changed:
+        raise RecipeError(
+            f"cannot resume {run.folder}: {', '.join(changed)} changed since it was begun; name another with --run"
+        )
+
+
+def _take_teacher(run: Run, path: Path) -> None:
+    """The teacher that is given, and pixels as it knows them: the student sees what its teacher sees."""
+    if run.backbone:
+        raise RecipeError(
+            "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
+        )
+    run.source = load_teacher(path, run.labels, len(run.input["mean"]))
+    run.input |= {k: run.source.input[k] for k in ("mean", "std")} if run.source.input else {}
+
+
+def _input(run: Run) -> dict:
+    """The model's input: as the recipe says, or the largest training image rounded up to what the strides need."""
+    size, color = run.recipe.input.size, run.recipe.input.color
+    if size == "auto":
+        size = [-(-max(getattr(s, k) for s in run.train_data.samples) // 32) * 32 for k in ("width", "height")]
+    color = detect_color(run.train_data) if color == "auto" else color
+    mean, std = pixel_statistics(run.train_data, color)
+    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std}
