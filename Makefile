@@ -37,6 +37,7 @@ $(VENV)/.python:
 	    || { echo "error: $(PYTHON) is not Python 3.11, which the ROS wheels are for: make PYTHON=<path>"; exit 1; }
 	@echo "setup: virtual environment $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+	@echo "$(CURDIR)" > $(VENV)/lib/python3.11/site-packages/checkout.pth  # bench/*.py import what lies beside bench/
 	@touch $@
 
 $(VENV)/.torch: $(VENV)/.python

@@ -8,7 +8,7 @@ and with a third of the frames dropped at random. The plain tracker has the same
 the last box and knows neither velocity nor camera motion. Counted is what is published: confirmed tracks with a
 detection in this frame; overlap 0.5, classes aside. True boxes that are mostly hidden or under 8 px are ignored.
 
-With --data DIR (the HIT-UAV images and labels; see its SOURCES.md) three clips are replayed. Labels there have no ids
+With --data DIR (HIT-UAV: docs/models.md, "The data") three clips of it are replayed. Labels there have no ids
 and frames no times: each number is taken for 0.1 s. Given are how many confirmed tracks there are, the median length,
 and how many labelled boxes each id covers on average. The model was trained on images of these clips. The last line is
 one JSON object; idf1, mota, id_switches and baseline_* are those with noise and false positives at 15 Hz.

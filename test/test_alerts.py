@@ -2,15 +2,18 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from vit_perception.alerts import ERROR, OK, WARN, AlertPolicy
 from vit_perception.corridor import Corridor
 
 
-def obstacle(ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0, mean_score=0.6):
-    track = SimpleNamespace(id=track_id, mean_score=mean_score)
-    ranges = {"range_m": range_m, "range_sigma_m": range_sigma}
+def obstacle(
+    ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0, mean_score=0.6, hits=20
+):  # fmt: skip
+    track = SimpleNamespace(id=track_id, mean_score=mean_score, hits=hits)
+    ranges = {"range_m": range_m, "range_sigma_m": range_sigma, "position": None}
     return SimpleNamespace(track=track, ttc_s=ttc, ttc_sigma_s=sigma, threatens=threatens, **ranges)
 
 
@@ -90,8 +93,29 @@ def test_reset_forgets():
     policy = AlertPolicy(trigger_count=1)
     policy.update([obstacle(1.0)])
     policy.reset()
-    alert = policy.update([])
-    assert (alert.level, alert.cleared) == (OK, False)
+    alerts = [policy.update([]) for _ in range(2)]
+    assert [(a.level, a.cleared) for a in alerts] == [(OK, True), (OK, False)], "cleared at once, and once"
+
+
+def test_a_range_alone_takes_more_detections_than_a_time_to_contact():
+    def raised(**kw):
+        return AlertPolicy(trigger_count=1, range_hits=8).update([obstacle(**kw)]).level
+
+    assert raised(range_m=2.0, hits=7) == OK and raised(range_m=2.0, hits=8) == ERROR
+    assert raised(ttc=1.0, hits=7) == ERROR
+
+
+def test_zero_switches_a_range_off_however_uncertain_it_is():
+    policy = AlertPolicy(trigger_count=1, warn_range_m=8.0, error_range_m=0.0)
+    assert policy.update([obstacle(None, range_m=2.0, range_sigma=3.0)]).level == WARN
+
+
+def test_what_is_far_below_is_not_near_because_it_is_straight_below():
+    below = obstacle(None, range_m=0.1)
+    below.position = np.array([0.1, 0.0, -20.0])
+    assert AlertPolicy(trigger_count=1).update([below]).level == OK
+    below.position = np.array([0.1, 0.0, -2.0])
+    assert AlertPolicy(trigger_count=1).update([below]).level == ERROR
 
 
 def test_what_does_not_threaten_raises_nothing_and_what_was_not_judged_does():

@@ -28,6 +28,7 @@ def obstacle(position, closing, t, width=0.5, height=1.7, ranged=True, calibrate
         o.bearing, half = math.atan2(-position[1], position[0]), math.atan2(width / 2, distance)
         o.elevation = math.atan2(position[2], math.hypot(position[0], position[1]))
         o.sector = (o.bearing - half, o.bearing + half)
+        o.rays = np.array([position] * 3, float) / distance
         if ranged:
             o.range_m, o.range_sigma_m, o.position = distance, 0.1 * distance, np.array(position, float)
             o.covariance = np.outer(position, position) * 0.01 + 0.01 * np.eye(3)

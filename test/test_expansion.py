@@ -70,6 +70,22 @@ def tracked(box, stamp_s, detection=0):
     return track
 
 
+@pytest.mark.parametrize("size", [14.0, 60.0])
+@pytest.mark.parametrize("axis", [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)])
+def test_a_box_that_was_carried_out_of_the_image_tells_nothing_and_returns(axis, size):
+    """Beyond each border, up to the surroundings that are compared and past them."""
+    image, axis = texture(), np.array(axis)
+    inside = np.array([300.0, 220.0, 300.0 + size, 220.0 + size])
+    for left in (0.0, 11.0, 12.0, 13.0, 400.0):
+        corner = np.where(axis > 0, (640.0 + left, 480.0 + left), -size - left)
+        corner = np.where(axis == 0, inside[:2], corner)
+        outside = np.concatenate([corner, corner + size])
+        for one, two in ((inside, outside), (outside, inside)):
+            assert growth(image, image, one, two) is None
+        told = growth(image, image, outside, outside)
+        assert told is None or told[0] == pytest.approx(1.0, abs=0.01)
+
+
 def test_growth_comes_at_intervals_and_never_across_a_pause_or_a_jump_of_time():
     image, expansion, told = texture(), Expansion(), []
     steps = np.arange(12) * 0.1

@@ -8,7 +8,7 @@ from test_corridor import obstacle
 
 from vit_perception.corridor import Corridor
 from vit_perception.geometry import Ego
-from vit_perception.memory import Memory
+from vit_perception.memory import MOST, Memory
 from vit_perception.scan import make_scan
 
 IMAGE = (640, 512)
@@ -97,6 +97,65 @@ def test_what_left_the_view_on_a_collision_course_comes_until_its_time_is_over()
     answers = leaves(looks=3)
     assert answers[9] == [(True, pytest.approx(1.1, abs=0.01))] and answers[-1] == []
     assert leaves(looks=2)[0] == []
+
+
+@pytest.mark.parametrize(("threatens", "speed", "kept"), [(True, 2.0, True), (False, 2.0, False), (True, 0.0, False)])
+def test_a_detector_that_loses_what_is_flown_into_does_not_clear_it(threatens, speed, kept):
+    memory, ego = Memory(), Ego((speed, 0.0, 0.0), (0.0, 0.0, 0.0))
+    for i in range(3):
+        car = obstacle((14.0 - 0.2 * i, 0, 0), 2.0, 0.1 * i)  # beyond near_m, and beyond 5 s of flight
+        car.track.hits = 3 + i
+        memory.update([car], 0.1 * i, *IMAGE, ego)
+        car.threatens = threatens
+    answer = memory.update([], 1.2, *IMAGE, ego)
+    assert bool(answer) == kept
+    if kept:  # at 13.6 m then, its sigma of 1.36 m nearer, and 2 m flown since
+        assert answer[0].position == pytest.approx([13.6 - 1.36 - 2.0, 0.0, 0.0]) and answer[0].ttc_s is None
+
+
+@pytest.mark.parametrize("velocity", [(0.0, 0.0, 0.0), (-1.0, 0.0, 0.0), None])
+def test_a_camera_that_looks_back_has_a_memory_too(velocity):
+    ego = None if velocity is None else Ego(velocity, (0.0, 0.0, 0.0))
+    ahead = (280, 200, 360, 300)
+    assert watch((-3.4, 0.3, 0), ego, 1.0, box=ahead)[-1], "nothing was passed"
+    assert watch((-3.4, 0.3, 0), Ego((1.0, 0.0, 0.0), (0.0, 0.0, 0.0)), 0.3, box=ahead)[-1] == []
+
+
+def test_what_is_seen_again_straight_behind_is_itself():
+    memory = Memory()
+    watch((-3.0, 0.05, 0), None, 0.2, memory, width=2.0)
+    again = obstacle((-3.0, -0.05, 0), 0.0, 0.3, width=2.0, track_id=2)
+    assert len(memory.update([again], 0.3, *IMAGE)) == 1
+
+
+def test_stamps_that_stand_still_do_not_keep_it_for_ever():
+    for comes in (False, True):
+        memory, o = Memory(), obstacle((3.0, 0, 0), 1.0, 0.0)
+        o.track.hits, o.threatens = 10, True
+        if comes:
+            o.track.box[[0, 2]] = 600, 640
+        for _ in range(4):
+            memory.update([o], 0.0, *IMAGE)
+        answers = [memory.update([], 0.0, *IMAGE) for _ in range(60)]
+        assert answers[0] and not answers[-1]
+
+
+def test_no_more_than_so_many_are_kept():
+    memory = Memory()
+    for i in range(MOST + 20):
+        watch((3.0, 0.0, 0), None, 0.1, memory, width=0.01, track_id=i)
+    assert len(memory.update([], 0.1, *IMAGE)) <= MOST
+
+
+def test_what_left_the_view_when_its_time_was_over_comes_no_more():
+    memory, ego = Memory(), Ego((1.5, 0.0, 0.0), (0.0, 0.0, 0.0))
+    for i in range(5):
+        walker = obstacle((4.0, -3.4, 0), 2.5, 0.0)
+        walker.track.hits, walker.track.box[[0, 2]], walker.ttc_s = 10, (600, 640), 0.3
+        walker.track.detection = 0 if i < 4 else -1  # coasts, for longer than its time to contact
+        memory.update([walker], (0.0, 0.1, 0.2, 0.3, 0.8)[i], *IMAGE, ego)
+        walker.threatens = True
+    assert memory.update([], 0.9, *IMAGE, ego) == []
 
 
 def test_what_was_lost_is_kept_where_it_was_seen_not_where_its_box_drifted():

@@ -80,6 +80,44 @@ def test_stamps_that_are_wrong_are_warned_of_once_each_and_frames_go_on(flown, l
     assert "ahead of the ROS clock" in flown.diagnostics(AHEAD)[2]["warnings"]
 
 
+def test_an_image_out_of_order_is_rejected_and_nothing_forgotten(flown):
+    flown.calibrate()
+    flown.fly(AHEAD, 0.5)
+    ids = {d.id for d in flown.messages("detections")[-1].detections}
+    newest = flown.messages("detections")[-1].header.stamp
+    flown.forget()
+    flown.send(AHEAD, divmod(newest.sec * 10**9 + newest.nanosec - 10**6, 10**9))
+    flown.spin(0.2)
+    assert flown.messages("detections") == []
+    flown.fly(AHEAD, 0.3)
+    assert {d.id for d in flown.messages("detections")[-1].detections} == ids
+    values = flown.diagnostics(AHEAD)[2]
+    assert values["rejected"] == "1" and values["last_rejection"] == "it is 0.001 s older than the image before it"
+
+
+def test_a_picture_that_stands_still_grows_stale_however_often_it_comes(flown):
+    flown.calibrate()
+    flown.fly(AHEAD, 0.5)
+    now = flown.node.get_clock().now().to_msg()
+
+    def repeat(seconds):
+        for _ in range(round(seconds / 0.05)):
+            flown.send(AHEAD, (now.sec, now.nanosec))
+            flown.spin(0.05)
+
+    repeat(0.3)
+    assert flown.messages("obstacle_scan"), "one repeated now and then is fresh enough"
+    repeat(0.7)
+    flown.forget()
+    repeat(1.2)
+    assert flown.messages("obstacle_scan") == [] and len(flown.messages("detections")) > 10
+    status = flown.messages("diagnostics")[-1].status[0]
+    assert status.level[0] == 2 and "stale" in status.message
+    flown.forget()
+    flown.fly(AHEAD, 0.5)
+    assert flown.messages("obstacle_scan")
+
+
 def test_stamps_of_another_clock_are_warned_of_once(flown, log):
     for i in range(5):
         flown.answer(BLACK, (1000, i * 50000000))

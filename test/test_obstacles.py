@@ -241,7 +241,9 @@ def test_a_mount_turns_and_shifts_what_is_seen():
     """2 m wide and high, 10 m along the axis of a camera that looks 30 degrees down, 90 to the right, 1 m up."""
     mount = Mount.from_angles(90, -30, 0, (0.5, 0.0, 1.0))
     obstacle = one(ObstacleEstimator(SIZES), square(320, 240, 80), mount=mount)
-    assert obstacle.bearing == pytest.approx(math.pi / 2)
+    x, y, _ = obstacle.position
+    assert obstacle.bearing == pytest.approx(math.atan2(-y, x)) and obstacle.bearing < math.pi / 2, "from the vehicle"
+    assert obstacle.sector[0] < obstacle.bearing < obstacle.sector[1]
     assert obstacle.elevation == pytest.approx(-math.pi / 6)
     direction = (obstacle.position - mount.translation) / np.linalg.norm(obstacle.position - mount.translation)
     assert direction == pytest.approx([0, -math.cos(math.pi / 6), -0.5], abs=1e-9)
@@ -257,6 +259,39 @@ def test_parameters_stand_in_for_a_missing_mount():
 def test_straight_down_there_is_no_side_that_is_free():
     obstacle = one(ObstacleEstimator(SIZES), square(320, 240, 80), mount=Mount.from_angles(0, -90))
     assert obstacle.sector[1] - obstacle.sector[0] == pytest.approx(2 * math.pi)
+
+
+@pytest.mark.parametrize("pitch", [-90.0, -80.0, -70.0, -60.0])
+@pytest.mark.parametrize(("u", "v"), [(320, 240), (325, 240), (300, 280)])
+def test_what_is_seen_from_above_is_placed_on_the_ground(pitch, u, v):
+    """20 m above ground, a flat thing in the middle of an image of a camera that looks down."""
+    mount, ego = Mount.from_angles(0, pitch), Ego(level=np.eye(3), height_m=20.0)
+    obstacle = one(ObstacleEstimator(), square(u, v, 80), mount=mount, ego=ego)
+    ray = mount.rotation @ CAMERA.rays(np.array([[u, v]], float))[0]
+    assert obstacle.position == pytest.approx(-20.0 / ray[2] * ray, abs=1e-3)
+    sigmas = np.sqrt(np.diag(obstacle.covariance))
+    assert sigmas.min() > 0.1 and sigmas.max() < 3.0
+
+
+def test_from_above_with_an_uncertain_attitude_the_size_tells_what_the_ground_cannot():
+    mount, ego = Mount.from_angles(0, -50), Ego(level=np.eye(3), height_m=20.0)
+    assert one(ObstacleEstimator(level_sigma_deg=20.0), square(320, 240, 80), mount=mount, ego=ego).range_m is None
+    assert one(ObstacleEstimator(SIZES), square(320, 240, 80), mount=mount, ego=ego).range_m is not None
+
+
+def test_what_passed_straight_below_and_leaves_at_the_border_is_not_near():
+    estimator, ego = ObstacleEstimator(), Ego(level=np.eye(3), height_m=20.0)
+    for i, pitch in enumerate((-90.0, -90.0, -60.0)):
+        box = square(320, 240, 80) if i < 2 else (280, 420, 360, 480)
+        tracks = [track(box)]
+        obstacle = estimator.update(tracks, 0.1 * i, CAMERA, WIDTH, HEIGHT, Mount.from_angles(0, pitch), ego)[0]
+        assert np.linalg.norm(obstacle.position) > 19.0
+
+
+def test_a_glimpse_has_a_place_and_leaves_no_trace():
+    estimator = ObstacleEstimator(SIZES)
+    seen_once = estimator.glimpse([track(square(320, 240, 80))], 0.0, CAMERA, WIDTH, HEIGHT)[0]
+    assert seen_once.range_m == pytest.approx(10.0, rel=0.1) and seen_once.ttc_s is None and not estimator._histories
 
 
 def test_a_sector_across_straight_back_stays_in_order():

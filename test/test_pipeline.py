@@ -46,6 +46,33 @@ def test_an_approaching_object_becomes_a_track_an_obstacle_a_ray_and_an_alert():
     assert list(result.stage_ms) == ["infer", "motion", "track", "growth", "obstacles", "alerts"]
 
 
+def test_a_single_strong_detection_is_in_the_scan_at_once_and_nowhere_else():
+    pipeline = Pipeline(Script([80.0] * 5))
+    pipeline.publish_clear, pipeline.obstacles.sizes = True, {0: (2.0, 0.2)}
+    result = pipeline.process(IMAGE, "mono", 0.0, CAMERA)
+    assert result.scan_ranges[36] == pytest.approx(10.0, rel=0.05) and result.scan_ranges[32] > 40
+    assert result.tracks == result.obstacles == [] and len(result.detections) == 1
+    unknown = Pipeline(Script([80.0]))
+    unknown.publish_clear = True
+    assert np.isnan(unknown.process(IMAGE, "mono", 0.0, CAMERA).scan_ranges[36]), "without a range it is not clear"
+
+
+@pytest.mark.parametrize("pause", [60.0, -5.0])
+def test_an_alert_of_before_a_pause_is_cleared_not_raised_anew(pause):
+    sizes = [60 * 3 / (3 - 0.1 * i) for i in range(20)]
+    pipeline = Pipeline(Script(sizes + [2.0] * 9))
+    assert fly(pipeline, 20).alert.level == 2
+    alerts = [pipeline.process(IMAGE, "mono", 11.9 + pause + 0.1 * i, CAMERA).alert for i in range(9)]
+    assert [a.level for a in alerts] == [0] * 9 and [a.cleared for a in alerts] == [True] + [False] * 8
+
+
+def test_what_a_scan_calls_clear_belongs_to_its_own_limits():
+    pipeline = Pipeline(Script([10.0] * 2))
+    pipeline.configure({"publish_clear": True, "range_max_m": 10.0})
+    result = pipeline.process(IMAGE, "mono", 0.0, CAMERA)
+    assert result.scan_limits == (0.5, 10.0) and np.nanmax(result.scan_ranges) == pytest.approx(10.01, abs=1e-3)
+
+
 def test_without_calibration_there_is_no_scan_but_the_rest():
     result = fly(Pipeline(Script(60 * 3 / (3 - 0.1 * i) for i in range(12))), 12, camera=None)
     assert result.scan_ranges is None
@@ -208,7 +235,7 @@ def test_only_what_lies_in_the_direction_of_flight_alerts():
         (Ego(velocity=(0, 5, 0)), False),
     ):
         pipeline = ranged(AHEAD)
-        pipeline.configure({"alerts.warn_range_m": 25.0, "camera_motion": False})
+        pipeline.configure({"alerts.warn_range_m": 25.0, "alerts.range_hits": 1, "camera_motion": False})
         assert (max(alert_levels(pipeline, ego)) > 0) is alerts
 
 

@@ -52,6 +52,12 @@ def test_a_rate_limit_holds_on_average_whatever_the_jitter(given, limit):
     assert all(limiter.passes(t, 0.0) for t in times)
 
 
+def test_a_limit_that_is_raised_holds_at_once():
+    limiter = RateLimit()
+    assert limiter.passes(0.0, 0.05) and not limiter.passes(1.0, 0.05)  # due at 20 s
+    assert sum(limiter.passes(1.0 + 0.11 * i, 10.0) for i in range(10)) == 9
+
+
 def test_after_a_pause_a_rate_limit_lets_no_burst_pass():
     limiter = RateLimit()
     assert limiter.passes(0.0, 10.0) and limiter.passes(50.0, 10.0)

@@ -146,21 +146,29 @@ def first_alert(record: Recorder, truth: dict[int, list[dict]]) -> dict | None:
     Returns:
         published, true (s; None: it does not close in, or nothing is there), of (kind), or None without such an alert.
     """
-    for heard, _, values in record.alerts:
-        if "ttc_s" not in values:
+    alert = next(((heard, values) for heard, _, values in record.alerts if "ttc_s" in values), None)
+    if alert is None:
+        return None
+    heard, values = alert
+    row = truth_of_track(record, truth, values["track_id"], heard)
+    true = float(row["ttc_s"]) if row else float("inf")
+    return {
+        "published": float(values["ttc_s"]),
+        "true": round(true, 2) if np.isfinite(true) else None,
+        "of": row["kind"] if row else "nothing there",
+    }
+
+
+def truth_of_track(record: Recorder, truth: dict[int, list[dict]], track_id: str, until: float) -> dict | None:
+    """The row of what overlaps a track most where it was seen last; None if that is less than 0.3."""
+    for index, (stamp, _) in reversed(list(enumerate(record.frames))):
+        found, ids, _ = record.answers.get(stamp, (None, [], 0.0))
+        if stamp > until or found is None or track_id not in ids:
             continue
-        told = {"published": float(values["ttc_s"]), "true": None, "of": "nothing there"}
-        for index, (stamp, _) in reversed(list(enumerate(record.frames))):
-            found, ids, _ = record.answers.get(stamp, (None, [], 0.0))
-            if stamp > heard or found is None or values["track_id"] not in ids:
-                continue
-            box = found.boxes[ids.index(values["track_id"])][None]
-            row = max(truth.get(index, []), key=lambda r: iou(box, box_of(r))[0, 0], default=None)
-            if row is not None and iou(box, box_of(row))[0, 0] >= 0.3:
-                true = float(row["ttc_s"])
-                told |= {"true": round(true, 2) if np.isfinite(true) else None, "of": row["kind"]}
-            break
-        return told
+        box = found.boxes[ids.index(track_id)][None]
+        overlaps = [(float(iou(box, box_of(row))[0, 0]), row) for row in truth.get(index, [])]
+        best, row = max(overlaps, key=lambda pair: pair[0], default=(0.0, None))
+        return row if best >= 0.3 else None
     return None
 
 

@@ -3,6 +3,8 @@
 An alert is about what the vehicle will hit: what `vit_perception.corridor` says does not threaten raises nothing.
 """
 
+from .geometry import norm
+
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level
 
@@ -38,6 +40,7 @@ class AlertPolicy:
         max_ttc_sigma: a time to contact is believed if its sigma is below this part of it, or of one
             second.
         min_score: a track of a lower mean score alerts nobody: a detector sees more ghosts than obstacles there.
+        range_hits: detections of a track from which on its range alone raises an alert. Ghosts seldom have so many.
         object_speed_mps: that obstacles may have by themselves: where range and speed are known, a time to contact
             that asks for more is not believed, and range alone counts.
         trigger_count, release_count: consecutive frames that raise and that lower the level of a track.
@@ -54,6 +57,7 @@ class AlertPolicy:
         release_factor=1.3,
         max_ttc_sigma=0.35,
         min_score=0.0,
+        range_hits=8,
         object_speed_mps=8.0,
         trigger_count=3,
         release_count=5,
@@ -62,16 +66,15 @@ class AlertPolicy:
         self.warn_range_m, self.error_range_m = warn_range_m, error_range_m
         self.warn_lead_s, self.error_lead_s = warn_lead_s, error_lead_s
         self.release_factor, self.max_ttc_sigma = release_factor, max_ttc_sigma
-        self.min_score, self.object_speed_mps = min_score, object_speed_mps
+        self.min_score, self.range_hits, self.object_speed_mps = min_score, range_hits, object_speed_mps
         self._speed_mps = None  # the vehicle's, where it is known
         self.trigger_count, self.release_count = trigger_count, release_count
         self._states = {}  # track id -> _TrackState
         self._level = OK
 
     def reset(self):
-        """Forget everything, as at the start."""
+        """Forget all tracks. An alert that was up is cleared in the next frame, unless that raises it anew."""
         self._states = {}
-        self._level = OK
 
     def update(self, obstacles, stopping=None):
         """One frame's alert. A track that is gone counts as harmless, so its level is released, not cut.
@@ -127,7 +130,7 @@ class AlertPolicy:
         for level, ttc, distance in limits:
             if self._believes_ttc(obstacle) and obstacle.ttc_s < ttc * factor:
                 return level
-            if self._believes_range(obstacle) and obstacle.range_m - obstacle.range_sigma_m < distance * factor:
+            if distance > 0 and self._believes_range(obstacle) and _near_end(obstacle) < distance * factor:
                 return level
         return OK
 
@@ -145,7 +148,7 @@ class AlertPolicy:
 
     def _believes_range(self, obstacle):
         """A range that is less certain than half of it tells nothing, unless even its far end is near."""
-        if obstacle.range_m is None:
+        if obstacle.range_m is None or obstacle.track.hits < self.range_hits:
             return False
         far = obstacle.range_m + obstacle.range_sigma_m
         return obstacle.range_sigma_m <= 0.5 * obstacle.range_m or far < self.warn_range_m
@@ -154,6 +157,13 @@ class AlertPolicy:
 class _TrackState:
     def __init__(self):
         self.level, self.rising, self.falling, self.obstacle = OK, [], [], None
+
+
+def _near_end(obstacle):
+    """Its distance less a sigma: along the line of sight, for what is seen straight below has no horizontal range."""
+    position = obstacle.position
+    slant = obstacle.range_m if position is None else norm(position)
+    return slant - obstacle.range_sigma_m
 
 
 def _urgency(state):

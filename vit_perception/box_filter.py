@@ -8,10 +8,8 @@ MEASURED = 0.2  # standard deviation of a detection's centre and size, what corr
 MEASURED_PX = 0.5  # and that much in any case
 ACCELERATION = 1.0  # change of velocity within a second, sizes per second
 VELOCITY = 2.0  # standard deviation of a new track's velocity, sizes per second
-LEAST_DEPTH = (
-    0.5  # what a turn brings nearer to the image plane than this part of its depth leaves the sight, and stays
-)
 VELOCITY_IN_IMAGE = 10.0  # the same while the camera's motion is not known
+LEAST_DEPTH = 0.5  # what a turn brings nearer to the image plane than this part of its depth is out of sight: it stays
 
 
 class BoxFilter:

@@ -15,7 +15,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from .line_of_sight import LineOfSight, Turn, rays_of
+from .geometry import norm
+from .line_of_sight import LineOfSight, Turn
 
 # Speed (m/s), and what it takes to stop from it: reaction time + v / a (s), v * reaction time + v^2 / 2a (m).
 Stopping = namedtuple("Stopping", "speed_mps time_s distance_m")
@@ -84,7 +85,7 @@ class Corridor:
             Stopping of the known speed, or None.
         """
         velocity = None if ego is None else _finite(ego.velocity)
-        speed = None if velocity is None else float(np.sqrt(velocity.dot(velocity)))
+        speed = None if velocity is None else norm(velocity)
         if obstacles:
             stamp_s = max(o.track.stamp_s for o in obstacles)
             self._turn.update(stamp_s, None if ego is None else _finite(ego.angular_velocity))
@@ -92,7 +93,7 @@ class Corridor:
         for o in obstacles:
             history, direction = self._histories[o.track.id], _direction(o)
             if o.track.detection >= 0:
-                history.add(o.track, rays_of(o, direction), self._turn, self.window_s)
+                history.add(o.track, o.rays, self._turn, self.window_s)
             history.threatens = o.threatens = self._threatens(o, history, direction, velocity, speed, axis, ego)
         return None if speed is None else self.stopping(speed)
 
@@ -125,7 +126,7 @@ class Corridor:
             return closing is not False and self._course(o, fit, direction, -1.0) is not False
         # Outside the corridor, only what surely moves into it.
         comes = closing is True and self._course(o, fit, direction, 1.0) is True
-        return inside or (comes and self._moves(o, fit, direction, velocity) and self._at_height(o, ego))
+        return inside or (comes and self._moves(o, fit, velocity) and self._at_height(o, ego))
 
     def _is_near(self, o):
         """A range of which nothing is certain says nothing of being near."""
@@ -155,21 +156,21 @@ class Corridor:
             return None
         half_width, half_height, distance = self._half_size(o, o.range_m)
         miss = distance / growth * fit.rate
-        rate = float(np.sqrt(fit.rate.dot(fit.rate)))
+        rate = norm(fit.rate)
         miss_sigma = distance / growth * math.hypot(fit.rate_sigma, rate * sigma / growth)
         return self._overlaps(miss, direction, half_width, half_height, -sigmas * miss_sigma)
 
-    def _moves(self, o, fit, direction, velocity):
+    def _moves(self, o, fit, velocity):
         """Whether its line of sight turns otherwise than it would if it stood where it is."""
         if o.position is None:
             return True
-        ray, distance = rays_of(o, direction)[o.steady], float(np.sqrt(o.position.dot(o.position)))
+        ray, distance = o.rays[o.steady], norm(o.position)
         stands = (float(velocity.dot(ray)) * ray - velocity) / max(distance, 0.1)
-        off, rate = fit.rate - stands, float(np.sqrt(stands.dot(stands)))
+        off, rate = fit.rate - stands, norm(stands)
         sigma = math.hypot(fit.rate_sigma, rate * min(o.range_sigma_m / o.range_m, 1.0))
         if o.steady:
             off[2], sigma = 0.0, math.hypot(sigma, rate * FAR_END)
-        return float(np.sqrt(off.dot(off))) > MOVES_SIGMAS * sigma
+        return norm(off) > MOVES_SIGMAS * sigma
 
     def _at_height(self, o, ego):
         """Whether an object that moves on the ground can be at the vehicle's height at contact."""
@@ -181,7 +182,7 @@ class Corridor:
         reach = half_height + 0.5 * self.height_m + self.margin_m
         # A range that came out too short lifts an object off the ground. Only of what is below the horizon as a whole,
         # at any range: beside a hill the ground is higher than the height above it tells.
-        dips = above + half_height < -DIP * float(np.sqrt(o.position.dot(o.position)))
+        dips = above + half_height < -DIP * norm(o.position)
         if dips and ego.height_m is not None and half_height - GROUND * ego.height_m - climbed < -reach:
             return False
         sigma = 0.0 if o.covariance is None else math.sqrt(max(float(up.dot(o.covariance).dot(up)), 0.0))
@@ -199,7 +200,7 @@ class Corridor:
         if along <= 0:
             return False
         across = position - along * ahead
-        distance = max(float(np.sqrt(across.dot(across))), 1e-9)
+        distance = max(norm(across), 1e-9)
         unit = across / distance
         # Without a covariance it is range by motion: as uncertain as the time to contact that is believed.
         variance = (0.3 * distance) ** 2 if covariance is None else float(unit.dot(covariance).dot(unit))

@@ -83,6 +83,8 @@ def growth(before, now, box, box_now):
         return None
     zoom = min(1.0, NORMAL_PX / math.sqrt(_area(box)))
     (a, corner), (b, corner_now) = _cut(before, box, zoom), _cut(now, box_now, zoom)
+    if a.size == 0 or b.size == 0:  # carried out of the image; OpenCV's Lucas-Kanade would never return
+        return None
     share = np.linspace(0.0, 1.0, GRID)
     grid = np.column_stack([np.tile(share, GRID), np.repeat(share, GRID)])
     start = (zoom * (box[:2] + grid * side - corner)).astype(np.float32)
@@ -113,7 +115,7 @@ def _cut(image, box, zoom):
     x1, y1 = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
     x2, y2 = np.maximum(np.ceil(box[2:] + margin), 0).astype(int)
     patch = image[y1:y2, x1:x2]
-    if zoom < 1:
+    if zoom < 1 and patch.size > 0:
         patch = cv2.resize(patch, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
     return patch, np.array([x1, y1])
 

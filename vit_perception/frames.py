@@ -16,14 +16,16 @@ class FrameProcessor:
         reader: `ImageReader`. pipeline: `Pipeline`. debug: `DebugImage`. dump: `Dump`, or None.
 
     Attributes:
-        answered: (time received, header, scan ranges or None) of the newest processed image, or None.
+        answered: (time, header, scan ranges or None, their limits) of the newest processed image, or None. The time is
+            when it was received or, if images repeat its stamp, when the first of them was: a picture that stands still
+            grows old.
         mount_source: 'tf' or 'parameters', '' before the first image.
     """
 
     def __init__(self, node, reader, pipeline, debug, dump):
         self._node, self._reader, self._pipeline = node, reader, pipeline
         self._debug, self._dump = debug, dump
-        self._stamp_s = None
+        self._stamp_s = self._since = None
         self.answered, self.mount_source = None, ""
 
     def __call__(self, item):
@@ -49,7 +51,7 @@ class FrameProcessor:
         image, order = self._reader.read(msg)
         watch.stop("read")
         stamp_s = messages.stamp_to_seconds(msg.header.stamp)
-        self._check_stamp(stamp_s)
+        self._check_stamp(stamp_s, received)
         height, width = image.shape[:2]
         camera = node.calibration.camera_for(width, height)
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
@@ -62,7 +64,7 @@ class FrameProcessor:
         result = self._pipeline.judge(seen, camera, mount, ego)
         watch.start()
         node.outputs.result(msg.header, result)
-        self.answered = (received, msg.header, result.scan_ranges)
+        self.answered = (self._since, msg.header, result.scan_ranges, result.scan_limits)
         watch.stop("publish")
         stages = dict(watch.stage_ms, **result.stage_ms)
         latency = 1e-9 * node.get_clock().now().nanoseconds - stamp_s
@@ -76,8 +78,13 @@ class FrameProcessor:
         except Exception as e:  # the frame is processed; only its picture is missing
             self._node.notices.warn("debug_image", "no debug image: {!r}".format(e))
 
-    def _check_stamp(self, stamp_s):
+    def _check_stamp(self, stamp_s, received):
         node = self._node
+        back = 0.0 if self._stamp_s is None else self._stamp_s - stamp_s
+        if 0 < back < node.values["tracker.max_gap_s"]:  # out of order; a clock that was set back goes farther, or on
+            raise ImageError("it is {:.3f} s older than the image before it".format(back))
+        if stamp_s != self._stamp_s or stamp_s <= 0:  # zero: a camera without stamps, whose images may be fresh
+            self._since = received
         problem = stamp_problem(stamp_s, self._stamp_s, 1e-9 * node.get_clock().now().nanoseconds)
         self._stamp_s = stamp_s
         if problem:

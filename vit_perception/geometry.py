@@ -80,7 +80,7 @@ def rotation_z(angle):
 
 def rotation_about(vector):
     """Rotation (3, 3) about `vector` by its length in radians (Rodrigues)."""
-    angle = max(float(np.sqrt(vector.dot(vector))), 1e-12)
+    angle = max(norm(vector), 1e-12)
     x, y, z = (vector / angle).tolist()
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross.dot(cross)
@@ -97,10 +97,10 @@ def turned_image(K, angle):
 
 def matrix_from_quaternion(x, y, z, w):
     """Rotation (3, 3) of a quaternion of any length; None if it is zero or not finite (an unset orientation)."""
-    norm = math.sqrt(x * x + y * y + z * z + w * w)
-    if not (math.isfinite(norm) and norm > 1e-6):
+    length = math.sqrt(x * x + y * y + z * z + w * w)
+    if not (math.isfinite(length) and length > 1e-6):
         return None
-    x, y, z, w = (v / norm for v in (x, y, z, w))
+    x, y, z, w = (v / length for v in (x, y, z, w))
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -125,6 +125,11 @@ def level_from_quaternion(x, y, z, w):
 def level_from_angles(roll, pitch):
     """Rotation base_link -> level of a body that rolled right side down and pitched nose UP, radians."""
     return rotation_y(-pitch).dot(rotation_x(roll))
+
+
+def norm(vector):
+    """Length of a (3,) vector as a float; on three numbers much faster than np.linalg.norm."""
+    return float(np.sqrt(vector.dot(vector)))
 
 
 def wrap(angle):

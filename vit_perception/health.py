@@ -4,7 +4,8 @@ from .alerts import ERROR, OK, WARN
 from .board import rss_mb, temperature_c, throttling
 
 MAX_AHEAD_S = 0.5
-MAX_BEHIND_S = 5.0  # slower than any model: the stamps are of another clock
+MAX_BEHIND_S = 0.5  # on arrival: a stream that buffers, or stamps of another clock. PX4 forgets data older than that
+STALE = "newest processed image is stale"
 
 
 def report(node, now_s):
@@ -78,7 +79,7 @@ def judge(node, now_s):
         text = "{} nodes are called {}: their topics are mixed up; give each a namespace"
         return ERROR, text.format(names, node.get_fully_qualified_name())
     if node.scan_silent:
-        return WARN, "no obstacle scan: " + node.scan_silent
+        return ERROR if node.scan_silent == STALE else WARN, "no obstacle scan: " + node.scan_silent
     return OK, "{:.1f} FPS".format(stats.output_rate.per_second(now_s))
 
 

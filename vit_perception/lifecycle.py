@@ -38,6 +38,7 @@ class ManagedNode(LifecycleNode):
         self._starter.cancel()
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
+        self._starter = None  # what fails from now on is no failed start
         if self._failure is not None:
             self._stop.set()
 
@@ -62,15 +63,16 @@ class ManagedNode(LifecycleNode):
     def _change(self, state, action):
         """Do what leads to `state`. What goes wrong is logged, and the node stays where it was."""
         try:
-            self._failure = None
             action()
         except Exception as e:  # rclpy would swallow it
             if self._stop.is_set():  # whatever a signal cut short
                 return FAILURE
             known = isinstance(e, USER_ERRORS)
-            self._failure = PerceptionError(str(e) if known else "cannot become {}: {!r}".format(state, e))
+            failure = PerceptionError(str(e) if known else "cannot become {}: {!r}".format(state, e))
             if self._starter is None:
-                self.get_logger().error(str(self._failure))
+                self.get_logger().error(str(failure))
+            else:
+                self._failure = failure
             return FAILURE
         self.state = state
         self.get_logger().debug(state)

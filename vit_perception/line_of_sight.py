@@ -77,8 +77,3 @@ class LineOfSight:
         floor = box_sigma_px * pixel
         rate_sigma = math.sqrt(max(float(noise[1:].sum()), floor * floor) / spread)
         return Fit(float(slopes[0]), growth_sigma, self._rotation.T.dot(slopes[1:]), rate_sigma)
-
-
-def rays_of(o, direction):
-    """`Obstacle.rays`; of an obstacle without, its direction thrice. None without calibration."""
-    return o.rays if o.rays is not None or direction is None else np.array([direction] * 3)

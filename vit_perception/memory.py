@@ -1,9 +1,9 @@
 """What vanished near is still there.
 
 Right in front of a car the image holds a piece of it, and a detector of whole objects finds nothing. Its track ends,
-and the way would look free. So an obstacle that was near, or filled the image, when it vanished is kept, moved by what
-is known of the vehicle, until it must be behind, is seen again, or too much time has passed. Its range is measured no
-more, so it is kept at the near end of what that may be, by one sigma.
+and the way would look free. So an obstacle that was near, filled the image or was being flown into when it
+vanished is kept, moved by what is known of the vehicle, until it was passed, is seen again, or too much time is over.
+Its range is measured no more, so it is kept at the near end of what that may be, by one sigma.
 
 What leaves the view at its side is beside the way, and forgotten; but what was on a collision course still is, until
 its time to contact is over.
@@ -13,9 +13,12 @@ import math
 
 import numpy as np
 
+from .geometry import norm, wrap
 from .obstacles import Obstacle
 
 LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for one on a collision course
+MOST = 100  # of the newest that are kept
+FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
 LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
 
 
@@ -23,13 +26,14 @@ class Memory:
     """Adds to a frame's obstacles those that vanished near.
 
     Args:
-        near_m, near_s: an obstacle nearer than this when it vanishes is kept, or nearer than what is flown in near_s.
+        near_m, near_s: an obstacle nearer than this when it vanishes is kept, or nearer than what is flown in near_s;
+            or wherever it was, if the vehicle flew into it when it was detected last.
         fills: so is one whose box is as large as this part of the image's width or height.
         hold_s: for how long, while the vehicle moves or its velocity is unknown.
         hold_still_s: for how long while it hovers: nothing has changed then.
         still_mps: a slower vehicle hovers.
         border_px: a box this close to one side border is leaving the view: it is kept only if it threatens.
-        min_hits: nor is what was detected fewer times: more of that are ghosts than obstacles.
+        min_hits: nor is what was not flown into and was detected fewer times: more ghosts than obstacles.
     """
 
     def __init__(
@@ -66,15 +70,16 @@ class Memory:
         self._stamp_s = stamp_s
         now = {o.track.id: o for o in obstacles}
         velocity, turning = (None, None) if ego is None else (ego.velocity, ego.angular_velocity)
-        speed = None if velocity is None else float(np.sqrt(velocity.dot(velocity)))
+        speed = None if velocity is None else norm(velocity)
         still = speed is not None and speed < self.still_mps
-        near_m = max(self.near_m, self.near_s * (speed or 0.0))
-        gone = [self._keep(o, n, near_m, width, height) for i, (o, n) in self._seen.items() if i not in now]
+        near_m, hold_s = max(self.near_m, self.near_s * (speed or 0.0)), self.hold_still_s if still else self.hold_s
+        course = None if still else velocity
+        gone = [self._keep(o, n, near_m, width, height, course) for i, (o, n) in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
-            kept.spent += dt / (self.hold_still_s if still else self.hold_s)
+            kept.age(dt, hold_s)
             kept.obstacle = _moved(kept.obstacle, dt, velocity, turning)
-        self._kept = [k for k in self._kept if k.lasts() and not k.seen_again(now)]
+        self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         # A box that is predicted drifts: where the obstacle was seen last says more.
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
         return list(obstacles) + [k.obstacle for k in self._kept]
@@ -85,22 +90,24 @@ class Memory:
             return o, 0
         return o if o.track.detection >= 0 else _moved(seen[0], dt, velocity, turning), _looks(*seen)
 
-    def _keep(self, o, looks, near_m, width, height):
+    def _keep(self, o, looks, near_m, width, height, course):
         """The _Kept of an obstacle that is gone, or None."""
         looks = _looks(o, looks)
         x1, y1, x2, y2 = o.track.box.tolist()
         beside = (x1 <= self.border_px) != (x2 >= width - self.border_px)
-        comes = beside and looks >= LOOKS and o.ttc_s is not None
+        comes = beside and looks >= LOOKS and o.ttc_s is not None and o.ttc_s > 0
         large = x2 - x1 >= self.fills * width or y2 - y1 >= self.fills * height
+        # The detector lost what was being flown into: so little evidence brakes, and alerts nobody (alerts.range_hits).
+        lost = looks > 0 and course is not None and not beside and o.range_m is not None
         near = large or (o.range_m is not None and o.range_m < near_m)
-        return _Kept(o, comes) if o.track.hits >= self.min_hits and (comes if beside else near) else None
+        return _Kept(o, comes) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
 
 
 class _Kept:
-    """An obstacle of the past, moved along. spent: 1 is as long as it may last. comes: by its time to contact."""
+    """An obstacle of the past, moved along. spent: 1 is as long as it may last. comes: its time to contact, or 0."""
 
     def __init__(self, obstacle, comes):
-        self.obstacle, self.spent, self.comes = _copy(obstacle), 0.0, comes
+        self.obstacle, self.spent, self.comes = _copy(obstacle), 0.0, obstacle.ttc_s if comes else 0.0
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
         if obstacle.position is not None:
@@ -108,11 +115,14 @@ class _Kept:
             share = 1.0 - off if off <= LARGEST else 1.0
             self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
 
-    def lasts(self):
-        if self.comes:
-            return self.obstacle.ttc_s > 0
-        behind = self.obstacle.position is not None and self.obstacle.position[0] < 0
-        return self.spent < 1.0 and not behind
+    def age(self, dt, hold_s):
+        self.spent += dt / (self.comes or hold_s) if dt > 0 else 1.0 / FRAMES
+
+    def lasts(self, course):
+        """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
+        position = self.obstacle.position
+        passed = not self.comes and course is not None and position is not None and float(position.dot(course)) < 0
+        return self.spent < 1.0 and not passed
 
     def seen_again(self, now):
         """now: {track id: Obstacle} of the frame."""
@@ -158,5 +168,6 @@ def _same(kept, seen):
     """Whether `seen` is what was kept: it takes at least half of its directions. A small thing inside is not."""
     if seen.track.detection < 0 or kept.sector is None or seen.sector is None:
         return False
-    shared = min(kept.sector[1], seen.sector[1]) - max(kept.sector[0], seen.sector[0])
+    turned = kept.bearing + wrap(seen.bearing - kept.bearing) - seen.bearing  # whole turns, across straight back
+    shared = min(kept.sector[1], seen.sector[1] + turned) - max(kept.sector[0], seen.sector[0] + turned)
     return shared >= 0.5 * (kept.sector[1] - kept.sector[0])

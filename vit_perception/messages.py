@@ -13,6 +13,7 @@ from vision_msgs.msg import (
     ObjectHypothesisWithPose,
 )
 
+from .geometry import norm
 from .scan import ANGLE_INCREMENT, ANGLE_MIN, BINS
 
 try:  # vision_msgs 4.1: Humble and later
@@ -125,7 +126,7 @@ def _size(o):
     """(width, height) in metres that the box covers at the obstacle's distance; its depth is not seen."""
     if o.sector is None:
         return 0.0, 0.0
-    width = 2 * float(np.sqrt(np.dot(o.position, o.position))) * math.tan(0.5 * min(o.sector[1] - o.sector[0], 2.0))
+    width = 2 * norm(o.position) * math.tan(0.5 * min(o.sector[1] - o.sector[0], 2.0))
     x1, y1, x2, y2 = (float(v) for v in o.track.box)
     return width, width * (y2 - y1) / max(x2 - x1, 1.0)
 

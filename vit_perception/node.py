@@ -25,7 +25,7 @@ from .ego import EgoInputs
 from .engines import open_configured
 from .errors import EngineLost, PerceptionError
 from .frames import FrameProcessor
-from .health import report
+from .health import STALE, report
 from .image import ImageReader
 from .inputs import Inputs
 from .lifecycle import ManagedNode
@@ -207,7 +207,7 @@ class PerceptionNode(ManagedNode):
         if answered is None:
             self.scan_silent = "no image processed yet"
         elif age > self.values["stale_after_s"]:
-            self.scan_silent = "newest processed image is stale"
+            self.scan_silent = STALE
             self.outputs.end_alert("no fresh image")
         elif self.stats.consecutive_failures >= self.values["max_failures"]:
             self.scan_silent = "{} frames in a row failed".format(self.stats.consecutive_failures)
@@ -215,7 +215,7 @@ class PerceptionNode(ManagedNode):
             self.scan_silent = "no calibrated camera_info that fits the image"
         else:
             self.scan_silent = ""
-            self.outputs.scan(answered[1].stamp, answered[2])
+            self.outputs.scan(answered[1].stamp, *answered[2:])
 
     def _watch_engine(self):
         limit, since = self.values["engine_timeout_s"], self._worker.busy_since

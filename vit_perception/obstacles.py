@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from .contact import NOISE_TIME_S, PATIENT_S, angular_size, surer
+from .box_view import views_of
+from .contact import NOISE_TIME_S, PATIENT_S, surer
 from .geometry import Mount, wrap
 from .growth_history import GrowthHistory
 from .ranging import LEAST_SLOPE_SIGMAS, fuse, range_from_ground, range_from_size
@@ -25,10 +26,10 @@ LEVEL_UNKNOWN_RAD = math.radians(5.0)  # how far from level a vehicle is taken t
 # A ray to the ground must dip by so many sigmas of the attitude before its rate is used: an error of the attitude that
 # stays is a part 1 / this of the rate.
 STAND_SLOPE_SIGMAS = 12.0
-MOVES_MPS = 1.0  # slower than this, the velocity says nothing of where the vehicle is heading
 ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
 MIN_GROWTHS = 2  # comparisons of pixels that are worth as much as min_hits sizes
-STEEP = 0.1  # horizontal part of a ray that looks so steeply up or down that it has no bearing
+BELOW = 1.0  # slope; what is seen more steeply is seen from above
+STANDS_OUT_M = 1.0  # what is seen from above stands out of the ground, by about so much
 
 
 class Obstacle:
@@ -115,35 +116,31 @@ class ObstacleEstimator:
         Returns:
             list of Obstacle, one per track, in the same order.
         """
-        noise_time_s = PATIENT_S if self.pixel_growth else NOISE_TIME_S
-        self._histories = {t.id: self._histories.get(t.id) or GrowthHistory(noise_time_s) for t in tracks}
+        self._histories = {t.id: self._histories.get(t.id) or self._new_history() for t in tracks}
+        return self._look(tracks, self._histories, stamp_s, camera, (width, height), mount, ego)
+
+    def glimpse(self, tracks, stamp_s, camera, width, height, mount=None, ego=None):
+        """Direction and range of tracks by this look alone; nothing of it is remembered. Arguments as of `update`."""
+        new = {t.id: self._new_history() for t in tracks}
+        return self._look(tracks, new, stamp_s, camera, (width, height), mount, ego)
+
+    def _new_history(self):
+        return GrowthHistory(PATIENT_S if self.pixel_growth else NOISE_TIME_S)
+
+    def _look(self, tracks, histories, stamp_s, camera, image, mount, ego):
         if not tracks:
             return []
-        boxes = np.array([t.box for t in tracks], np.float64)
-        views = [None] * len(tracks) if camera is None else self._views(boxes, camera, mount, ego)
-        return [self._obstacle(t, stamp_s, (width, height), v, ego) for t, v in zip(tracks, views)]
+        views = [None] * len(tracks)
+        if camera is not None:
+            mount = mount or Mount.from_angles(self.camera_yaw_deg, self.camera_pitch_deg)
+            views = views_of(np.array([t.box for t in tracks], np.float64), camera, mount, ego)
+        return [self._obstacle(t, histories[t.id], stamp_s, image, v, ego) for t, v in zip(tracks, views)]
 
-    def _views(self, boxes, camera, mount, ego):
-        """One `_View` for each box (n, 4)."""
-        mount = mount or Mount.from_angles(self.camera_yaw_deg, self.camera_pitch_deg)
-        x1, y1, x2, y2 = boxes.T
-        u, v = 0.5 * (x1 + x2), 0.5 * (y1 + y2)
-        # Centre, the middles of the left, right, upper and lower edge, and the corners.
-        points = [(u, v), (x1, v), (x2, v), (u, y1), (u, y2), (x1, y1), (x2, y1), (x1, y2), (x2, y2)]
-        rays = camera.rays(np.array(points).transpose(2, 0, 1).reshape(-1, 2))
-        rays = (rays / np.sqrt((rays * rays).sum(axis=1))[:, None]).dot(mount.rotation.T).reshape(len(boxes), 9, 3)
-        wide, tall = angular_size(rays[:, 1], rays[:, 2]), angular_size(rays[:, 3], rays[:, 4])
-        level = None if ego is None else ego.level
-        upright = rays if level is None else rays.dot(np.transpose(level))
-        slopes = upright[:, :, 2] / np.maximum(np.hypot(upright[:, :, 0], upright[:, :, 1]), 1e-6)
-        heading = _heading(mount, ego)
-        return [_View(mount, heading, *values) for values in zip(rays, wide.tolist(), tall.tolist(), slopes.tolist())]
-
-    def _obstacle(self, track, stamp_s, image, view, ego):
-        obstacle, history = Obstacle(track), self._histories[track.id]
+    def _obstacle(self, track, history, stamp_s, image, view, ego):
+        obstacle = Obstacle(track)
         x1, y1, x2, y2 = track.box.tolist()
         w, h = max(x2 - x1, 1e-3), max(y2 - y1, 1e-3)
-        noise = math.hypot(self.box_sigma, self.box_sigma_px / math.sqrt(w * h))
+        noise, _ = self._box_errors(math.sqrt(w * h))
         cut_x, cut_y = history.cut((x1, y1, x2, y2), image, self.border_px, noise * max(w, h))
         # Angles where the camera is known: they do not change when it turns.
         wide, tall = (w, h) if view is None else (max(view.wide, 1e-9), max(view.tall, 1e-9))
@@ -182,9 +179,9 @@ class ObstacleEstimator:
 
     def _stand(self, history, stamp_s, view, ego, noise):
         """Take the distance of the object's foot on the ground: seen from above, surer than its size."""
-        if ego is None or ego.level is None or ego.height_m is None:
-            return
         slope, height = view.slopes[4], view.height(ego)
+        if height is None:
+            return
         sigma = math.hypot(LEVEL_JITTER_RAD, view.tall * noise)
         if height > 0 and -slope > max(
             LEAST_SLOPE_SIGMAS * sigma, STAND_SLOPE_SIGMAS * math.radians(self.level_sigma_deg)
@@ -193,21 +190,28 @@ class ObstacleEstimator:
 
     def _locate(self, obstacle, history, stamp_s, view, ego, size, cut_y, pixels):
         obstacle.bearing, obstacle.elevation, obstacle.sector = view.direction()
-        measured = self._range(obstacle.track, history, stamp_s, view, ego, size, pixels)
+        measured, lean = self._from_above(view, view.height(ego), pixels), math.hypot(1.0, view.slopes[0])
         if measured is None:
-            return
-        if not cut_y:
-            history.range = measured
-        elif history.range is not None:
-            # A box cut in height looks farther than it is: the last whole view bounds it from above.
-            measured = min(measured, history.range)
-        slope = view.slopes[0]
-        slant, sigma = (math.hypot(1.0, slope) * value for value in measured)
+            measured = self._range(obstacle.track, history, stamp_s, view, ego, size, pixels)
+            if measured is None:
+                return
+            if not cut_y:
+                history.range = measured
+            elif history.range is not None:
+                # A box cut in height looks farther than it is: the last whole view bounds it from above.
+                measured = min(measured, history.range)
+            measured = (*measured, lean * measured[1])
+        slant, sigma = lean * measured[0], measured[2]
         ray, across = view.rays[0], 0.5 * view.angle_sigma(pixels, self.box_sigma_px, self.box_sigma) * slant
         obstacle.position = view.mount.translation + slant * ray
         along = np.outer(ray, ray)
         obstacle.covariance = sigma**2 * along + across**2 * (np.eye(3) - along)
-        obstacle.range_m = math.hypot(obstacle.position[0], obstacle.position[1])
+        x, y, _ = obstacle.position.tolist()
+        obstacle.range_m = math.hypot(x, y)
+        # Seen from the vehicle, not from its camera.
+        turned = wrap(math.atan2(-y, x) - obstacle.bearing)
+        obstacle.bearing += turned
+        obstacle.sector = tuple(edge + turned for edge in obstacle.sector)
         obstacle.range_sigma_m = measured[1]
 
     def _range(self, track, history, stamp_s, view, ego, size, pixels):
@@ -215,9 +219,8 @@ class ObstacleEstimator:
         level_sigma = math.radians(self.level_sigma_deg)
         if ego is None or ego.level is None:
             level_sigma = max(level_sigma, LEVEL_UNKNOWN_RAD)
-        noise = math.hypot(self.box_sigma, self.box_sigma_px / pixels)
-        bias = math.hypot(BOX_BIAS, BOX_BIAS_PX / pixels)
-        by_size = by_ground = None
+        noise, bias = self._box_errors(pixels)
+        by_size = None
         if track.class_index in self.sizes:
             smooth = history.growth.size_at(stamp_s) if size and history.growth.stamp_s == stamp_s else None
             box_noise = math.hypot(bias, noise if smooth is None else smooth[1])
@@ -226,50 +229,30 @@ class ObstacleEstimator:
             )
             if by_size is not None and smooth is not None:
                 by_size = tuple(value * size / smooth[0] for value in by_size)
-        if ego is not None and ego.level is not None and ego.height_m is not None:
-            angle_sigma = math.hypot(level_sigma, view.tall * math.hypot(noise, 0.5 * bias))
-            by_ground = range_from_ground(view.slopes[4], view.height(ego), self.height_sigma_m, angle_sigma)
-        return fuse(by_size, by_ground)
+        return fuse(by_size, self._by_ground(view, view.slopes[4], view.height(ego), pixels))
 
+    def _from_above(self, view, height, pixels):
+        """(horizontal distance, its sigma, sigma along the ray) of what is seen from above known ground, or None.
 
-class _View:
-    """One box seen from the vehicle: rays (9, 3) in base_link, angular width and height, slopes of the rays."""
+        Its middle tells its place then, not its lower edge.
+        """
+        slope = view.slopes[0]
+        measured = self._by_ground(view, slope, height, pixels) if slope < -BELOW else None
+        if measured is None:
+            return None
+        sigma = math.hypot(measured[1], STANDS_OUT_M / slope)
+        # A wrong angle moves it on the ground, hardly along the ray.
+        along = math.hypot(sigma / math.hypot(1.0, slope), math.hypot(self.height_sigma_m, STANDS_OUT_M))
+        return measured[0], sigma, along
 
-    __slots__ = ("mount", "heading", "rays", "wide", "tall", "slopes")
+    def _by_ground(self, view, slope, height, pixels):
+        """`range_from_ground` of a ray of this slope; None without a height."""
+        if height is None:
+            return None
+        noise, bias = self._box_errors(pixels)
+        angle_sigma = math.hypot(math.radians(self.level_sigma_deg), view.tall * math.hypot(noise, 0.5 * bias))
+        return range_from_ground(slope, height, self.height_sigma_m, angle_sigma)
 
-    def __init__(self, mount, heading, rays, wide, tall, slopes):
-        self.mount, self.heading, self.rays, self.wide, self.tall, self.slopes = (
-            mount,
-            heading,
-            rays,
-            wide,
-            tall,
-            slopes,
-        )
-
-    def direction(self):
-        """(bearing, elevation, sector)."""
-        forward, left, up = self.rays[0].tolist()
-        bearing = math.atan2(-left, forward)
-        flat = np.hypot(self.rays[:, 0], self.rays[:, 1])
-        if flat.min() < STEEP:
-            return bearing, math.atan2(up, math.hypot(forward, left)), (bearing - math.pi, bearing + math.pi)
-        aside = [wrap(a - bearing) for a in np.arctan2(-self.rays[1:, 1], self.rays[1:, 0]).tolist()]
-        return bearing, math.atan2(up, math.hypot(forward, left)), (bearing + min(aside), bearing + max(aside))
-
-    def height(self, ego):
-        """Of the camera above the ground, metres."""
-        return ego.height_m + float(ego.level[2].dot(self.mount.translation))
-
-    def angle_sigma(self, pixels, sigma_px, sigma):
-        """Standard deviation of the box's centre, radians."""
-        return math.sqrt(self.wide * self.tall) * math.hypot(sigma, sigma_px / pixels)
-
-
-def _heading(mount, ego):
-    """Unit vector of where the vehicle is going, in base_link: its velocity, or the optical axis if it is unknown."""
-    if ego is not None and ego.velocity is not None:
-        speed = math.sqrt(float(ego.velocity.dot(ego.velocity)))
-        if speed > MOVES_MPS:
-            return ego.velocity / speed
-    return mount.rotation[:, 2]
+    def _box_errors(self, pixels):
+        """(jitter, lasting error) of a box's size, as parts of it."""
+        return math.hypot(self.box_sigma, self.box_sigma_px / pixels), math.hypot(BOX_BIAS, BOX_BIAS_PX / pixels)

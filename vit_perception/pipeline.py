@@ -32,13 +32,14 @@ class Sighting:
     Attributes:
         detections (Detections): in pixels of the image; those over score_threshold, and weaker ones of `tracks`.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
+        tentative (list of Track): those of strong detections that are not confirmed.
         image, order, stamp_s: what was looked at. stage_ms (dict): milliseconds of each stage so far.
     """
 
-    __slots__ = ("detections", "tracks", "image", "order", "stamp_s", "stage_ms")
+    __slots__ = ("detections", "tracks", "tentative", "image", "order", "stamp_s", "stage_ms")
 
-    def __init__(self, detections, tracks, image, order, stamp_s, stage_ms):
-        self.detections, self.tracks = detections, tracks
+    def __init__(self, detections, tracks, tentative, image, order, stamp_s, stage_ms):
+        self.detections, self.tracks, self.tentative = detections, tracks, tentative
         self.image, self.order, self.stamp_s, self.stage_ms = image, order, stamp_s, stage_ms
 
 
@@ -50,15 +51,17 @@ class Result:
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
         obstacles (list of Obstacle): one per track, then those that vanished near and are remembered.
         scan_ranges: float32 (72,), or None without a calibrated camera: nothing can be said about space then.
+        scan_limits: (range_min, range_max) with which they were made, metres.
         alert (Alert).
         stage_ms (dict): milliseconds of each stage, in order; of motion, what it took beyond the detection.
     """
 
-    __slots__ = ("detections", "tracks", "obstacles", "scan_ranges", "alert", "stage_ms")
+    __slots__ = ("detections", "tracks", "obstacles", "scan_ranges", "scan_limits", "alert", "stage_ms")
 
-    def __init__(self, detections, tracks, obstacles, scan_ranges, alert, stage_ms):
+    def __init__(self, detections, tracks, obstacles, scan_ranges, alert, stage_ms, scan_limits=None):
         self.detections, self.tracks, self.obstacles = detections, tracks, obstacles
-        self.scan_ranges, self.alert, self.stage_ms = scan_ranges, alert, stage_ms
+        self.scan_ranges, self.scan_limits = scan_ranges, scan_limits
+        self.alert, self.stage_ms = alert, stage_ms
 
 
 class Pipeline:
@@ -144,10 +147,13 @@ class Pipeline:
         watch.stop("motion")
         turning = _turning(camera, self.mount if mount is None else mount, ego)
         tracks = self.tracker.update(detections, stamp_s, motion, turning)
+        if self.tracker.restarted:  # after a pause, an alert of before it is none
+            self.alerts.reset()
+        tentative = self.tracker.tentative
         detections = _worth_telling(detections, tracks, self.score_threshold)
         watch.stop("track")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
-        return Sighting(detections, tracks, image, order, stamp_s, stages)
+        return Sighting(detections, tracks, tentative, image, order, stamp_s, stages)
 
     def judge(self, seen, camera=None, mount=None, ego=None):
         """The second half: where it is, and whether it threatens. Returns a Result.
@@ -173,10 +179,14 @@ class Pipeline:
         watch.stop("obstacles")
         stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
         alert = self.alerts.update(obstacles, stopping)
-        scan = None if camera is None else self._scan(obstacles, camera, mount, ego)
+        scan, limits = None, (self.range_min_m, self.range_max_m)
+        if camera is not None:
+            # What is not yet, or no more, a track may be an obstacle: nothing that was found is announced as clear.
+            glimpses = self.obstacles.glimpse(seen.tentative, seen.stamp_s, camera, width, height, mount, ego)
+            scan = self._scan(obstacles + glimpses, limits, camera, mount, ego)
         watch.stop("alerts")
         stages = dict(seen.stage_ms, **watch.stage_ms)
-        return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages)
+        return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages, limits)
 
     def _camera_motion(self, image, order):
         if self.camera_motion:
@@ -184,12 +194,11 @@ class Pipeline:
         self.motion.reset()  # switched on again, it must not compare with an image of long ago
         return None
 
-    def _scan(self, obstacles, camera, mount, ego):
+    def _scan(self, obstacles, limits, camera, mount, ego):
         view = None
         if self.publish_clear:
             view = horizon_in_view(camera, mount, None if ego is None else ego.level)
-        limits = (self.range_min_m, self.range_max_m, self.publish_clear, self.max_height_difference_m)
-        return make_scan(obstacles, view, *limits)
+        return make_scan(obstacles, view, limits[0], limits[1], self.publish_clear, self.max_height_difference_m)
 
 
 def _turning(camera, mount, ego):

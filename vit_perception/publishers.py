@@ -96,10 +96,12 @@ class Publishers:
             self._alert_level = OK
             self._send(self._alert, messages.status(status_name(self._node, "obstacle"), messages.STALE, text, {}))
 
-    def scan(self, stamp, ranges):
-        """The scan, to mavros and to PX4 alike. Not called at all while it must be silent."""
+    def scan(self, stamp, ranges, limits):
+        """The scan, to mavros and to PX4 alike. Not called at all while it must be silent.
+
+        limits: (range_min, range_max) with which it was made: what is clear depends on them.
+        """
         v = self._values
-        limits = (v["range_min_m"], v["range_max_m"])
         scan = messages.scan_message(stamp, v["scan_frame"], ranges, limits[0], limits[1], 1.0 / v["scan_rate_hz"])
         self._send(self._scan, scan)
         if self._px4 is not None:

@@ -53,7 +53,8 @@ class RateLimit:
         """Whether the event at `now_s` passes. per_second: 0 lets all pass."""
         if per_second <= 0:
             return True
-        due = now_s if self._due_s is None else self._due_s
+        latest = now_s + 1.0 / per_second  # the limit may have been a lower one
+        due = self._due_s = now_s if self._due_s is None else min(self._due_s, latest)
         if now_s < due:
             return False
         self._due_s = max(due + 1.0 / per_second, now_s)

@@ -60,6 +60,9 @@ class Tracker:
         max_coast_s: a confirmed track without detections for longer is told of no more and dropped; one of many
             detections, that is surely an object, up to SURE_COAST times as late: found again by then, it is itself.
         max_gap_s: a longer pause between frames, or a stamp that goes back, drops all tracks.
+
+    Attributes:
+        restarted (bool): whether the last frame did.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Tracker:
         self.confirm_hits, self.weak_hits = confirm_hits, weak_hits
         self.max_coast_s, self.max_gap_s = max_coast_s, max_gap_s
         self._next_id = 1  # never reset: an id means one object for the whole run
+        self.restarted = False
         self.reset()
 
     def reset(self):
@@ -93,7 +97,8 @@ class Tracker:
             The confirmed tracks, those that coast for at most max_coast_s included, oldest first.
         """
         dt = 0.0 if self._stamp_s is None else stamp_s - self._stamp_s
-        if not 0 <= dt <= self.max_gap_s:
+        self.restarted = not 0 <= dt <= self.max_gap_s
+        if self.restarted:
             self.reset()
             dt = 0.0
         self._stamp_s = stamp_s
@@ -114,6 +119,11 @@ class Tracker:
         for track, velocity in zip(self._tracks, self._filter.image_velocity()):
             track.velocity = velocity
         return [t for t in self._tracks if t.confirmed and stamp_s - t.stamp_s <= self.max_coast_s]
+
+    @property
+    def tentative(self):
+        """Tracks of this frame's strong detections that are not confirmed (yet)."""
+        return [t for t in self._tracks if t.detection >= 0 and t.strong and not t.confirmed]
 
     def _match(self, detections, usable):
         """Pairs (track, detection): strong detections first, then weak ones with the tracks that are left."""

@@ -60,7 +60,7 @@ class Run:
 
     in_view: what was hit was in the camera's field of view 1 s before. detected: in so many frames of its last 3 s did
     the detector find it, with a score that starts a track. lead_s: from the first alert to contact, had the speed been
-    kept; None without an alert. alarms: how often the alert rose to {level}.
+    kept; None without an alert. alarms: how often the alert rose to {level} or above.
     """
 
     collided: bool = False
@@ -213,7 +213,7 @@ def _move(autopilot: PositionMode, vehicle: Vehicle, t: float) -> None:
 
 
 def _alert(run: Run, result: Result, autopilot: PositionMode, setting: Setting, vehicle: Vehicle, things, t) -> None:
-    if result.alert.level > OK and run.lead_s is None:
+    if result.alert.level > OK and run.lead_s is None and things:
         gap = max(things[0].gap(vehicle.position, t) - vehicle.radius, 0.0)
         run.lead_s = gap / max(float(np.linalg.norm(vehicle.velocity)), 0.1)
     if setting.hold_on_alert and result.alert.level == ERROR:
