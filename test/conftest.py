@@ -6,14 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from tools.ros_environment import ROOT, ros_environment
+from tools.ros_environment import ROOT, free_domain, ros_environment
 
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 if HAS_ROS:
     os.environ.update(ros_environment())
+    os.environ["PYTHONFAULTHANDLER"] = "1"  # a process that had to be aborted tells where it stood
 
 
-@pytest.fixture(scope="session")
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """A DDS domain for each test: what one leaves behind, killed or hanging, cannot reach the next."""
+    if HAS_ROS:
+        os.environ["ROS_DOMAIN_ID"] = str(free_domain(int(os.environ["ROS_DOMAIN_ID"])))
+
+
+@pytest.fixture
 def ros_context():
     """A context for tests with nodes of their own in this process; skips where no ROS is installed.
 
@@ -73,4 +81,4 @@ def standin(monkeypatch, tmp_path):
 def pytest_report_header() -> str:
     if not HAS_ROS:
         return "ROS: not installed, tests that need it are skipped"
-    return f"ROS: domain {os.environ['ROS_DOMAIN_ID']}, loopback only"
+    return "ROS: a domain for each test, loopback only"

@@ -43,6 +43,9 @@ def running(module, log, remap=None, **parameters):
         assert process.wait(10) == 0, Path(log).read_text()
     finally:
         if process.poll() is None:
+            process.send_signal(signal.SIGABRT)  # its log tells where it stood
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
             process.kill()
             process.wait()
 

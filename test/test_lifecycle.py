@@ -126,6 +126,24 @@ def test_what_cannot_be_configured_stays_unconfigured_until_it_can(client, bundl
         assert len(client.answer(PERSON, (1, 0)).detections) == 1
 
 
+def test_what_fails_after_the_start_is_logged_and_is_not_the_programs_last_word(client, tmp_path):
+    import signal
+
+    from blob_bundle import make_bundle
+
+    folder, log = tmp_path / "bundle", tmp_path / "log"
+    make_bundle(folder)
+    process = start("node", log, model=folder)
+    client.connect()
+    manager = Manager(client)
+    assert manager.change(Transition.TRANSITION_DEACTIVATE) and manager.change(Transition.TRANSITION_CLEANUP)
+    folder.rename(tmp_path / "gone")
+    assert manager.change(Transition.TRANSITION_CONFIGURE) is False
+    assert client.wait(lambda: f"no model bundle at {folder}" in log.read_text(), 3.0)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 0
+
+
 def test_an_input_remapped_to_an_output_is_refused(bundle, log):
     process = start("node", log, remap={"image_raw": "vit_perception/debug_image"}, model=bundle)
     assert process.wait(20) == 1
@@ -179,6 +197,7 @@ def test_images_of_another_type_or_on_another_topic_are_pointed_at(client, bundl
 
     with running("node", log, remap={"image_raw": "/front"}, model=bundle):
         other = client.node.create_publisher(Image, "/down/image", 1)
+        assert client.wait(lambda: client.received["label_info"], 15.0), "the node did not appear"
         assert client.wait(lambda: "remap image_raw to one of: /down/image" in client.diagnostics()[1], 8.0)
         wrong = client.node.create_publisher(CompressedImage, "/front", 1)
         assert client.wait(lambda: "carries sensor_msgs/msg/CompressedImage" in client.diagnostics()[1], 8.0)

@@ -7,7 +7,9 @@ python -m tools.ros_environment COMMAND [ARGUMENT ...] runs a command under them
 All traffic stays on the loopback interface, in a DDS domain that no other run on this machine uses.
 """
 
+import contextlib
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -45,17 +47,24 @@ def profile_variable() -> str:
 def free_domain(start: int) -> int:
     """Return a DDS domain id from 1 to 100 in which no participant runs on this machine.
 
-    Looks first at ``start`` modulo 100. Domains up to 101 keep clear of Linux's ephemeral ports. The port
-    is the RTPS default for the first participant's discovery traffic: 7400 + 250 * domain + 10.
+    Looks first at the one after ``start``, modulo 100. Domains up to 101 keep clear of Linux's ephemeral ports.
+    The port is the RTPS default for the first participant's discovery traffic: 7400 + 250 * domain + 10. What killed
+    processes left of the domain in shared memory is removed: it can leave who comes next deaf.
     """
     for offset in range(100):
         domain = (start + offset) % 100 + 1
+        ports = range(7400 + 250 * domain, 7650 + 250 * domain)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                probe.bind(("", 7410 + 250 * domain))
-                return domain
+                probe.bind(("", ports[10]))
             except OSError:
                 continue
+        for left in Path("/dev/shm").glob("*"):
+            port = re.fullmatch(r"(?:sem\.)?fast(?:rtps|dds)_port(\d+)(?:_el|_mutex)?", left.name)
+            if port and int(port[1]) in ports:
+                with contextlib.suppress(OSError):  # another user's
+                    left.unlink()
+        return domain
     raise RuntimeError("all DDS domains from 1 to 100 are in use on this machine; set ROS_DOMAIN_ID")
 
 
