@@ -7,14 +7,19 @@ import pytest
 
 from vit_perception.alerts import ERROR, OK, WARN, AlertPolicy
 from vit_perception.corridor import Corridor
+from vit_perception.obstacles import Obstacle
 
 
 def obstacle(
     ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0, mean_score=0.6, hits=20
 ):  # fmt: skip
     track = SimpleNamespace(id=track_id, mean_score=mean_score, hits=hits)
-    ranges = {"range_m": range_m, "range_sigma_m": range_sigma, "position": None}
-    return SimpleNamespace(track=track, ttc_s=ttc, ttc_sigma_s=sigma, threatens=threatens, **ranges)
+    o = Obstacle(track)
+    o.ttc_s, o.ttc_sigma_s, o.threatens = ttc, sigma, threatens
+    if range_m is not None:
+        o.range_m, o.range_sigma_m, o.position = range_m, range_sigma, np.array([range_m, 0.0, 0.0])
+        o.covariance = range_sigma**2 * np.eye(3)
+    return o
 
 
 def levels(policy, ttcs):

@@ -110,9 +110,17 @@ def test_what_is_very_near_threatens_but_not_from_far_below_nor_by_a_range_that_
     climbing = Ego((0, 0, 2.0), (0, 0, 0))
     for position, sigma, near in (((1, 0, -0.5), 0.5, True), ((1, 0, -8), 0.5, False), ((1, 0, -0.5), 4.0, False)):
         o = obstacle(position, 0.0, 1.0)
-        o.range_m, o.range_sigma_m = 1.0, sigma
+        o.range_m, o.range_sigma_m, o.covariance = 1.0, sigma, sigma**2 * np.eye(3)
         Corridor(keep_m=1.5).judge([o], climbing)
         assert o.threatens is near
+
+
+@pytest.mark.parametrize("below", [0.3, 0.8, 1.2])
+def test_what_is_near_and_straight_below_threatens_though_its_horizontal_range_is_nothing(below):
+    o = obstacle((0.02, 0, -below), 0.0, 1.0)
+    o.range_m, o.range_sigma_m, o.covariance = 0.02, 0.05, np.diag([0.05, 0.05, 0.6]) ** 2
+    Corridor(keep_m=1.5).judge([o], Ego((0, 0, 0), (0, 0, 0)))
+    assert o.threatens is True
 
 
 def test_without_a_gyro_the_course_is_unknown_and_what_closes_in_threatens():

@@ -127,21 +127,17 @@ def test_what_cannot_be_configured_stays_unconfigured_until_it_can(client, bundl
 
 
 def test_what_fails_after_the_start_is_logged_and_is_not_the_programs_last_word(client, tmp_path):
-    import signal
-
     from blob_bundle import make_bundle
 
     folder, log = tmp_path / "bundle", tmp_path / "log"
     make_bundle(folder)
-    process = start("node", log, model=folder)
-    client.connect()
-    manager = Manager(client)
-    assert manager.change(Transition.TRANSITION_DEACTIVATE) and manager.change(Transition.TRANSITION_CLEANUP)
-    folder.rename(tmp_path / "gone")
-    assert manager.change(Transition.TRANSITION_CONFIGURE) is False
-    assert client.wait(lambda: f"no model bundle at {folder}" in log.read_text(), 3.0)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(5) == 0
+    with running("node", log, model=folder):
+        client.connect()
+        manager = Manager(client)
+        assert manager.change(Transition.TRANSITION_DEACTIVATE) and manager.change(Transition.TRANSITION_CLEANUP)
+        folder.rename(tmp_path / "gone")
+        assert manager.change(Transition.TRANSITION_CONFIGURE) is False
+        assert client.wait(lambda: f"no model bundle at {folder}" in log.read_text(), 3.0)
 
 
 def test_an_input_remapped_to_an_output_is_refused(bundle, log):

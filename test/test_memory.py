@@ -123,7 +123,7 @@ def test_a_camera_that_looks_back_has_a_memory_too(velocity):
 
 def test_what_is_seen_again_straight_behind_is_itself():
     memory = Memory()
-    watch((-3.0, 0.05, 0), None, 0.2, memory, width=2.0)
+    assert watch((-3.0, 0.05, 0), None, 0.2, memory, width=2.0, box=(280, 200, 360, 300))[-1]
     again = obstacle((-3.0, -0.05, 0), 0.0, 0.3, width=2.0, track_id=2)
     assert len(memory.update([again], 0.3, *IMAGE)) == 1
 
@@ -140,11 +140,50 @@ def test_stamps_that_stand_still_do_not_keep_it_for_ever():
         assert answers[0] and not answers[-1]
 
 
+def test_images_that_come_twice_each_do_not_use_it_up():
+    memory, hovering, o = Memory(), Ego((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), obstacle((3.0, 0, 0), 0.0, 0.0)
+    o.track.hits = 10
+    memory.update([o], 0.0, *IMAGE, hovering)
+    assert all(memory.update([], i // 2 / 30.0, *IMAGE, hovering) for i in range(1, 600))
+
+
+@pytest.mark.parametrize("motion", [(-0.35, 0.0, 0.0), (0.0, -0.35, 0.0), (0.0, 0.35, 0.0), (0.0, 0.0, 0.4)])
+@pytest.mark.parametrize("turned", [0.0, 3.0])
+def test_a_gust_does_not_clear_the_way(motion, turned):
+    """What was ahead is passed when it lies behind, not as soon as the vehicle moves away from it or aside."""
+    still, memory, o = (0.0, 0.0, 0.0), Memory(), obstacle((3.0, 0.02, -0.3), 0.0, 0.0, width=2.0)
+    o.track.hits = 10
+    memory.update([o], 0.0, *IMAGE, Ego(still, still))
+    rates = [(0.0, 0.0, turned)] * 10 + [still] * 10  # half a turn: then ahead is where it came from
+    assert all(memory.update([], 0.1 * (i + 1), *IMAGE, Ego(still, r)) for i, r in enumerate(rates))
+    assert memory.update([], 2.1, *IMAGE, Ego(motion, still)) and memory.update([], 2.2, *IMAGE, Ego(still, still))
+
+
+def test_what_vanishes_straight_below_is_kept_though_it_has_no_horizontal_range():
+    memory, o = Memory(), obstacle((3.0, 0, 0), 0.0, 0.0)
+    o.track.hits, o.range_m, o.position = 10, 0.0, np.array([0.0, 0.0, -3.0])
+    memory.update([o], 0.0, *IMAGE)
+    assert memory.update([], 0.1, *IMAGE)[0].position == pytest.approx([0.0, 0.0, -3.0])
+
+
+def test_a_ghost_that_was_flown_into_is_not_there_for_long_while_the_vehicle_hovers():
+    def kept(hits):
+        memory, o = Memory(), obstacle((14.0, 0, 0), 0.0, 0.0)
+        o.track.hits, o.threatens = hits, True
+        for i in range(2):
+            memory.update([o], 0.1 * i, *IMAGE, Ego((2.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
+        memory.update([], 0.2, *IMAGE, Ego((2.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
+        return bool(memory.update([], 10.0, *IMAGE, Ego((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))))
+
+    assert not kept(4) and kept(10)
+
+
 def test_no_more_than_so_many_are_kept():
-    memory = Memory()
-    for i in range(MOST + 20):
-        watch((3.0, 0.0, 0), None, 0.1, memory, width=0.01, track_id=i)
-    assert len(memory.update([], 0.1, *IMAGE)) <= MOST
+    memory, many = Memory(), [obstacle((3.0, 0.0, 0), 0.0, 0.0, width=0.01, track_id=i) for i in range(MOST + 20)]
+    for o in many:
+        o.track.hits = 10
+    memory.update(many, 0.0, *IMAGE)
+    assert len(memory.update([], 0.1, *IMAGE)) == MOST
 
 
 def test_what_left_the_view_when_its_time_was_over_comes_no_more():

@@ -95,10 +95,24 @@ def test_an_image_out_of_order_is_rejected_and_nothing_forgotten(flown):
     assert values["rejected"] == "1" and values["last_rejection"] == "it is 0.001 s older than the image before it"
 
 
+def test_one_stamp_that_is_too_far_ahead_does_not_blind_the_node(flown):
+    flown.calibrate()
+    flown.fly(AHEAD, 0.3)
+    now = flown.node.get_clock().now().nanoseconds
+    flown.answer(AHEAD, divmod(now + 9 * 10**8, 10**9))
+    flown.forget()
+    flown.fly(AHEAD, 0.6)
+    assert len(flown.messages("detections")) >= 5 and flown.messages("obstacle_scan")
+    assert flown.diagnostics(AHEAD)[2]["rejected"] == "3"
+
+
 def test_a_picture_that_stands_still_grows_stale_however_often_it_comes(flown):
     flown.calibrate()
-    flown.fly(AHEAD, 0.5)
+    flown.set_parameter("alerts.warn_range_m", 30.0)
+    flown.fly(AHEAD, 1.0)
+    assert flown.messages("alert")[-1].level[0] == 1
     now = flown.node.get_clock().now().to_msg()
+    flown.forget()
 
     def repeat(seconds):
         for _ in range(round(seconds / 0.05)):
@@ -108,8 +122,10 @@ def test_a_picture_that_stands_still_grows_stale_however_often_it_comes(flown):
     repeat(0.3)
     assert flown.messages("obstacle_scan"), "one repeated now and then is fresh enough"
     repeat(0.7)
+    assert [m.level[0] for m in flown.messages("alert")][-2:] == [1, 3], "the alert ends, once"
     flown.forget()
     repeat(1.2)
+    assert flown.messages("alert") == []
     assert flown.messages("obstacle_scan") == [] and len(flown.messages("detections")) > 10
     status = flown.messages("diagnostics")[-1].status[0]
     assert status.level[0] == 2 and "stale" in status.message

@@ -241,10 +241,10 @@ def test_a_mount_turns_and_shifts_what_is_seen():
     """2 m wide and high, 10 m along the axis of a camera that looks 30 degrees down, 90 to the right, 1 m up."""
     mount = Mount.from_angles(90, -30, 0, (0.5, 0.0, 1.0))
     obstacle = one(ObstacleEstimator(SIZES), square(320, 240, 80), mount=mount)
-    x, y, _ = obstacle.position
+    x, y, z = obstacle.position
     assert obstacle.bearing == pytest.approx(math.atan2(-y, x)) and obstacle.bearing < math.pi / 2, "from the vehicle"
     assert obstacle.sector[0] < obstacle.bearing < obstacle.sector[1]
-    assert obstacle.elevation == pytest.approx(-math.pi / 6)
+    assert obstacle.elevation == pytest.approx(math.atan2(z, obstacle.range_m)) and obstacle.elevation > -math.pi / 6
     direction = (obstacle.position - mount.translation) / np.linalg.norm(obstacle.position - mount.translation)
     assert direction == pytest.approx([0, -math.cos(math.pi / 6), -0.5], abs=1e-9)
     assert obstacle.range_m == pytest.approx(math.hypot(obstacle.position[0], obstacle.position[1]))
@@ -264,13 +264,24 @@ def test_straight_down_there_is_no_side_that_is_free():
 @pytest.mark.parametrize("pitch", [-90.0, -80.0, -70.0, -60.0])
 @pytest.mark.parametrize(("u", "v"), [(320, 240), (325, 240), (300, 280)])
 def test_what_is_seen_from_above_is_placed_on_the_ground(pitch, u, v):
-    """20 m above ground, a flat thing in the middle of an image of a camera that looks down."""
+    """20 m above ground, a thing in the image of a camera that looks down: its middle is at half of its height."""
     mount, ego = Mount.from_angles(0, pitch), Ego(level=np.eye(3), height_m=20.0)
-    obstacle = one(ObstacleEstimator(), square(u, v, 80), mount=mount, ego=ego)
     ray = mount.rotation @ CAMERA.rays(np.array([[u, v]], float))[0]
-    assert obstacle.position == pytest.approx(-20.0 / ray[2] * ray, abs=1e-3)
-    sigmas = np.sqrt(np.diag(obstacle.covariance))
-    assert sigmas.min() > 0.1 and sigmas.max() < 3.0
+    for sizes, middle in (({}, 0.5), ({0: (3.0, 0.2)}, 1.5)):
+        obstacle = one(ObstacleEstimator(sizes), square(u, v, 80), mount=mount, ego=ego)
+        assert obstacle.position == pytest.approx((middle - 20.0) / ray[2] * ray, abs=1e-3)
+        sigmas = np.sqrt(np.diag(obstacle.covariance))
+        assert sigmas.min() > 0.09 and sigmas.max() < 3.0
+
+
+@pytest.mark.parametrize(("height", "distance"), [(2.5, 1.3), (3.0, 1.6), (4.0, 2.0), (8.0, 4.0)])
+def test_somebody_who_stands_below_is_not_told_farther_than_he_is(height, distance):
+    """A person of 1.7 m, as the camera sees him that looks 45 degrees down from `height`, `distance` ahead."""
+    mount, ego = Mount.from_angles(0, -45), Ego(level=np.eye(3), height_m=height)
+    corners = [(distance + x, y, z - height) for x in (-0.2, 0.2) for y in (-0.2, 0.2) for z in (0.0, 1.7)]
+    pixels = seen(np.array(corners) @ mount.rotation)
+    obstacle = one(ObstacleEstimator({0: (1.7, 0.15)}), pixels, mount=mount, ego=ego)
+    assert math.degrees(obstacle.elevation) < -45 and obstacle.range_m == pytest.approx(distance, rel=0.2)
 
 
 def test_from_above_with_an_uncertain_attitude_the_size_tells_what_the_ground_cannot():

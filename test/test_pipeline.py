@@ -66,6 +66,18 @@ def test_an_alert_of_before_a_pause_is_cleared_not_raised_anew(pause):
     assert [a.level for a in alerts] == [0] * 9 and [a.cleared for a in alerts] == [True] + [False] * 8
 
 
+def test_an_alert_about_what_a_pause_left_in_memory_goes_on():
+    pipeline = Pipeline(Boxes([[220, 140, 420, 340]]))
+    pipeline.configure({"camera_motion": False, "pixel_growth": False})
+    pipeline.obstacles.sizes = {0: (1.7, 0.15)}
+    ego = Ego((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), np.eye(3), 1.5)
+    alerts = []
+    for stamp_s in (*np.arange(0.0, 1.8, 0.1), 3.0, 3.1):
+        result = pipeline.process(IMAGE, "mono", stamp_s, CAMERA, None, ego)
+        alerts.append((result.alert.level, result.alert.cleared))
+    assert alerts[-3:] == [(1, False)] * 3 and [o.remembered for o in result.obstacles] == [True]
+
+
 def test_what_a_scan_calls_clear_belongs_to_its_own_limits():
     pipeline = Pipeline(Script([10.0] * 2))
     pipeline.configure({"publish_clear": True, "range_max_m": 10.0})

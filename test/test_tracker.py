@@ -345,3 +345,13 @@ def test_the_mean_score_follows_the_last_ten_or_so():
     assert track.mean_score == pytest.approx(0.7)
     track = run(tracker, [frame((50, 50, 20, 0, 0.9)) for _ in range(40)], start=101.0)[-1][0]
     assert track.mean_score == pytest.approx(0.9, abs=0.01)
+
+
+def test_what_had_a_strong_detection_is_tentative_until_it_is_gone():
+    tracker = Tracker(high_score=0.5)
+    for size, score, left in ((200, 0.9, True), (20, 0.9, False), (200, 0.3, False)):
+        tracker.reset()
+        tracker.update(frame((200, 200, size, 0, score)), 1.0)
+        assert bool(tracker.tentative) == (score > 0.5)
+        tracker.update(frame(), 1.1)
+        assert bool(tracker.tentative) == left, "a large one lives on without a detection, and is not clear space"

@@ -14,6 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
+PARTICIPANTS = 20  # of a domain that are looked for
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -44,21 +45,28 @@ def profile_variable() -> str:
     return "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody on this machine listens on this UDP port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
 def free_domain(start: int) -> int:
     """Return a DDS domain id from 1 to 100 in which no participant runs on this machine.
 
     Looks first at the one after ``start``, modulo 100. Domains up to 101 keep clear of Linux's ephemeral ports.
-    The port is the RTPS default for the first participant's discovery traffic: 7400 + 250 * domain + 10. What killed
+    The ports are the RTPS defaults for discovery traffic: 7400 + 250 * domain + 10 + 2 * participant. What killed
     processes left of the domain in shared memory is removed: it can leave who comes next deaf.
     """
     for offset in range(100):
         domain = (start + offset) % 100 + 1
         ports = range(7400 + 250 * domain, 7650 + 250 * domain)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", ports[10]))
-            except OSError:
-                continue
+        if not all(map(is_free, ports[10 : 10 + 2 * PARTICIPANTS : 2])):
+            continue
         for left in Path("/dev/shm").glob("*"):
             port = re.fullmatch(r"(?:sem\.)?fast(?:rtps|dds)_port(\d+)(?:_el|_mutex)?", left.name)
             if port and int(port[1]) in ports:

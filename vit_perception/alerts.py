@@ -3,8 +3,6 @@
 An alert is about what the vehicle will hit: what `vit_perception.corridor` says does not threaten raises nothing.
 """
 
-from .geometry import norm
-
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level
 
@@ -72,9 +70,9 @@ class AlertPolicy:
         self._states = {}  # track id -> _TrackState
         self._level = OK
 
-    def reset(self):
-        """Forget all tracks. An alert that was up is cleared in the next frame, unless that raises it anew."""
-        self._states = {}
+    def reset(self, known=()):
+        """Forget all tracks but `known` (ids). The alert of another is cleared in the next frame."""
+        self._states = {i: state for i, state in self._states.items() if i in known}
 
     def update(self, obstacles, stopping=None):
         """One frame's alert. A track that is gone counts as harmless, so its level is released, not cut.
@@ -161,9 +159,8 @@ class _TrackState:
 
 def _near_end(obstacle):
     """Its distance less a sigma: along the line of sight, for what is seen straight below has no horizontal range."""
-    position = obstacle.position
-    slant = obstacle.range_m if position is None else norm(position)
-    return slant - obstacle.range_sigma_m
+    distance, sigma = obstacle.sight()
+    return distance - sigma
 
 
 def _urgency(state):

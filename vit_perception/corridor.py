@@ -129,10 +129,11 @@ class Corridor:
         return inside or (comes and self._moves(o, fit, velocity) and self._at_height(o, ego))
 
     def _is_near(self, o):
-        """A range of which nothing is certain says nothing of being near."""
-        if o.position is None or o.range_sigma_m > o.range_m:
+        """A distance of which nothing is certain says nothing of being near, unless even its far end is."""
+        if o.position is None:
             return False
-        return float(o.position.dot(o.position)) < self.keep_m**2
+        distance, sigma = o.sight()
+        return distance < self.keep_m and (sigma <= distance or distance + sigma < self.keep_m)
 
     def _closing(self, o, fit, was_threat):
         """True, False, or None if it cannot be told."""
@@ -167,7 +168,7 @@ class Corridor:
         ray, distance = o.rays[o.steady], norm(o.position)
         stands = (float(velocity.dot(ray)) * ray - velocity) / max(distance, 0.1)
         off, rate = fit.rate - stands, norm(stands)
-        sigma = math.hypot(fit.rate_sigma, rate * min(o.range_sigma_m / o.range_m, 1.0))
+        sigma = math.hypot(fit.rate_sigma, rate * min(o.range_sigma_m / max(o.range_m, 1e-6), 1.0))
         if o.steady:
             off[2], sigma = 0.0, math.hypot(sigma, rate * FAR_END)
         return norm(off) > MOVES_SIGMAS * sigma

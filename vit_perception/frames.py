@@ -7,6 +7,8 @@ from .errors import EngineLost, ImageError
 from .health import stamp_problem
 from .stats import Stopwatch
 
+MOST_OLDER = 3  # images in a row that are rejected as out of order
+
 
 class FrameProcessor:
     """Takes image messages with their time of arrival; nothing of what goes wrong leaves it.
@@ -25,7 +27,7 @@ class FrameProcessor:
     def __init__(self, node, reader, pipeline, debug, dump):
         self._node, self._reader, self._pipeline = node, reader, pipeline
         self._debug, self._dump = debug, dump
-        self._stamp_s = self._since = None
+        self._stamp_s, self._since, self._older = None, 0.0, 0
         self.answered, self.mount_source = None, ""
 
     def __call__(self, item):
@@ -63,7 +65,9 @@ class FrameProcessor:
         watch.stop("publish_detections")
         result = self._pipeline.judge(seen, camera, mount, ego)
         watch.start()
-        node.outputs.result(msg.header, result)
+        # Of a picture that stands still, the scan's timer tells: it ends the alert.
+        fresh = received - self._since <= node.values["stale_after_s"]
+        node.outputs.result(msg.header, result, fresh)
         self.answered = (self._since, msg.header, result.scan_ranges, result.scan_limits)
         watch.stop("publish")
         stages = dict(watch.stage_ms, **result.stage_ms)
@@ -81,8 +85,11 @@ class FrameProcessor:
     def _check_stamp(self, stamp_s, received):
         node = self._node
         back = 0.0 if self._stamp_s is None else self._stamp_s - stamp_s
-        if 0 < back < node.values["tracker.max_gap_s"]:  # out of order; a clock that was set back goes farther, or on
+        # Out of order; a clock that was set back goes farther, or on. After three of them it was the other one.
+        self._older = self._older + 1 if 0 < back < node.values["tracker.max_gap_s"] else 0
+        if 0 < self._older <= MOST_OLDER:
             raise ImageError("it is {:.3f} s older than the image before it".format(back))
+        self._older = 0
         if stamp_s != self._stamp_s or stamp_s <= 0:  # zero: a camera without stamps, whose images may be fresh
             self._since = received
         problem = stamp_problem(stamp_s, self._stamp_s, 1e-9 * node.get_clock().now().nanoseconds)

@@ -20,6 +20,7 @@ LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for 
 MOST = 100  # of the newest that are kept
 FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
 LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
+PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, not only abeam of a swerve
 
 
 class Memory:
@@ -30,7 +31,7 @@ class Memory:
             or wherever it was, if the vehicle flew into it when it was detected last.
         fills: so is one whose box is as large as this part of the image's width or height.
         hold_s: for how long, while the vehicle moves or its velocity is unknown.
-        hold_still_s: for how long while it hovers: nothing has changed then.
+        hold_still_s: for how long while it hovers: nothing has changed then. What has fewer than min_hits: hold_s.
         still_mps: a slower vehicle hovers.
         border_px: a box this close to one side border is leaving the view: it is kept only if it threatens.
         min_hits: nor is what was not flown into and was detected fewer times: more ghosts than obstacles.
@@ -77,8 +78,8 @@ class Memory:
         gone = [self._keep(o, n, near_m, width, height, course) for i, (o, n) in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
-            kept.age(dt, hold_s)
-            kept.obstacle = _moved(kept.obstacle, dt, velocity, turning)
+            kept.age(dt, hold_s if kept.obstacle.track.hits >= self.min_hits else self.hold_s)
+            kept.move(dt, velocity, turning)
         self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         # A box that is predicted drifts: where the obstacle was seen last says more.
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
@@ -100,33 +101,52 @@ class Memory:
         # The detector lost what was being flown into: so little evidence brakes, and alerts nobody (alerts.range_hits).
         lost = looks > 0 and course is not None and not beside and o.range_m is not None
         near = large or (o.range_m is not None and o.range_m < near_m)
+        if not comes and _is_behind(o.position, course):
+            return None
         return _Kept(o, comes) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
 
 
 class _Kept:
-    """An obstacle of the past, moved along. spent: 1 is as long as it may last. comes: its time to contact, or 0."""
+    """An obstacle of the past, moved along.
+
+    spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
+    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted.
+    """
 
     def __init__(self, obstacle, comes):
-        self.obstacle, self.spent, self.comes = _copy(obstacle), 0.0, obstacle.ttc_s if comes else 0.0
+        self.obstacle, self.comes = _copy(obstacle), obstacle.ttc_s if comes else 0.0
+        self.spent, self.frames, self.way = 0.0, 0, obstacle.position
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
         if obstacle.position is not None:
-            off = obstacle.range_sigma_m / obstacle.range_m
+            off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
             share = 1.0 - off if off <= LARGEST else 1.0
             self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
 
     def age(self, dt, hold_s):
-        self.spent += dt / (self.comes or hold_s) if dt > 0 else 1.0 / FRAMES
+        self.spent += dt / (self.comes or hold_s)
+        self.frames = 0 if dt > 0 else self.frames + 1
+
+    def move(self, dt, velocity, turning):
+        self.obstacle = _moved(self.obstacle, dt, velocity, turning)
+        if turning is not None and self.way is not None:
+            self.way = self.way - dt * np.cross(turning, self.way)
 
     def lasts(self, course):
         """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
-        position = self.obstacle.position
-        passed = not self.comes and course is not None and position is not None and float(position.dot(course)) < 0
-        return self.spent < 1.0 and not passed
+        passed = not self.comes and _is_behind(self.obstacle.position, course) and float(self.way.dot(course)) > 0
+        return self.spent < 1.0 and self.frames < FRAMES and not passed
 
     def seen_again(self, now):
         """now: {track id: Obstacle} of the frame."""
         return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
+
+
+def _is_behind(position, course):
+    """Whether what is at `position` (3,) lies behind a vehicle on this course; None: unknown, or it hovers."""
+    if position is None or course is None:
+        return False
+    return float(position.dot(course)) < PASSED * norm(position) * norm(course)
 
 
 def _looks(o, before):

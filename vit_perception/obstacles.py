@@ -9,7 +9,7 @@ import numpy as np
 
 from .box_view import views_of
 from .contact import NOISE_TIME_S, PATIENT_S, surer
-from .geometry import Mount, wrap
+from .geometry import Mount, norm, wrap
 from .growth_history import GrowthHistory
 from .ranging import LEAST_SLOPE_SIGMAS, fuse, range_from_ground, range_from_size
 
@@ -29,7 +29,7 @@ STAND_SLOPE_SIGMAS = 12.0
 ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
 MIN_GROWTHS = 2  # comparisons of pixels that are worth as much as min_hits sizes
 BELOW = 1.0  # slope; what is seen more steeply is seen from above
-STANDS_OUT_M = 1.0  # what is seen from above stands out of the ground, by about so much
+STANDS_OUT_M = 1.0  # what is seen from above and of no known height stands out of the ground, by about so much
 
 
 class Obstacle:
@@ -60,6 +60,14 @@ class Obstacle:
         self.bearing = self.elevation = self.sector = self.rays = self.range_m = self.range_sigma_m = None
         self.steady, self.remembered = 0, False
         self.position = self.covariance = self.ttc_s = self.ttc_sigma_s = self.threatens = None
+
+    def sight(self):
+        """(distance, its sigma) along the line of sight, metres; None without a position."""
+        if self.position is None:
+            return None
+        slant = norm(self.position)
+        ray = self.position / max(slant, 1e-6)
+        return slant, math.sqrt(max(float(ray.dot(self.covariance).dot(ray)), 0.0))
 
 
 class ObstacleEstimator:
@@ -190,7 +198,8 @@ class ObstacleEstimator:
 
     def _locate(self, obstacle, history, stamp_s, view, ego, size, cut_y, pixels):
         obstacle.bearing, obstacle.elevation, obstacle.sector = view.direction()
-        measured, lean = self._from_above(view, view.height(ego), pixels), math.hypot(1.0, view.slopes[0])
+        lean = math.hypot(1.0, view.slopes[0])
+        measured = self._from_above(obstacle.track, view, view.height(ego), pixels)
         if measured is None:
             measured = self._range(obstacle.track, history, stamp_s, view, ego, size, pixels)
             if measured is None:
@@ -206,9 +215,10 @@ class ObstacleEstimator:
         obstacle.position = view.mount.translation + slant * ray
         along = np.outer(ray, ray)
         obstacle.covariance = sigma**2 * along + across**2 * (np.eye(3) - along)
-        x, y, _ = obstacle.position.tolist()
+        x, y, z = obstacle.position.tolist()
         obstacle.range_m = math.hypot(x, y)
         # Seen from the vehicle, not from its camera.
+        obstacle.elevation = math.atan2(z, obstacle.range_m)
         turned = wrap(math.atan2(-y, x) - obstacle.bearing)
         obstacle.bearing += turned
         obstacle.sector = tuple(edge + turned for edge in obstacle.sector)
@@ -231,18 +241,20 @@ class ObstacleEstimator:
                 by_size = tuple(value * size / smooth[0] for value in by_size)
         return fuse(by_size, self._by_ground(view, view.slopes[4], view.height(ego), pixels))
 
-    def _from_above(self, view, height, pixels):
+    def _from_above(self, track, view, height, pixels):
         """(horizontal distance, its sigma, sigma along the ray) of what is seen from above known ground, or None.
 
-        Its middle tells its place then, not its lower edge.
+        Its middle tells its place then, not its lower edge: at half of its height.
         """
-        slope = view.slopes[0]
-        measured = self._by_ground(view, slope, height, pixels) if slope < -BELOW else None
+        slope, half = view.slopes[0], 0.5 * self.sizes.get(track.class_index, (STANDS_OUT_M,))[0]
+        if height is None or slope > -BELOW:
+            return None
+        measured = self._by_ground(view, slope, height - half, pixels)
         if measured is None:
             return None
-        sigma = math.hypot(measured[1], STANDS_OUT_M / slope)
+        sigma = math.hypot(measured[1], half / slope)
         # A wrong angle moves it on the ground, hardly along the ray.
-        along = math.hypot(sigma / math.hypot(1.0, slope), math.hypot(self.height_sigma_m, STANDS_OUT_M))
+        along = math.hypot(sigma / math.hypot(1.0, slope), math.hypot(self.height_sigma_m, half))
         return measured[0], sigma, along
 
     def _by_ground(self, view, slope, height, pixels):

@@ -147,8 +147,6 @@ class Pipeline:
         watch.stop("motion")
         turning = _turning(camera, self.mount if mount is None else mount, ego)
         tracks = self.tracker.update(detections, stamp_s, motion, turning)
-        if self.tracker.restarted:  # after a pause, an alert of before it is none
-            self.alerts.reset()
         tentative = self.tracker.tentative
         detections = _worth_telling(detections, tracks, self.score_threshold)
         watch.stop("track")
@@ -176,6 +174,8 @@ class Pipeline:
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         if self.memory is not None:
             obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego)
+        if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
+            self.alerts.reset({o.track.id for o in obstacles})
         watch.stop("obstacles")
         stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
         alert = self.alerts.update(obstacles, stopping)

@@ -69,13 +69,14 @@ class Publishers:
         """What one frame shows, a `Sighting`, under the header of its image."""
         self._send(self._detections, messages.detections_message(header, seen, self._class_ids))
 
-    def result(self, header, result):
-        """What else one frame gave, under the header of its image."""
+    def result(self, header, result, fresh=True):
+        """What else one frame gave, under the header of its image. Of one that is not fresh, no alert."""
         base_frame, stamp = self._values["base_frame"], header.stamp
         if self._keep is not None or self._obstacles.get_subscription_count() > 0:
             obstacles = messages.obstacles_message(stamp, base_frame, result.obstacles, self._class_ids)
             self._send(self._obstacles, obstacles)
-        self._publish_alert(result.alert)
+        if fresh:
+            self._publish_alert(result.alert)
         if self._markers.get_subscription_count() > 0:
             markers = flight_messages.markers_message(stamp, base_frame, result.obstacles, self._all_labels)
             self._markers.publish(markers)

@@ -122,8 +122,8 @@ class Tracker:
 
     @property
     def tentative(self):
-        """Tracks of this frame's strong detections that are not confirmed (yet)."""
-        return [t for t in self._tracks if t.detection >= 0 and t.strong and not t.confirmed]
+        """Tracks not confirmed (yet) that had a strong detection: in this frame or, if they are large, just before."""
+        return [t for t in self._tracks if t.strong and not t.confirmed]
 
     def _match(self, detections, usable):
         """Pairs (track, detection): strong detections first, then weak ones with the tracks that are left."""
