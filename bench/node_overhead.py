@@ -175,6 +175,9 @@ def main(argv: list[str] | None = None) -> None:
         args.seconds, args.rounds, args.case = 3.0, 1, args.case or ["640x512"]
     figures: dict[str, float] = {}
     for name in args.case or CASES:
+        if not (ROOT / "models" / CASES[name][0]).is_dir():
+            print(f"{name}: left out, models/{CASES[name][0]} does not ship; make it with its recipe (docs/models.md)")
+            continue
         with programs() as (stack, folder):
             case = Case(stack, folder, name, not args.no_naive)
             case.round(2.0, record=False)  # engines, transports and caches get warm

@@ -20,6 +20,7 @@ import numpy as np
 
 from offline.progress import track as progress
 from offline.simulate.approaches import QUIET, SIZE, approach, quiet
+from offline.simulate.closed_loop import KNOWN_SIZES
 from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.noise import SCORE, DetectorNoise
 from vit_perception.alerts import OK, AlertPolicy
@@ -30,7 +31,6 @@ from vit_perception.obstacles import ObstacleEstimator
 from vit_perception.pipeline import Pipeline
 from vit_perception.tracker import iou
 
-SIZES = {0: (1.7, 0.15), 1: (1.6, 0.25), 2: (1.5, 0.35)}  # config/drone.yaml
 BLANK = np.zeros(SIZE[::-1], np.uint8)  # where boxes are all there is
 HITS, BETWEEN = 8, (1.0, 5.0)  # hits of a track, true seconds to contact
 
@@ -56,7 +56,7 @@ class Onboard:
         fits = None if K is None else Camera(K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, *SIZE)
         self.camera, self.knows_ego = fits, ego
         self.given = Given(high_score)
-        self.pipeline = Pipeline(self.given, obstacles=ObstacleEstimator(SIZES))
+        self.pipeline = Pipeline(self.given, obstacles=ObstacleEstimator(KNOWN_SIZES))
         self.pipeline.camera_motion, self.pipeline.pixel_growth = False, expansion is not None
         self.pipeline.expansion = expansion or Expansion()
 

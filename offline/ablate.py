@@ -91,20 +91,21 @@ def run_row(args: argparse.Namespace, row: str, seed: int) -> None:
     target = find_target(args.target)
     args.run, args.resume, args.attribution = folder, (folder / "run.json").is_file(), ""
     args.backbone, args.budget_ms, args.min_map, args.also = None, None, None, []
-    run = open_run(args, recipe, target)
+    run = open_run(args, recipe, target, taught="distil" in row.split("+"))
     run.answers = args.out / "answers"  # rows of one seed see the same crops
     if args.teacher:
         stages.teacher(run, folder)
     model = train_row(run, row)
     result = ablation_report.measure(run, model, folder)
     result |= {"row": row, "seed": seed, "config": model.config(), "split": len(model.config()["ranks"])}
+    result["recipe"] = recipe.as_dict()
     write_json(args.out / f"{row}.{seed}.json", result)
 
 
 def run_all(args: argparse.Namespace, argv: list[str]) -> None:
     """Every row that has no result yet, `--jobs` at a time, each in a process of its own."""
     rows = [(row, seed) for seed in range(args.seeds) for row in args.rows]
-    waiting = [(row, seed) for row, seed in rows if not (args.out / f"{row}.{seed}.json").is_file()]
+    waiting = [(row, seed) for row, seed in rows if not _is_done(args, row, seed)]
     log.info("%d of %d rows to do", len(waiting), len(rows))
     threads = str(max(1, (os.cpu_count() or 1) // args.jobs))
     running: dict[tuple[str, int], subprocess.Popen] = {}
@@ -125,6 +126,17 @@ def run_all(args: argparse.Namespace, argv: list[str]) -> None:
     finally:
         for process in running.values():
             process.terminate()
+
+
+def _is_done(args: argparse.Namespace, row: str, seed: int) -> bool:
+    """Whether the row has a result. Raises RecipeError if another recipe made it."""
+    path = args.out / f"{row}.{seed}.json"
+    if not path.is_file():
+        return False
+    recipe = json.loads(json.dumps(load_recipe(args.recipe, [*args.set, f"seed={seed}"]).as_dict()))
+    if json.loads(path.read_text(encoding="utf-8")).get("recipe", recipe) != recipe:
+        raise RecipeError(f"{path} was made by another recipe, it cannot stand beside this one's; give another --out")
+    return True
 
 
 def _reap(out: Path, running: dict) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from . import stages
 from .data import add_data_options
 from .distributed import data_parallel
-from .errors import one_sentence
+from .errors import RecipeError, one_sentence
 from .files import check_replaceable, replace_folder
 from .pretrain import pretrain
 from .progress import clock
@@ -84,6 +84,9 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     recipe, target = load_recipe(args.recipe, args.set), find_target(args.target)
     check_replaceable(args.out)
+    run_folder, out = (args.run or Path("out/runs") / args.out.name).resolve(), args.out.resolve()
+    if out == run_folder or out in run_folder.parents:
+        raise RecipeError(f"the run folder {run_folder} lies in --out, which the bundle takes; name another with --run")
     run = open_run(args, recipe, target)
     start = time.monotonic()
     draft = run.folder / "bundle"

@@ -21,14 +21,16 @@ from .model import ViTDetector
 from .teacher_cache import TeacherCache
 
 
-def check_comparable(student: dict, teacher: dict) -> None:
-    """Raises RecipeError for configs of which one cannot teach the other."""
-    for key in ("classes", "strides"):
+def check_comparable(student: dict, teacher: dict, attention: bool = False) -> None:
+    """Raises RecipeError for configs of which one cannot teach the other; attention: whether that is compared."""
+    for key in ("classes", "strides", "channels"):
         if student[key] != teacher[key]:
             raise RecipeError(
                 f"the student has {key} {student[key]}, its teacher {teacher[key]}: they cannot be compared; give both "
                 "the same in the recipe, or take another teacher"
             )
+    if attention and "conv" in (student["mixer"], teacher["mixer"]):
+        raise RecipeError("a model without attention learns nothing from attention: set that weight to 0")
 
 
 class Distiller(nn.Module):

@@ -45,11 +45,14 @@ def load_torch(path: Path):
 
 
 def check_replaceable(path: Path) -> None:
-    """Raises RecipeError where a bundle may not be put: whatever is there that is neither one nor an empty folder."""
+    """Raises RecipeError where a bundle cannot be put, or may not: on what is neither one nor an empty folder."""
     kept = path.is_symlink() or path.exists()
     empty = path.is_dir() and not any(path.iterdir())
     if kept and not empty and not (path / "bundle.json").is_file():
         raise RecipeError(f"{path} exists and is no model bundle, it would be lost; give --out a folder of its own")
+    above = next(p for p in path.resolve().parents if p.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise RecipeError(f"{path} cannot be written: {above} is no folder that you may write to; give another --out")
 
 
 @contextmanager
@@ -59,6 +62,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
     Raises:
         RecipeError: what is at `path` may not be replaced.
     """
+    path = path.resolve() if path.exists() else path  # a link to a bundle stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     temporary.chmod(0o755)

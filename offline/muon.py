@@ -3,8 +3,8 @@ layers in neural networks", 2024).
 
 The gradient of a weight matrix points mostly along few directions; what is rare in the data is learnt late. Muon makes
 the matrix of the momentum orthogonal, so that rare directions move as fast. Where training is short it learns more from
-every step than AdamW (docs/models.md has the figures). torch.optim.Muon takes no kernels of convolutions, which most of
-a detector's weights are.
+every step than AdamW (figures in docs/compression.md). torch.optim.Muon takes no kernels of convolutions, which most
+of a detector's weights are.
 """
 
 import torch

@@ -9,11 +9,10 @@ from pathlib import Path
 import yaml
 
 from .errors import RecipeError
-from .recipe_values import check_values, read_value
+from .recipe_values import TAUGHT, check_values, read_value
 from .train import Schedule
 
 RECIPES = Path(__file__).parent / "recipes"
-TAUGHT = ("response", "feature", "relation", "attention")  # weights of what the teacher tells
 
 
 @dataclass

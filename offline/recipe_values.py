@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SCHEDULES = ("pretrain", "teacher", "distil", "search", "prune", "lowrank", "quantise")  # groups of a stage each
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a group of keys"}
 MAX_SEED = 10**9
+TAUGHT = ("response", "feature", "relation", "attention")  # weights of what the teacher tells
 
 
 def read_value(kind, value, where: str):
@@ -78,6 +79,16 @@ def check_values(r: "Recipe", path: Path) -> None:
         s = getattr(r, name)
         demand(s.lr > 0 and s.batch >= 1 and s.epochs >= 0, f"{name}: lr, batch and epochs must be positive")
         demand(min(s.min_steps, s.warmup) >= 0, f"{name}: min_steps and warmup must not be negative")
+        demand(s.clip > 0, f"{name}.clip must be over 0, not {s.clip}; a large one clips nothing")
+        demand(s.muon >= 0 and s.weight_decay >= 0, f"{name}: muon and weight_decay must not be negative")
+        demand(0 <= s.ema < 1 and 0 <= s.no_mosaic <= 1, f"{name}: ema and no_mosaic must be shares in 0..1")
+        demand(all(getattr(s, k, 0) >= 0 for k in TAUGHT), f"{name}: {', '.join(TAUGHT)} must not be negative")
+    demand(r.distil.cache_gb >= 0, f"distil.cache_gb must not be negative, not {r.distil.cache_gb}")
+    demand(r.prune.depth >= 0, f"prune.depth must not be negative, not {r.prune.depth}")
+    demand(
+        r.lowrank.error >= 0 and 0 <= r.lowrank.saving < 1,
+        f"lowrank.error must not be negative, and saving a share in 0..1, not {r.lowrank.error} and {r.lowrank.saving}",
+    )
     levels = r.search.levels
     demand(
         isinstance(levels, list) and bool(levels) and all(is_number(v) and 0 < v <= 1 for v in levels),

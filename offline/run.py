@@ -106,6 +106,8 @@ class Run:
             results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the scores")
             self._found[identity, self.val_data.sha256] = results
             chosen = {k: score_at(self.val_data, results, rate) for k, rate in allowed.items() if rate}
+            if "score" in chosen and not t.weak_score:
+                chosen.setdefault("weak_score", chosen["score"])  # 0: the same
             self.note("scores", chosen)
             log.info("scores for at most %s false positives per image of %s: %s", allowed, self.val_data.name, chosen)
 

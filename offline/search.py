@@ -161,8 +161,10 @@ def measure(run: Run, name: str, model: ViTDetector) -> list[dict]:
     for precision in precisions_of(run.target, run.recipe.quantise.tensorrt):
         path = small if precision == "int8" else master
         if precision == "int8":
-            quantise = quantise_int8 if int8_of(run) == "int8" else quantise_tensorrt
-            quantise(master, small, run.calibration())
+            if int8_of(run) == "int8":
+                quantise_int8(master, small, run.calibration(), run.recipe.quantise.int8)
+            else:
+                quantise_tensorrt(master, small, run.calibration())
         engine = OnnxRuntimeEngine(str(path), precision, threads=1)
         map50 = run.score(engine, model.config()["strides"], name, run.recipe.search.images)["map50"]
         if run.target.name == "cpu":

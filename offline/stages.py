@@ -26,7 +26,8 @@ from .prune import SHARES, importance, prune_shares, prune_to_cost
 from .qat import insert, remove
 from .quantize import faster_int8, quantise_int8, quantise_tensorrt, wanted_variants
 from .quantize_fp16 import activation_ranges, convert_fp16, keeps_fp32, repaired, widest_half
-from .recipe import TAUGHT, Distilled
+from .recipe import Distilled
+from .recipe_values import TAUGHT
 from .report import write_report
 from .rescale import rescale_residual
 from .run import Run

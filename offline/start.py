@@ -2,13 +2,17 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from vit_perception.manifest import find_problem
 
 from .data import detect_color, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
 from .distill import check_comparable
+from .distributed import world_size
 from .errors import RecipeError
 from .model import build_model
 from .pretrained import load_teacher
@@ -23,14 +27,24 @@ from .targets import Target
 from .teacher_cache import model_hash
 
 log = logging.getLogger(__name__)
+# What a search decides by, of the groups that are else used later: it does not change between candidates, nor after.
+SEARCHED = {
+    "prune": ("criterion", "depth"),
+    "lowrank": ("error", "saving"),
+    "quantise": ("int8", "tensorrt"),
+    "thresholds": ("nms_iou", "max_detections"),
+}
 
 
-def open_run(args, recipe: Recipe, target: Target) -> Run:
+def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -> Run:
     """Check everything that can be checked before the work starts, and open or resume the run folder.
+
+    taught: whether the student learns from the teacher; None: as the recipe says.
 
     Raises:
         DataError, RecipeError: with one sentence.
     """
+    _check_goal(args.budget_ms, args.min_map)
     ignore = tuple(args.ignore)
     wanted = args.classes.split(",") if args.classes else None
     train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
@@ -49,7 +63,7 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
     run.input = _input(run)
     if args.teacher:
         _take_teacher(run, args.teacher)
-    _check_models(run)
+    _check_models(run, taught)
     run.identity = {
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
@@ -62,7 +76,7 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
         "input": run.input,
     }
     _open_folder(run, resume=args.resume)
-    handler = logging.FileHandler(folder / "log.txt")
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
     log.info("%s", train.summary())
@@ -76,8 +90,15 @@ def open_run(args, recipe: Recipe, target: Target) -> Run:
     return run
 
 
-def _check_models(run: Run) -> None:
-    """Build teacher and student once, and hold what is known of the bundle to its format.
+def _check_goal(budget_ms: float | None, min_map: float | None) -> None:
+    if budget_ms is not None and not (math.isfinite(budget_ms) and budget_ms > 0):
+        raise RecipeError(f"--budget-ms {budget_ms:g} is no time; give milliseconds over 0")
+    if min_map is not None and not 0 < min_map <= 1:
+        raise RecipeError(f"--min-map {min_map:g} is no mAP50; give a share over 0, at most 1, e.g. 0.7")
+
+
+def _check_models(run: Run, taught: bool | None) -> None:
+    """Build and run teacher and student once, and hold what is known of the bundle to its format.
 
     Raises:
         RecipeError: one of them would be refused after hours of training.
@@ -89,22 +110,36 @@ def _check_models(run: Run) -> None:
             f"the bundle '{run.name}' could not be opened: {problem}; change the last part of --out, the names of the "
             "classes, input.size or thresholds, whichever it is"
         )
+    r = run.recipe
+    for name in SCHEDULES:
+        s = getattr(r, name)
+        if name != "quantise" and (s.epochs or s.min_steps) and s.batch % world_size():
+            raise RecipeError(f"{name}.batch must be a multiple of the {world_size()} processes, not {s.batch}")
     trained = run.source.model.config() if run.source else _build(run, "model", teacher_options)
     if run.budget_ms or run.min_map:
         return  # the student is cut out of the teacher
-    student, r = _build(run, "student", student_options), run.recipe
+    student = _build(run, "student", student_options)
     cut = r.prune.latency or any(getattr(r.prune, k) for k in SHARES)
-    schedules = [r.distil, r.lowrank, r.quantise, *([r.prune] if cut else [])]
-    if any(s.taught() for s in schedules):
-        check_comparable(student, trained)
+    if r.prune.latency and r.prune.depth > student["depth"]:
+        raise RecipeError(f"prune.depth {r.prune.depth} blocks must stay, but the student has {student['depth']}")
+    schedules = [s for s in (r.distil, r.lowrank, r.quantise, *([r.prune] if cut else [])) if s.taught()]
+    if taught is not False and schedules:
+        check_comparable(student, trained, attention=any(s.attention for s in schedules))
 
 
 def _build(run: Run, group: str, options: Callable[[Run], dict]) -> dict:
-    """The whole config of the model that the recipe's `group` describes."""
+    """The whole config of the model that the recipe's `group` describes, which takes an image and a crop."""
     try:
-        return build_model(options(run)).config()
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as e:
-        raise RecipeError(f"recipe group '{group}' makes no model ({str(e).splitlines()[0]}); mend its values") from e
+        model = build_model(options(run)).eval()
+        with torch.no_grad():
+            for width, height in ((run.input["width"], run.input["height"]), run.recipe.crops.size):
+                model(torch.zeros(1, len(run.input["mean"]), height, width))
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, AttributeError, KeyError) as e:
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise RecipeError(f"recipe group '{group}' makes no model ({why}); mend its values") from e
+    if model.config()["classes"] != len(run.labels):
+        raise RecipeError(f"recipe group '{group}' has {model.config()['classes']} classes, the data {len(run.labels)}")
+    return model.config()
 
 
 def _open_folder(run: Run, resume: bool) -> None:
@@ -123,16 +158,24 @@ def _open_folder(run: Run, resume: bool) -> None:
     except (ValueError, KeyError, TypeError) as e:
         raise RecipeError(f"{state} is not the record of a run ({e}); name another folder with --run") from e
     now = json.loads(json.dumps(run.identity))
-    for stage in SCHEDULES:  # what has not begun may still be changed
-        if not run.begun(stage):
-            before.get("recipe", {})[stage] = now["recipe"][stage]
-    for group in ("card", "thresholds"):  # they train nothing
-        before.get("recipe", {})[group] = now["recipe"][group]
+    open_groups = [stage for stage in SCHEDULES if not _has_begun(run, stage)]  # may still be changed
+    for group in (*open_groups, "card", "thresholds"):  # the last two train nothing
+        old = before.get("recipe", {}).get(group) or {}
+        kept = {k: old[k] for k in SEARCHED.get(group, ()) if k in old and run.begun("search")}
+        before.get("recipe", {})[group] = now["recipe"][group] | kept
+    groups = [k for k, v in now["recipe"].items() if before.get("recipe", {}).get(k) != v]
     changed = [k for k, v in now.items() if before.get(k) != v]
     if changed:
+        of = f" ({', '.join(groups)})" if groups else ""
         raise RecipeError(
-            f"cannot resume {run.folder}: {', '.join(changed)} changed since it was begun; name another with --run"
+            f"cannot resume {run.folder}: {', '.join(changed)} changed since it was begun{of}; name another with --run"
         )
+
+
+def _has_begun(run: Run, stage: str) -> bool:
+    """Whether its group of the recipe is in what is kept already; a row of an ablation uses three of them."""
+    rows = stage in ("distil", "prune", "lowrank") and any(run.begun(k) for k in ("first", "second", "row"))
+    return run.begun(stage) or rows or (stage == "pretrain" and run.begun("teacher"))
 
 
 def _take_teacher(run: Run, path: Path) -> None:

@@ -226,8 +226,17 @@ def test_a_resume_measures_anew_under_other_thresholds(data, recipe, tmp_path):
         ("prune1.checkpoint.pt", "prune.mlp=0.1"),
         ("prune2.pt", "prune.mlp=0.1"),
         ("prune.checkpoint.pt", "prune.mlp=0.1"),
+        ("first.checkpoint.pt", "distil.lr=0.5"),  # of an ablation's row
+        ("teacher.pt", "pretrain.epochs=3"),
+    ]
+    + [
+        ("search-1.00.pt", option)  # that a search decides by
+        for option in (
+            "prune.criterion=taylor", "prune.depth=2", "lowrank.error=0.2", "lowrank.saving=0.1",
+            "quantise.int8=dynamic", "thresholds.nms_iou=0.3",
+        )
     ],
-)
+)  # fmt: skip
 def test_options_of_a_stage_under_way_may_not_change(data, recipe, tmp_path, file, option):
     run = opened(data, recipe, tmp_path)
     assert opened(data, recipe, tmp_path, "--resume", "--set", option).recipe != run.recipe  # nothing has begun
@@ -239,6 +248,43 @@ def test_options_of_a_stage_under_way_may_not_change(data, recipe, tmp_path, fil
 def opened(data, recipe, folder, *more):
     args = compress.parse([*command(data, recipe, folder / "out", *more)[3:]])
     return open_run(args, load_recipe(args.recipe, args.set), find_target(args.target))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--budget-ms", "-5"], "--budget-ms -5 is no time"),
+        (["--budget-ms", "nan"], "--budget-ms nan is no time"),
+        (["--min-map", "80"], "--min-map 80 is no mAP50"),
+        (["--min-map", "0"], "--min-map 0 is no mAP50"),
+        (["--set", "student.classes=7"], "recipe group 'student' has 7 classes, the data 3"),
+        (["--set", "student.channels=3"], "recipe group 'student' makes no model"),
+        (["--set", "student.mixer=conv", "--set", "distil.attention=0.3"], "a model without attention learns nothing"),
+        (["--set", "prune.latency=0.5", "--set", "prune.depth=9"], "prune.depth 9 blocks must stay"),
+        (["--set", "teacher.clip=0"], "teacher.clip must be over 0"),
+        (["--set", "distil.ema=-1"], "distil: ema and no_mosaic must be shares"),
+        (["--set", "lowrank.saving=7"], "lowrank.error must not be negative, and saving a share"),
+    ],
+)
+def test_what_would_fail_after_hours_is_refused_before_any_work(data, recipe, tmp_path, options, words):
+    with pytest.raises(RecipeError) as refused:
+        opened(data, recipe, tmp_path, *options)
+    assert words in str(refused.value) and not (tmp_path / "out.run").exists()
+
+
+def test_a_student_that_learns_from_nobody_may_differ_from_the_teacher(data, recipe, tmp_path):
+    args = compress.parse([*command(data, recipe, tmp_path / "out", "--set", "student.strides=[4, 8]")[3:]])
+    given = args, load_recipe(args.recipe, args.set), find_target(args.target)
+    with pytest.raises(RecipeError, match="cannot be compared"):
+        open_run(*given)
+    assert open_run(*given, taught=False)  # the row "none" of an ablation
+
+
+@pytest.mark.parametrize("inside", [".", "run"])
+def test_a_run_folder_where_the_bundle_goes_is_refused(data, recipe, tmp_path, capsys, inside):
+    with pytest.raises(SystemExit):
+        compress.main([*command(data, recipe, tmp_path / "out", "--run", str(tmp_path / "out" / inside))[3:]])
+    assert "lies in --out" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_the_master_of_the_teacher_is_whole_or_not_there(data, recipe, tmp_path, monkeypatch):

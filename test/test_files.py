@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from offline.errors import RecipeError
-from offline.files import load_torch, replace_folder, save_torch, write_atomically, write_json, write_text
+from offline.files import (
+    check_replaceable,
+    load_torch,
+    replace_folder,
+    save_torch,
+    write_atomically,
+    write_json,
+    write_text,
+)
 
 
 def names(folder):
@@ -47,6 +55,22 @@ def test_what_is_no_bundle_is_never_replaced(tmp_path):
         with pytest.raises(RecipeError, match=f"{name} exists and is no model bundle"), replace_folder(tmp_path / name):
             pass
     assert names(tmp_path) == before and names(tmp_path / "empty") == ["photo.jpg"]
+
+
+def test_a_link_to_a_bundle_goes_on_being_one(tmp_path):
+    (tmp_path / "of" / "bundle").mkdir(parents=True)
+    (tmp_path / "of" / "bundle" / "bundle.json").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "of" / "bundle")
+    with replace_folder(tmp_path / "link") as folder:
+        (folder / "bundle.json").write_text("new")
+    assert (tmp_path / "of" / "bundle" / "bundle.json").read_text() == "new" and (tmp_path / "link").is_symlink()
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["bundle", "bundle.json", "link", "of"]
+
+
+def test_where_no_bundle_can_be_written_is_known_before(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RecipeError, match="cannot be written"):
+        check_replaceable(tmp_path / "file" / "bundle")
 
 
 def test_checkpoints_are_data_and_never_code(tmp_path):

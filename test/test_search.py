@@ -110,8 +110,15 @@ def test_int8_on_a_board_is_the_file_for_tensorrt(monkeypatch, tmp_path):
     run.score, run.calibration = lambda *a: {"map50": 0.5}, list
     model = SimpleNamespace(config=lambda: {"strides": [8]})
     assert [c["precision"] for c in measure(run, "x", model)] == ["fp16", "int8"] and made == ["quantise_tensorrt"]
+    on_cpu = SimpleNamespace(**vars(run) | {"target": find_target("cpu")})
+    on_cpu.recipe = load_recipe("quick", ["quantise.int8=dynamic"])
+    monkeypatch.setattr("offline.search.quantise_int8", lambda master, out, images, mode: made.append(mode))
+    monkeypatch.setattr("offline.search.measured_ms", lambda engine: 1.0)
+    assert [c["precision"] for c in measure(on_cpu, "x", model)] == ["fp32", "int8"]
+    assert made == ["quantise_tensorrt", "dynamic"], "the file that the bundle will have"
+    made.clear()
     run.recipe = load_recipe("quick", ["quantise.tensorrt=fp16"])  # then no int8 file is made for the board
-    assert [c["precision"] for c in measure(run, "x", model)] == ["fp16"] and made == ["quantise_tensorrt"]
+    assert [c["precision"] for c in measure(run, "x", model)] == ["fp16"] and made == []
 
 
 def test_both_goals_at_once_are_refused(data, recipe, tmp_path):

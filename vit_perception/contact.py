@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-SIZE_NOISE = 0.07  # a box's size jitters by this part of it (offline/simulate/noise.py: 0.05 to 0.13) ...
+SIZE_NOISE = 0.07  # a box's size jitters by this part of it (offline/simulate/noise.json: 0.04 to 0.11) ...
 NOISE_TIME_S = 0.05  # ... and for this long the jitter is the same: faster frames are no independent looks
 # What a detector takes for an object's edge wanders as the object grows. Where pixels tell the growth better, sizes
 # count as if the jitter lasted this long, and rather hold the scale.

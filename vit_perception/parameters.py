@@ -122,7 +122,7 @@ _CHOICES = {
     "deep.scaling": ("percentile", "fixed"),
 }
 
-# (a, b): a must not exceed b, unless a is off (0).
+# (a, b): a must not exceed b, unless b is off (0).
 _ORDERED = (
     ("range_min_m", "range_max_m"),
     ("alerts.error_ttc_s", "alerts.warn_ttc_s"),

@@ -21,11 +21,14 @@ def image_size(path: Path) -> tuple[int, int] | None:
     """(width, height) as read_image gives it, from the file's header alone; None if it is no image."""
     try:
         with PIL.Image.open(path) as image:
-            turned = image.format == "JPEG" and image.getexif().get(EXIF_ORIENTATION, 1) >= FIRST_TURNED
-            return image.size[::-1] if turned else image.size
-    except Exception:  # whatever Pillow does not know or does not like; OpenCV decides, it reads the pixels
-        pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        return None if pixels is None else (pixels.shape[1], pixels.shape[0])
+            if image.getexif().get(EXIF_ORIENTATION, 1) < FIRST_TURNED:
+                return image.size
+            if image.format == "JPEG":
+                return image.size[::-1]
+    except Exception:  # whatever Pillow does not know or does not like
+        pass
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)  # OpenCV decides: it reads the pixels, and turns what it will
+    return None if pixels is None else (pixels.shape[1], pixels.shape[0])
 
 
 def is_sound(path: Path) -> bool:

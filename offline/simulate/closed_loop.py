@@ -21,7 +21,8 @@ from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
 from vit_perception.alerts import ERROR, OK, WARN
 from vit_perception.camera import Camera
 from vit_perception.geometry import OPTICAL_TO_FLU, Ego, Mount
-from vit_perception.pipeline import Pipeline, Result
+from vit_perception.parameters import SPECS
+from vit_perception.pipeline import Pipeline, Result, sizes_by_index
 from vit_perception.tracker import iou
 
 Wire = Callable[[np.ndarray, float, float], ObstacleDistance]
@@ -31,7 +32,10 @@ SCAN_S = 0.1  # the node's steady 10 Hz
 STALE_S = 0.5  # the node's stale_after_s
 STOPPED = 0.1  # m/s
 HOVERS = 0.3  # m/s; a slower vehicle, or one slower than the thing, did not collide: it was struck
-SIZES = {PERSON: (1.7, 0.15), CAR: (1.5, 0.2), BICYCLE: (1.5, 0.3)}  # config/drone.yaml: (height, spread) m
+FLOWN = {spec.name: spec.default for spec in SPECS}  # what the node flies with, unless told otherwise
+KNOWN_SIZES = sizes_by_index(
+    ["person", "car", "bicycle"], *(FLOWN[f"obstacles.{n}"] for n in ("classes", "heights_m", "height_sigmas_m"))
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Perception:
         self.pipeline = Pipeline(self.eye)
         self.pipeline.expansion = self.eye.growth
         self.eye.least_score = self.pipeline.tracker.high_score
-        self.pipeline.obstacles.sizes = dict(SIZES)
+        self.pipeline.obstacles.sizes = dict(KNOWN_SIZES)
         self.pipeline.camera_motion = False  # there are no images
         self.pipeline.publish_clear = True  # PX4 does not move at all without
         self.K = intrinsics(*setting.size, setting.hfov)
