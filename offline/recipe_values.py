@@ -86,7 +86,7 @@ def check_values(r: "Recipe", path: Path) -> None:
     demand(r.distil.cache_gb >= 0, f"distil.cache_gb must not be negative, not {r.distil.cache_gb}")
     demand(r.prune.depth >= 0, f"prune.depth must not be negative, not {r.prune.depth}")
     demand(
-        r.lowrank.error >= 0 and 0 <= r.lowrank.saving < 1,
+        r.lowrank.error >= 0 and 0 <= r.lowrank.saving <= 1,
         f"lowrank.error must not be negative, and saving a share in 0..1, not {r.lowrank.error} and {r.lowrank.saving}",
     )
     levels = r.search.levels

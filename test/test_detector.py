@@ -114,7 +114,8 @@ def test_what_is_found_over_a_threshold_does_not_depend_on_it():
     for t in (0.3, 0.6):
         n = len(found[t])
         assert 0 < n < len(found[0.02])
-        np.testing.assert_array_equal(found[t].boxes, found[0.02].boxes[:n])
+        # But for the last bit of votes: a sum over more boxes may be taken in another order.
+        np.testing.assert_allclose(found[t].boxes, found[0.02].boxes[:n], rtol=1e-6)
         np.testing.assert_array_equal(found[t].scores, found[0.02].scores[:n])
 
 

@@ -140,6 +140,16 @@ def test_stamps_that_stand_still_do_not_keep_it_for_ever():
         assert answers[0] and not answers[-1]
 
 
+@pytest.mark.parametrize(("speed", "kept"), [(0.6, True), (1.5, False)])
+def test_a_vehicle_that_is_held_up_by_what_it_remembers_does_not_forget_it(speed, kept):
+    memory, o = Memory(), obstacle((3.0, 0, 0), 0.0, 0.0, width=2.0)
+    o.track.hits = 10
+    memory.update([o], 0.0, *IMAGE, Ego((speed, 0.0, 0.0), (0.0, 0.0, 0.0)))
+    for i in range(100):  # braked in front of it, a vehicle swings
+        answer = memory.update([], 0.1 * (i + 1), *IMAGE, Ego((speed * (-1) ** i, 0.0, 0.0), (0.0, 0.0, 0.0)))
+    assert bool(answer) == kept
+
+
 def test_images_that_come_twice_each_do_not_use_it_up():
     memory, hovering, o = Memory(), Ego((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), obstacle((3.0, 0, 0), 0.0, 0.0)
     o.track.hits = 10

@@ -20,6 +20,7 @@ LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for 
 MOST = 100  # of the newest that are kept
 FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
 LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
+CREEPS_MPS = 1.0  # a slower vehicle is held up, by what is remembered perhaps: that is kept as while it hovers
 PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, not only abeam of a swerve
 
 
@@ -30,8 +31,9 @@ class Memory:
         near_m, near_s: an obstacle nearer than this when it vanishes is kept, or nearer than what is flown in near_s;
             or wherever it was, if the vehicle flew into it when it was detected last.
         fills: so is one whose box is as large as this part of the image's width or height.
-        hold_s: for how long, while the vehicle moves or its velocity is unknown.
-        hold_still_s: for how long while it hovers: nothing has changed then. What has fewer than min_hits: hold_s.
+        hold_s: for how long, while the vehicle flies or its velocity is unknown.
+        hold_still_s: for how long while it hovers or creeps: nothing has changed then. Not of what was detected
+            fewer times than min_hits.
         still_mps: a slower vehicle hovers.
         border_px: a box this close to one side border is leaving the view: it is kept only if it threatens.
         min_hits: nor is what was not flown into and was detected fewer times: more ghosts than obstacles.
@@ -73,7 +75,8 @@ class Memory:
         velocity, turning = (None, None) if ego is None else (ego.velocity, ego.angular_velocity)
         speed = None if velocity is None else norm(velocity)
         still = speed is not None and speed < self.still_mps
-        near_m, hold_s = max(self.near_m, self.near_s * (speed or 0.0)), self.hold_still_s if still else self.hold_s
+        near_m = max(self.near_m, self.near_s * (speed or 0.0))
+        hold_s = self.hold_s if speed is None or speed > max(CREEPS_MPS, self.still_mps) else self.hold_still_s
         course = None if still else velocity
         gone = [self._keep(o, n, near_m, width, height, course) for i, (o, n) in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]

@@ -21,7 +21,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
     """(width, height) as read_image gives it, from the file's header alone; None if it is no image."""
     try:
         with PIL.Image.open(path) as image:
-            if image.getexif().get(EXIF_ORIENTATION, 1) < FIRST_TURNED:
+            if not _is_turned(image):
                 return image.size
             if image.format == "JPEG":
                 return image.size[::-1]
@@ -29,6 +29,14 @@ def image_size(path: Path) -> tuple[int, int] | None:
         pass
     pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)  # OpenCV decides: it reads the pixels, and turns what it will
     return None if pixels is None else (pixels.shape[1], pixels.shape[0])
+
+
+def _is_turned(image: PIL.Image.Image) -> bool:
+    """Whether it says that width and height are to be swapped; a damaged one says nothing."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1) >= FIRST_TURNED
+    except Exception:  # in a PNG that may stand behind the pixels
+        return False
 
 
 def is_sound(path: Path) -> bool:
