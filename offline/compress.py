@@ -74,7 +74,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="folder for checkpoints, log and pictures (default out/runs/NAME)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run that the run folder holds")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.run = args.run or Path("out/runs") / args.out.name
+    return args
 
 
 @data_parallel
@@ -84,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     recipe, target = load_recipe(args.recipe, args.set), find_target(args.target)
     check_replaceable(args.out)
-    run_folder, out = (args.run or Path("out/runs") / args.out.name).resolve(), args.out.resolve()
+    run_folder, out = args.run.resolve(), args.out.resolve()
     if out == run_folder or out in run_folder.parents:
         raise RecipeError(f"the run folder {run_folder} lies in --out, which the bundle takes; name another with --run")
     run = open_run(args, recipe, target)

@@ -29,7 +29,7 @@ def check_comparable(student: dict, teacher: dict, attention: bool = False) -> N
                 f"the student has {key} {student[key]}, its teacher {teacher[key]}: they cannot be compared; give both "
                 "the same in the recipe, or take another teacher"
             )
-    if attention and "conv" in (student["mixer"], teacher["mixer"]):
+    if attention and not all(c["mixer"] == "attention" and c["depth"] for c in (student, teacher)):
         raise RecipeError("a model without attention learns nothing from attention: set that weight to 0")
 
 
@@ -61,7 +61,7 @@ class Distiller(nn.Module):
         self.teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.cache = cache
         mine, theirs = student.config(), teacher.config()
-        check_comparable(mine, theirs)
+        check_comparable(mine, theirs, attention=bool(attention))
         self._token_stride = min(c["token_stride"] for c in (mine, theirs))  # of the finer grid
         widths = {"tokens": "dim"} | {str(s): "neck" for s in mine["strides"]} if feature else {}
         self.project = nn.ModuleDict({name: nn.Linear(mine[key], theirs[key]) for name, key in widths.items()})
@@ -138,8 +138,6 @@ class _Watch:
 
     def __init__(self, model: ViTDetector):
         layers = [m for m in model.modules() if isinstance(m, Attention)]
-        if not layers:
-            raise RecipeError("a model without attention learns nothing from attention: set that weight to 0")
         self.qkv: Tensor | None = None
         self.handle = layers[-1].qkv.register_forward_hook(self)
 

@@ -27,8 +27,7 @@ MEAN_OF = 4  # pixels a side: finer detail is noise that nothing could predict
 def pretrain(run: Run, folder: Path) -> None:
     """Stage: pre-train the teacher that the recipe describes on the training images, if `pretrain.epochs` says so."""
     r = run.recipe.pretrain
-    wanted = bool(r.epochs or r.min_steps) and not run.source
-    if not wanted or run.has("pretrain") or run.begun("teacher"):
+    if not r.wanted() or run.source or run.has("pretrain") or run.begun("teacher"):
         return
     model = fresh_teacher(run)
     c, seed = run.recipe.crops, run.seed(SEEDS["pretrain"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from .errors import RecipeError
+from .prune import SHARES
 from .recipe_values import TAUGHT, check_values, read_value
 from .train import Schedule
 
@@ -54,9 +55,6 @@ class Distilled(Schedule):
     relation: float = 0.0
     attention: float = 0.0
 
-    def wanted(self) -> bool:
-        return bool(self.epochs or self.min_steps)
-
     def taught(self) -> bool:
         """Whether it trains, and under the teacher."""
         return self.wanted() and any(getattr(self, k) for k in TAUGHT)
@@ -89,6 +87,10 @@ class Prune(Distilled):
     stem: float = 0.0  # of every stem stage's channels,
     neck: float = 0.0  # of the fine maps' channels
     twin: bool = False  # then go on with convolutions of the same MACs in the place of the blocks (offline/twin.py)
+
+    def cuts(self) -> bool:
+        """Whether anything is to go."""
+        return bool(self.latency or any(getattr(self, k) for k in SHARES))
 
 
 @dataclass

@@ -104,7 +104,7 @@ def prune(run: Run, folder: Path) -> None:
     shares = {k: getattr(r, k) for k in SHARES}
     cost = cost_on(run) if r.latency else None
     start = cost(model.config()) if cost else 0.0
-    wanted = not run.has("search") and (r.latency or any(shares.values()))  # a search has chosen the widths already
+    wanted = not run.has("search") and r.cuts()  # a search has chosen the widths already
     for n in range(1, r.rounds + 1) if wanted else ():
         stage = "prune" if n == r.rounds else f"prune{n}"
         if run.has(stage):

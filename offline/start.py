@@ -16,7 +16,6 @@ from .distributed import world_size
 from .errors import RecipeError
 from .model import build_model
 from .pretrained import load_teacher
-from .prune import SHARES
 from .quantize import wanted_variants
 from .recipe import Recipe
 from .recipe_values import SCHEDULES
@@ -25,6 +24,7 @@ from .stages import student_options, teacher_options
 from .subsets import Grouping
 from .targets import Target
 from .teacher_cache import model_hash
+from .train import check_shared
 
 log = logging.getLogger(__name__)
 # What a search decides by, of the groups that are else used later: it does not change between candidates, nor after.
@@ -49,8 +49,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     wanted = args.classes.split(",") if args.classes else None
     train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
     wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
-    folder = args.run or Path("out/runs") / args.out.name
-    run = Run(folder, args.out.name, recipe, target, train, val)
+    run = Run(args.run, args.out.name, recipe, target, train, val)
     run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
     without = {}
     if args.unseen:
@@ -76,7 +75,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         "input": run.input,
     }
     _open_folder(run, resume=args.resume)
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
     log.info("%s", train.summary())
@@ -113,16 +112,15 @@ def _check_models(run: Run, taught: bool | None) -> None:
     r = run.recipe
     for name in SCHEDULES:
         s = getattr(r, name)
-        if name != "quantise" and (s.epochs or s.min_steps) and s.batch % world_size():
-            raise RecipeError(f"{name}.batch must be a multiple of the {world_size()} processes, not {s.batch}")
+        if name != "quantise" and s.wanted():
+            check_shared(name, s.batch, world_size())
     trained = run.source.model.config() if run.source else _build(run, "model", teacher_options)
     if run.budget_ms or run.min_map:
         return  # the student is cut out of the teacher
     student = _build(run, "student", student_options)
-    cut = r.prune.latency or any(getattr(r.prune, k) for k in SHARES)
     if r.prune.latency and r.prune.depth > student["depth"]:
         raise RecipeError(f"prune.depth {r.prune.depth} blocks must stay, but the student has {student['depth']}")
-    schedules = [s for s in (r.distil, r.lowrank, r.quantise, *([r.prune] if cut else [])) if s.taught()]
+    schedules = [s for s in (r.distil, r.lowrank, r.quantise, *([r.prune] if r.prune.cuts() else [])) if s.taught()]
     if taught is not False and schedules:
         check_comparable(student, trained, attention=any(s.attention for s in schedules))
 

@@ -54,6 +54,9 @@ class Schedule:
     ema: float = 0.998
     no_mosaic: float = 0.15  # last part of the run that sees plain crops
 
+    def wanted(self) -> bool:
+        return bool(self.epochs or self.min_steps)
+
     def steps(self, images: int) -> int:
         return max(self.min_steps, math.ceil(self.epochs * images / self.batch))
 
@@ -81,6 +84,15 @@ def train(
     return fit(TrainStep(model, distiller, points_for(model, *loader.crop)), loader, schedule, checkpoint, label)
 
 
+def check_shared(label: str, batch: int, processes: int) -> None:
+    """Raises RecipeError for a batch that cannot be shared out among the processes; label: of its schedule."""
+    if batch % processes:
+        raise RecipeError(
+            f"{label}: a batch of {batch} cannot be shared out among {processes} processes; "
+            f"set {label}.batch to a multiple of {processes}, or start as many processes as divide it"
+        )
+
+
 def fit(step: Step, loader: Loader, schedule: Schedule, checkpoint: Path, label: str) -> ViTDetector:
     """Train `step.model` in place of its own weights and return the averaged model, in eval mode on the CPU.
 
@@ -96,11 +108,7 @@ def fit(step: Step, loader: Loader, schedule: Schedule, checkpoint: Path, label:
     # Rounding in training (offline/qat.py) follows the ranges of what one process sees: it is done in one.
     model = step.model
     processes = 1 if any(is_parametrized(m) for m in model.modules()) else distributed.world_size()
-    if loader.batch % processes:
-        raise RecipeError(
-            f"{label}: a batch of {loader.batch} cannot be shared out among {processes} processes; "
-            f"set {label}.batch to a multiple of {processes}, or start as many processes as divide it"
-        )
+    check_shared(label, loader.batch, processes)
     average = copy.deepcopy(model).eval().requires_grad_(False)
     start, memory = _resume(checkpoint, step, average)
     shared: dict[str, Any] = {

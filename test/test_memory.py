@@ -118,7 +118,36 @@ def test_a_camera_that_looks_back_has_a_memory_too(velocity):
     ego = None if velocity is None else Ego(velocity, (0.0, 0.0, 0.0))
     ahead = (280, 200, 360, 300)
     assert watch((-3.4, 0.3, 0), ego, 1.0, box=ahead)[-1], "nothing was passed"
-    assert watch((-3.4, 0.3, 0), Ego((1.0, 0.0, 0.0), (0.0, 0.0, 0.0)), 0.3, box=ahead)[-1] == []
+
+
+@pytest.mark.parametrize("speed", [-0.5, -1.5, -2.5])
+def test_what_is_backed_off_from_was_not_passed(speed):
+    """A vehicle that bounces off what it met comes back to it. In 5 s it is over where the vehicle flies on."""
+    answers = watch((2.4, 0.4, -0.3), Ego((speed, 0.0, 0.0), (0.0, 0.0, 0.0)), 5.5, width=2.0)
+    assert answers[0] and answers[9] and answers[48] and (bool(answers[-1]) == (speed > -1.0))
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.6, -0.5, 3.0])
+@pytest.mark.parametrize(("box", "y", "width"), [
+    ((-51, 120, 386, 400), 0.4, 3.4),  # covers the middle of the image
+    ((0, 120, 300, 400), 1.3, 1.6),  # its edge is half a metre beside the middle, and the vehicle .8 m wide
+    ((340, 120, 640, 400), -1.3, 1.6),
+])  # fmt: skip
+def test_what_touches_the_side_and_reaches_into_the_way_has_not_left(speed, box, y, width):
+    ego = Ego((speed, 0.0, 0.0), (0.0, 0.0, 0.0))
+    assert len(watch((2.4, y, -0.3), ego, 0.1, box=box, width=width)[0]) == 1
+    assert len(watch((2.4, 2.0 * y, -0.3), ego, 0.1, box=box, width=0.5)[0]) == (1 if abs(y) < 1 else 0)
+
+
+def test_a_camera_that_looks_aside_has_its_own_way_and_the_course_is_one_too():
+    box, aside = (0, 120, 300, 400), (0.0, 1.0, 0.0)
+    for axis, velocity, kept in (
+        (aside, (0.0, 0.0, 0.0), 1), ((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), 1),
+    ):  # fmt: skip
+        memory, o, ego = Memory(), obstacle((0.3, 2.4, 0.0), 0.0, 0.0), Ego(velocity, (0.0, 0.0, 0.0))
+        o.track.hits, o.track.box = 10, np.array(box, np.float32)
+        memory.update([o], 0.0, *IMAGE, ego, axis)
+        assert len(memory.update([], 0.1, *IMAGE, ego, axis)) == kept
 
 
 def test_what_is_seen_again_straight_behind_is_itself():

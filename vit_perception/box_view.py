@@ -30,12 +30,12 @@ class BoxView:
     def direction(self):
         """(bearing, elevation, sector)."""
         forward, left, up = self.rays[0].tolist()
-        bearing = math.atan2(-left, forward)
+        bearing, elevation = math.atan2(-left, forward), math.atan2(up, math.hypot(forward, left))
         flat = np.hypot(self.rays[:, 0], self.rays[:, 1])
         if flat.min() < STEEP:
-            return bearing, math.atan2(up, math.hypot(forward, left)), (bearing - math.pi, bearing + math.pi)
+            return bearing, elevation, (bearing - math.pi, bearing + math.pi)
         aside = [wrap(a - bearing) for a in np.arctan2(-self.rays[1:, 1], self.rays[1:, 0]).tolist()]
-        return bearing, math.atan2(up, math.hypot(forward, left)), (bearing + min(aside), bearing + max(aside))
+        return bearing, elevation, (bearing + min(aside), bearing + max(aside))
 
     def height(self, ego):
         """Of the camera above the ground, metres; None where that, or the attitude, is not known."""

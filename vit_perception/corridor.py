@@ -230,8 +230,8 @@ class Corridor:
         """Whether a body at `across`, perpendicular to `ahead`, touches the vehicle's cross-section plus margin."""
         # Side (up x ahead) and top (ahead x side) of the cross-section, in plain numbers: this runs for every track.
         x, y, z = ahead.tolist()
-        norm = math.hypot(x, y)
-        side_x, side_y = (0.0, 1.0) if norm < 1e-3 else (-y / norm, x / norm)
+        flat = math.hypot(x, y)
+        side_x, side_y = (0.0, 1.0) if flat < 1e-3 else (-y / flat, x / flat)
         a, b, c = across.tolist()
         aside = abs(a * side_x + b * side_y)
         above = abs(z * (b * side_x - a * side_y) + c * (x * side_y - y * side_x))

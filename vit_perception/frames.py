@@ -86,8 +86,8 @@ class FrameProcessor:
         node = self._node
         back = 0.0 if self._stamp_s is None else self._stamp_s - stamp_s
         # Out of order; a clock that was set back goes farther, or on. After three of them it was the other one.
-        self._older = self._older + 1 if 0 < back < node.values["tracker.max_gap_s"] else 0
-        if 0 < self._older <= MOST_OLDER:
+        if 0 < back < node.values["tracker.max_gap_s"] and self._older < MOST_OLDER:
+            self._older += 1
             raise ImageError("it is {:.3f} s older than the image before it".format(back))
         self._older = 0
         if stamp_s != self._stamp_s or stamp_s <= 0:  # zero: a camera without stamps, whose images may be fresh

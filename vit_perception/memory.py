@@ -5,8 +5,8 @@ and the way would look free. So an obstacle that was near, filled the image or w
 vanished is kept, moved by what is known of the vehicle, until it was passed, is seen again, or too much time is over.
 Its range is measured no more, so it is kept at the near end of what that may be, by one sigma.
 
-What leaves the view at its side is beside the way, and forgotten; but what was on a collision course still is, until
-its time to contact is over.
+What leaves the view at its side, clear of the vehicle's way, is forgotten; but what was on a collision course still
+is, until its time to contact is over. A box that touches the image's side and reaches across the way has not left.
 """
 
 import math
@@ -21,6 +21,7 @@ MOST = 100  # of the newest that are kept
 FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
 LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
 CREEPS_MPS = 1.0  # a slower vehicle is held up, by what is remembered perhaps: that is kept as while it hovers
+HALF_WIDTH_M = 0.9  # of the corridor with its default sizes
 PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, not only abeam of a swerve
 
 
@@ -35,7 +36,8 @@ class Memory:
         hold_still_s: for how long while it hovers or creeps: nothing has changed then. Not of what was detected
             fewer times than min_hits.
         still_mps: a slower vehicle hovers.
-        border_px: a box this close to one side border is leaving the view: it is kept only if it threatens.
+        border_px: a box this close to one side border, clear of the vehicle's way, is leaving the view: it is kept
+            only if it threatens.
         min_hits: nor is what was not flown into and was detected fewer times: more ghosts than obstacles.
     """
 
@@ -54,7 +56,7 @@ class Memory:
         self._kept = []  # _Kept
         self._stamp_s = None
 
-    def update(self, obstacles, stamp_s, width, height, ego=None):
+    def update(self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M):
         """One frame.
 
         Args:
@@ -62,6 +64,8 @@ class Memory:
             stamp_s: the image's stamp; one that goes back forgets everything.
             width, height: of the image, pixels.
             ego: `vit_perception.geometry.Ego`, or None.
+            axis: (3,) direction of the optical axis in base_link: `mount.rotation[:, 2]`.
+            half_width_m: of the corridor: half of the vehicle and the margin beside it.
 
         Returns:
             list of Obstacle: the frame's, then those remembered, whose tracks have no detection.
@@ -78,7 +82,8 @@ class Memory:
         near_m = max(self.near_m, self.near_s * (speed or 0.0))
         hold_s = self.hold_s if speed is None or speed > max(CREEPS_MPS, self.still_mps) else self.hold_still_s
         course = None if still else velocity
-        gone = [self._keep(o, n, near_m, width, height, course) for i, (o, n) in self._seen.items() if i not in now]
+        way = _Way(course, axis, half_width_m)
+        gone = [self._keep(o, n, near_m, width, height, way) for i, (o, n) in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
             kept.age(dt, hold_s if kept.obstacle.track.hits >= self.min_hits else self.hold_s)
@@ -94,19 +99,42 @@ class Memory:
             return o, 0
         return o if o.track.detection >= 0 else _moved(seen[0], dt, velocity, turning), _looks(*seen)
 
-    def _keep(self, o, looks, near_m, width, height, course):
+    def _keep(self, o, looks, near_m, width, height, way):
         """The _Kept of an obstacle that is gone, or None."""
         looks = _looks(o, looks)
         x1, y1, x2, y2 = o.track.box.tolist()
-        beside = (x1 <= self.border_px) != (x2 >= width - self.border_px)
+        beside = (x1 <= self.border_px) != (x2 >= width - self.border_px) and not way.blocked_by(o)
         comes = beside and looks >= LOOKS and o.ttc_s is not None and o.ttc_s > 0
         large = x2 - x1 >= self.fills * width or y2 - y1 >= self.fills * height
         # The detector lost what was being flown into: so little evidence brakes, and alerts nobody (alerts.range_hits).
-        lost = looks > 0 and course is not None and not beside and o.range_m is not None
+        lost = looks > 0 and way.course is not None and not beside and o.range_m is not None
         near = large or (o.range_m is not None and o.range_m < near_m)
-        if not comes and _is_behind(o.position, course):
-            return None
         return _Kept(o, comes) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
+
+
+class _Way:
+    """Where the vehicle is going: along its course both ways, for it may come back, and where its camera looks.
+
+    course: its velocity (3,) in base_link while it is known and moves, or None. axis (3,): the camera's.
+    half_width_m: what is farther aside leaves it free.
+    """
+
+    def __init__(self, course, axis, half_width_m):
+        self.course, self._half_width_m = course, half_width_m
+        ways = [axis] if course is None else [axis, course, -np.asarray(course)]
+        # A way straight up or down has no bearing.
+        self._bearings = [math.atan2(-w[1], w[0]) for w in ways if math.hypot(w[0], w[1]) > 0.1 * norm(np.asarray(w))]
+
+    def blocked_by(self, o):
+        """Whether an obstacle reaches into the way. Without a range: whether the way's own line meets it."""
+        return o.sector is not None and any(self._blocked(o, b) for b in self._bearings)
+
+    def _blocked(self, o, bearing):
+        first, last = o.sector
+        aside = abs(wrap(0.5 * (first + last) - bearing)) - 0.5 * (last - first)  # of the edge that is nearer to the way
+        if aside <= 0.0:
+            return True
+        return aside < 0.5 * math.pi and o.range_m is not None and o.range_m * math.sin(aside) < self._half_width_m
 
 
 class _Kept:

@@ -173,7 +173,9 @@ class Pipeline:
         self.obstacles.pixel_growth = self.pixel_growth
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         if self.memory is not None:
-            obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego)
+            half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
+            axis = mount.rotation[:, 2]
+            obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego, axis, half_width_m)
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})
         watch.stop("obstacles")

@@ -69,7 +69,7 @@ class Publishers:
         """What one frame shows, a `Sighting`, under the header of its image."""
         self._send(self._detections, messages.detections_message(header, seen, self._class_ids))
 
-    def result(self, header, result, fresh=True):
+    def result(self, header, result, fresh):
         """What else one frame gave, under the header of its image. Of one that is not fresh, no alert."""
         base_frame, stamp = self._values["base_frame"], header.stamp
         if self._keep is not None or self._obstacles.get_subscription_count() > 0:
