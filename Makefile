@@ -72,7 +72,7 @@ lint: setup
 	@$(BIN)/mypy vit_perception offline tools
 	@echo "lint: onboard code runs on Python 3.6"
 	@$(BIN)/vermin --target=3.6- --eval-annotations --violations --no-tips vit_perception launch setup.py \
-	    test/standin test/old_libraries.py test/python36_check.py
+	    test/standin test/helpers/old_libraries.py test/helpers/python36_check.py
 
 # The real Python bindings of TensorRT, to hold the tests' stand-in to. Without them some tests skip.
 $(VENV)/.tensorrt: requirements/tensorrt.txt $(VENV)/.python
@@ -86,12 +86,13 @@ $(VENV)/.tensorrt: requirements/tensorrt.txt $(VENV)/.python
 test: lint $(VENV)/.tensorrt
 	@$(RUN) pytest
 
-# Without what only trains and compresses; test_motion.py renders its images.
+# Without what only trains and compresses; test_camera_motion.py renders its images.
 test-onboard: setup
-	@$(RUN) pytest $$(grep -LE '^ *(from|import) (offline|torch)' test/test_*.py) test/test_motion.py
+	@$(RUN) pytest $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
+	    test/onboard/tracking/test_camera_motion.py
 
 bench: setup
-	@for script in $(sort $(filter-out bench/_%,$(wildcard bench/*.py))); do \
+	@for script in $(sort $(wildcard bench/*.py)); do \
 	    echo "== $$script"; $(RUN) python "$$script" --quick; \
 	done
 

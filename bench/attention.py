@@ -4,7 +4,7 @@
     python bench/attention.py --data DIR --train F.json --val F.json --ignore DontCare [--teacher PATH]
         [--like models/NAME] [--recipe ablation] [--set distil.epochs=40] [--seeds 3] --out out/attention
 
-The two have one stem, neck, head and number of MACs (offline/twin.py), and see the same crops for the same steps, under
+The two have one stem, neck, head and number of MACs (conv_twin.py), and see the same crops for the same steps, under
 the same teacher if one is given. Times are medians of one thread of ONNX Runtime, in alternation. It is an ablation of
 two rows (offline/ablate.py): what is done is kept in --out, and the same command goes on after a kill. The last line is
 one JSON object.
@@ -17,7 +17,7 @@ from pathlib import Path
 from offline import ablate
 from offline.errors import RecipeError, one_sentence
 from offline.render import write_dataset
-from vit_perception.bundle import open_bundle
+from vit_perception.bundles.bundle import open_bundle
 
 QUICK_MODEL = {"stem": [8, 16, 16, 32], "dim": 64, "depth": 2, "heads": 1, "mlp": 128, "neck": 16}
 QUICK = {"student": QUICK_MODEL, "crops.size": [160, 128], "distil.epochs": 0, "distil.min_steps": 60}

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from _rig import Client, programs, render, start_node
 from tracking import CLIPS
 
+from bench.parts.rig import Client, programs, render, start_node
 from offline.errors import DataError, one_sentence
 from offline.files import write_text
-from offline.samples import write_image
+from offline.report.samples import write_image
 from vit_perception.replay.timeline import timeline
 
 HZ, PICTURES = 15.0, 4
@@ -62,7 +62,7 @@ class Listener:
         self._start, self._level = time.time(), 0
 
     def _on_detections(self, msg) -> None:
-        from vit_perception.messages import read_detections, stamp_to_seconds
+        from vit_perception.ros.messages import read_detections, stamp_to_seconds
 
         at = stamp_to_seconds(msg.header.stamp) - self._start
         for track in filter(None, read_detections(msg)[3]):

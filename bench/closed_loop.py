@@ -30,9 +30,9 @@ from offline.errors import one_sentence
 from offline.simulate.autopilot import ObstacleDistance, Parameters, from_ranges, through_mavros
 from offline.simulate.closed_loop import Run, Setting, fly
 from offline.simulate.world import Thing, street
-from vit_perception.alerts import ERROR, WARN
-from vit_perception.corridor import Corridor
-from vit_perception.scan import make_scan
+from vit_perception.avoidance.alerts import ERROR, WARN
+from vit_perception.avoidance.corridor import Corridor
+from vit_perception.avoidance.scan import make_scan
 
 SPEEDS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 LATENCIES = (0.05, 0.15, 0.3)
@@ -177,7 +177,7 @@ def over_topic(setting: Setting, seed: int) -> dict:
         import rclpy
         from sensor_msgs.msg import LaserScan
 
-        from vit_perception.messages import scan_message, seconds_to_stamp
+        from vit_perception.ros.messages import scan_message, seconds_to_stamp
     except ImportError:
         return {"topic_scans": 0}
     rclpy.init()

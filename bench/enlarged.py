@@ -25,11 +25,11 @@ from offline.errors import DataError, one_sentence
 from offline.progress import track as progress
 from offline.render import CLASSES, write_dataset
 from offline.simulate.measure_noise import FIRST, enlarged, sizes
-from vit_perception.alerts import OK, AlertPolicy
-from vit_perception.bundle import open_bundle
+from vit_perception.avoidance.alerts import OK, AlertPolicy
+from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
-from vit_perception.expansion import Expansion
+from vit_perception.tracking.growth import Expansion
 
 FROM_S, MOST, HZ = 6.0, 4.0, 15.0
 

@@ -96,7 +96,7 @@ class Teller:
             print(json.dumps({"find": what, "where": place, "case": self.number}), flush=True)
 
     def end(self):
-        from bench._fuzz_cases import remove_bundle
+        from bench.parts.fuzz_cases import remove_bundle
 
         remove_bundle()
         print(json.dumps({"kinds": self.kinds}), flush=True)
@@ -104,7 +104,7 @@ class Teller:
 
 def by_random(args, tell):
     """A random generator, seeded with each case's number: every case can be run again."""
-    from bench._fuzz_cases import run_seeded
+    from bench.parts.fuzz_cases import run_seeded
 
     for number in range(args.first, args.first + args.count):
         tell.run(lambda n=number: run_seeded(n))
@@ -115,8 +115,8 @@ def by_hypothesis(args, tell):
     import hypothesis
     from hypothesis import strategies
 
-    from bench._fuzz_cases import run_case
-    from bench._fuzz_draws import StrategyDraw
+    from bench.parts.fuzz_cases import run_case
+    from bench.parts.fuzz_draws import StrategyDraw
 
     @hypothesis.seed(args.first)
     @hypothesis.settings(
@@ -138,8 +138,8 @@ def by_coverage(args, tell):
     import atheris
 
     with atheris.instrument_imports(include=["vit_perception"], enable_loader_override=False):
-        from bench._fuzz_cases import run_case
-    from bench._fuzz_draws import ProviderDraw
+        from bench.parts.fuzz_cases import run_case
+    from bench.parts.fuzz_draws import ProviderDraw
 
     def one(data):
         if tell.done >= args.count:
@@ -255,15 +255,15 @@ def main(argv=None):
         return child(args)
     if args.case is not None:
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-        from bench._fuzz_cases import run_seeded
+        from bench.parts.fuzz_cases import run_seeded
 
         return print(run_seeded(args.case))
     if args.input is not None:
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
         import atheris
 
-        from bench._fuzz_cases import run_case
-        from bench._fuzz_draws import ProviderDraw
+        from bench.parts.fuzz_cases import run_case
+        from bench.parts.fuzz_draws import ProviderDraw
 
         return print(run_case(ProviderDraw(atheris.FuzzedDataProvider(base64.b64decode(args.input)))))
     needed = {"hypothesis": "hypothesis", "coverage": "atheris"}.get(args.by)

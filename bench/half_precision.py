@@ -4,7 +4,7 @@
         --classes Person,Car,Bicycle --limit 100] [--quick]
 
 First each LayerNorm, GELU and softmax alone, its sums in fp16: what it reads, the largest number on its way (fp16 ends
-at 65504), and how far its result is from fp32. Then the whole network, for each kind of sums (offline/half.py explains
+at 65504), and how far its result is from fp32. Then the whole network, for each kind of sums (fp16_emulation.py has
 them) and each set of nodes kept in fp32; what ships keeps LayerNorm and GELU. Worst over the images: the cosine of both
 outputs to fp32, plain and centred (the mean of each channel over the points taken away: a constant bias makes any two
 outputs look alike), the largest difference of a score; with --data also mAP50. Without --data the inputs are the golden
@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from offline.compression.fp16_emulation import SUMS, HalfEngine, cosine, parts
 from offline.data import Dataset, read_dataset, read_image
 from offline.errors import one_sentence
-from offline.evaluate import EVALUATION_SCORE, coco_metrics, keep_classes, pick_classes
-from offline.half import SUMS, HalfEngine, cosine, parts
+from offline.evaluation.accuracy import EVALUATION_SCORE, coco_metrics, keep_classes, pick_classes
 from offline.progress import track
-from vit_perception.bundle import Bundle, open_bundle
+from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector, Letterbox
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 

@@ -11,9 +11,9 @@ import json
 
 import numpy as np
 
-from offline.latency_model import PARAMETERS, errors_of, evaluate_published, relative_error
-from offline.published import NETWORKS, POINTS
-from offline.targets import TARGETS
+from offline.boards.latency_model import PARAMETERS, errors_of, evaluate_published, relative_error
+from offline.boards.published_latencies import NETWORKS, POINTS
+from offline.boards.targets import TARGETS
 
 
 def main() -> None:

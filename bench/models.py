@@ -5,7 +5,7 @@
 
 Times are medians of ONNX Runtime on this CPU on one and on two threads, all files taking turns in one run: trust the
 ratios, and on a busy machine those of `least`, the shortest times. `--onnx` times any other detector with one float
-input of fixed size; a convolutional network of YOLO11n's size (bench/_conv_proxy.py) is timed too, at the default
+input of fixed size; a convolutional network of YOLO11n's size (bench/parts/conv_proxy.py) is timed too, at the default
 bundle's input size. Boards are predicted (docs/latency_model.md), inference only: +- is the median error on published
 measurements that the model had not seen, and in brackets on designs that it had not seen. With --data the accuracy is
 measured here, and training_images counts those that the bundle was trained on, if its training split is in DIR too;
@@ -24,17 +24,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-from _conv_proxy import write_proxy
 from matplotlib.figure import Figure
 
+from bench.parts.conv_proxy import write_proxy
+from offline.boards.latency_model import predict
+from offline.boards.layers import Layer, layers_of_onnx
+from offline.boards.targets import find_target
 from offline.data import Dataset, read_dataset, unseen
 from offline.errors import DataError, ExportError, one_sentence
-from offline.evaluate import EVALUATION_SCORE, measure, pick_classes
-from offline.latency import ROUNDS, all_times, memory_mb
-from offline.latency_model import predict
-from offline.layers import Layer, layers_of_onnx
-from offline.targets import find_target
-from vit_perception.bundle import Bundle, open_bundle
+from offline.evaluation.accuracy import EVALUATION_SCORE, measure, pick_classes
+from offline.evaluation.latency import ROUNDS, all_times, memory_mb
+from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.parameters import SPECS

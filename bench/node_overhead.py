@@ -5,7 +5,7 @@
 A camera process publishes rendered flights, best effort, and hears the detections; the node is a process; this process
 calls the same engine on the same images at the same rate. Blocks of these alternate, so that all see the same machine;
 medians of the rounds are told. Frame rates are such that the engine keeps up: what an overloaded node does is
-overload.py's question. The naive node (bench/_naive_node.py) has the transports and the QoS that ROS gives by default.
+overload.py's question. The naive node (parts/naive_node.py) has the transports and the QoS that ROS gives by default.
 The last line is one JSON object.
 """
 
@@ -17,9 +17,9 @@ import sys
 import time
 
 import numpy as np
-from _rig import ROOT, programs, render, start_node
 
-from vit_perception.bundle import open_bundle
+from bench.parts.rig import ROOT, programs, render, start_node
+from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines import open_engine
 
@@ -72,7 +72,7 @@ class Side:
         label = f"{name}_{len(list(folder.iterdir()))}"
         self.node = start_node(stack, folder / f"{label}.node", label, script, environment, **parameters)
         self.log = folder / f"{label}.camera"
-        command = [sys.executable, str(ROOT / "bench" / "_rig.py"), str(frames_file), label]
+        command = [sys.executable, str(ROOT / "bench" / "parts" / "rig.py"), str(frames_file), label]
         command += ["reliable" if reliable else "best_effort", name]
         with open(self.log, "wb") as errors:
             self.camera = stack.enter_context(
@@ -107,7 +107,7 @@ class Case:
         defaults = folder / "default_transports.xml"
         defaults.write_text(DEFAULT_TRANSPORTS)
         profiles = {f"{p}_DEFAULT_PROFILES_FILE": str(defaults) for p in ("FASTRTPS", "FASTDDS")}
-        script, environment = ("bench/_naive_node.py",), os.environ | profiles
+        script, environment = ("bench/parts/naive_node.py",), os.environ | profiles
         for annotate in (False, True) if naive else ():
             key = "naive" + (" + picture" if annotate else "")
             given["annotate"] = annotate

@@ -11,7 +11,8 @@ import argparse
 import json
 
 import numpy as np
-from _rig import ROOT, Client, programs, render, start_node
+
+from bench.parts.rig import ROOT, Client, programs, render, start_node
 
 
 def fly(client: Client, messages: list, node, seconds: float, hz: float) -> tuple[list[float], float]:

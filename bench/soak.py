@@ -17,8 +17,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from _rig import ROOT, Client, Program, programs, render, start_node
 
+from bench.parts.rig import ROOT, Client, Program, programs, render, start_node
 from offline.files import write_json
 
 HZ, SIZE = 30.0, (640, 512)

@@ -23,13 +23,13 @@ from offline.simulate.approaches import QUIET, SIZE, approach, quiet
 from offline.simulate.closed_loop import KNOWN_SIZES
 from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.noise import SCORE, DetectorNoise
-from vit_perception.alerts import OK, AlertPolicy
-from vit_perception.camera import Camera
+from vit_perception.avoidance.alerts import OK, AlertPolicy
+from vit_perception.avoidance.camera import Camera
+from vit_perception.avoidance.obstacles import ObstacleEstimator
+from vit_perception.boxes import iou
 from vit_perception.detector import Detections
-from vit_perception.expansion import Expansion
-from vit_perception.obstacles import ObstacleEstimator
 from vit_perception.pipeline import Pipeline
-from vit_perception.tracker import iou
+from vit_perception.tracking.growth import Expansion
 
 BLANK = np.zeros(SIZE[::-1], np.uint8)  # where boxes are all there is
 HITS, BETWEEN = 8, (1.0, 5.0)  # hits of a track, true seconds to contact

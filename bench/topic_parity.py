@@ -24,13 +24,13 @@ from vision_msgs.msg import Detection2DArray
 
 from offline.data import FORMATS, Dataset, read_dataset
 from offline.errors import one_sentence
-from offline.evaluate import EVALUATION_SCORE, coco_metrics, evaluate, keep_classes, pick_classes
+from offline.evaluation.accuracy import EVALUATION_SCORE, coco_metrics, evaluate, keep_classes, pick_classes
 from offline.render import write_dataset
 from tools.demo import start, stop
-from vit_perception.bundle import open_bundle
+from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines import open_engine
-from vit_perception.messages import read_detections, stamp_to_seconds
+from vit_perception.ros.messages import read_detections, stamp_to_seconds
 
 QUICK_IMAGES = 60
 FIRST_STAMP_S, FPS = 1000.0, 1000.0  # image i carries the stamp FIRST + i / FPS

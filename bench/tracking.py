@@ -23,15 +23,16 @@ import numpy as np
 
 from offline.data import read_dataset, read_image
 from offline.errors import one_sentence
+from offline.evaluation.tracking_metrics import Sequence, metrics
 from offline.progress import track
 from offline.render import Flight
 from offline.simulate.noise import SCORE, DetectorNoise
-from offline.tracking_metrics import Sequence, metrics
-from vit_perception.bundle import open_bundle
+from vit_perception.boxes import greedy, iou
+from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detections, Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
-from vit_perception.motion import CameraMotion
-from vit_perception.tracker import Tracker, greedy, iou, longest_coast
+from vit_perception.tracking.camera_motion import CameraMotion
+from vit_perception.tracking.tracker import Tracker, longest_coast
 
 PRESETS, FPS, SIZE = ("survey", "search", "approach"), 15.0, (640, 512)
 RATES = {"15hz": 0.0, "dropped": 1 / 3}  # part of the frames that is lost

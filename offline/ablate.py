@@ -8,7 +8,7 @@ Every row trains the same number of steps on the same crops, and ends with a stu
 - distil: the same under the teacher;
 - prune: the student is not built but cut out of the teacher, to the predicted time of the recipe's student;
 - lowrank: for the last part of the steps its linear layers are factorised where that pays;
-- conv: not a technique but another network, the student's convolutional twin of the same MACs (offline/twin.py); a row
+- conv: not a technique but another network, its convolutional twin of the same MACs (conv_twin.py); a row
   only where --rows names it;
 - int8: the ONNX Runtime int8 file of the row beside it; it costs no training.
 A row that is done is a file in --out: run the same command again after a kill, or with more seeds, and it goes on.
@@ -26,19 +26,21 @@ from pathlib import Path
 
 import torch
 
-from . import ablation_report, stages
-from .cost import cost_on
+from . import stages
+from .boards.targets import find_target
+from .compression.conv_twin import conv_twin
+from .compression.lowrank import factorise
+from .compression.prune import importance, prune_to_cost
 from .data import add_data_options
 from .errors import RecipeError, one_sentence
 from .files import write_json
-from .lowrank import factorise
-from .model import ViTDetector, build_model
-from .prune import importance, prune_to_cost
-from .recipe import Distilled, load_recipe
-from .run import Run
-from .start import open_run
-from .targets import find_target
-from .twin import conv_twin
+from .model.detector import ViTDetector, build_model
+from .report import ablation_report
+from .run.cost import cost_on
+from .run.recipe import Distilled
+from .run.recipe_file import load_recipe
+from .run.run import Run
+from .stages.preflight import open_run
 
 log = logging.getLogger("offline.ablate")
 TECHNIQUES = ("distil", "prune", "lowrank")  # int8 is measured for every row

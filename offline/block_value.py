@@ -18,13 +18,13 @@ from pathlib import Path
 
 from torch import nn
 
-from .blocks import Block
 from .data import add_data_options, detect_color, read_dataset
 from .errors import RecipeError, one_sentence
-from .evaluate import TorchEngine, evaluate, make_detector
-from .model import ViTDetector
-from .pretrained import load_teacher
-from .recipe import Thresholds
+from .evaluation.accuracy import TorchEngine, evaluate, make_detector
+from .model.blocks import Block
+from .model.detector import ViTDetector
+from .model.pretrained import load_teacher
+from .run.recipe import Thresholds
 
 Score = Callable[[ViTDetector, str], float]  # (model, what it is called) -> mAP50
 

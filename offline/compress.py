@@ -15,21 +15,20 @@ import time
 from pathlib import Path
 
 from . import stages
+from .boards.targets import TARGETS, find_target
 from .data import add_data_options
-from .distributed import data_parallel
 from .errors import RecipeError, one_sentence
 from .files import check_replaceable, replace_folder
-from .pretrain import pretrain
 from .progress import clock
-from .recipe import load_recipe, recipe_names
+from .run.recipe_file import load_recipe, recipe_names
 from .search import confirm, search
-from .start import open_run
-from .targets import TARGETS, find_target
+from .stages.preflight import open_run
+from .training.distributed import data_parallel
 
 log = logging.getLogger("offline.compress")
 
 STAGES = (
-    pretrain,  # if the recipe says so: the teacher's backbone learns to fill in masked images, without labels
+    stages.pretrain,  # if the recipe says so: the teacher's backbone learns to fill in masked images, without labels
     stages.teacher,  # the best detector the recipe can train
     search,  # if a budget is given: which widths, depth, tokens and precision meet it best
     stages.distil,  # a shallower student, taught by it

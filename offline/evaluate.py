@@ -4,217 +4,24 @@
                                [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01]
                                [--groups '^\\d_(?P<altitude>\\d+)_' --bands altitude=60,80,100,130]
 
-COCO mean average precision (mAP over IoU .50:.95, mAP50), and what a search asks (offline/working_point.py): the recall
+COCO mean average precision (mAP over IoU .50:.95, mAP50), and what a search asks (working_point.py): the recall
 at half a false positive per image; precision, recall, false positives and confusions at the bundle's own threshold.
 Ignore regions count as COCO's crowd: what is found there is neither right nor wrong. With --groups all of it for each
-group of images too, by their file names (offline/subsets.py). The last line is one JSON object.
+group of images too, by their file names (offline/evaluation/subsets.py). The last line is one JSON object.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import logging
-from dataclasses import replace
-from types import SimpleNamespace
 
-import numpy as np
-import torch
-
-from vit_perception.bundle import open_bundle
-from vit_perception.detector import Detections, Detector
+from vit_perception.bundles.bundle import open_bundle
+from vit_perception.detector import Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
-from .data import Dataset, add_data_options, read_dataset, read_image
+from .data import add_data_options, read_dataset
 from .errors import DataError, one_sentence
-from .progress import track
-from .subsets import Grouping
-from .working_point import confusion, recall_at, working_point
-
-EVALUATION_SCORE = 0.01  # the whole precision-recall curve counts, not one working point
-
-
-class TorchEngine:
-    """A torch model behind the engine interface, to measure a stage before it is exported."""
-
-    name, precision, reason = "torch", "fp32", "offline"
-
-    def __init__(self, model, width: int, height: int):
-        self.model = model.eval()
-        self.input_shape = (1, model.config()["channels"], height, width)
-
-    def infer(self, batch: np.ndarray) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            logits, boxes = self.model(torch.from_numpy(batch).contiguous(memory_format=torch.channels_last))
-        return {"logits": logits.numpy(), "boxes": boxes.numpy()}
-
-    def close(self) -> None:
-        pass
-
-
-def make_detector(engine, labels: list[str], spec: dict, strides: list[int], thresholds: dict) -> Detector:
-    """The onboard detector, with EVALUATION_SCORE, around a model that is in no bundle yet.
-
-    Args:
-        spec, strides, thresholds: what its bundle will hold as `input`, `head.strides` and `thresholds`.
-    """
-    bundle = SimpleNamespace(labels=labels, input=spec, head={"strides": strides}, thresholds=thresholds)
-    return Detector(bundle, engine, score_threshold=EVALUATION_SCORE)
-
-
-def coco_metrics(data: Dataset, results: list[Detections]) -> dict:
-    """COCO figures of `results`, one per image of `data`, class indices those of `data.labels`.
-
-    Returns:
-        {"map", "map50", "per_class": {label: {"ap", "ap50", "boxes"}}, "images"}; a class without boxes has None.
-    """
-    return _coco_metrics(data, _precision(data, results))
-
-
-def _coco_metrics(data: Dataset, precision: np.ndarray) -> dict:
-    per_class, present = {}, []
-    for c, label in enumerate(data.labels):
-        boxes = sum(int((s.classes == c).sum()) for s in data.samples)
-        ap, ap50 = precision[:, :, c].mean(), precision[0, :, c].mean()
-        per_class[label] = {
-            "ap": _round(ap) if boxes else None,
-            "ap50": _round(ap50) if boxes else None,
-            "boxes": boxes,
-        }
-        present += [c] if boxes else []
-    score, score50 = (_round(p[..., present].mean()) if present else None for p in (precision, precision[0]))
-    return {"map": score, "map50": score50, "per_class": per_class, "images": len(data)}
-
-
-def precision_recall(data: Dataset, results: list[Detections]) -> dict[str, np.ndarray]:
-    """Curves at IoU .5: {label: precision (101,) at recalls 0, .01, ... 1}, of the classes that have boxes in `data`.
-
-    The precision at a recall is the best at that recall or any higher one, as COCO interpolates it; its mean is AP50.
-    """
-    return _curves(data, _precision(data, results))
-
-
-def _curves(data: Dataset, precision: np.ndarray) -> dict[str, np.ndarray]:
-    return {label: precision[0, :, c] for c, label in enumerate(data.labels) if data.counts()[c]}
-
-
-def _coco_boxes(data: Dataset, results: list[Detections]) -> tuple[list[dict], list[dict]]:
-    """Labels and detections as pycocotools wants them; ignore regions are crowds of every class."""
-    truth: list[dict] = []
-    found: list[dict] = []
-    for image, (sample, result) in enumerate(zip(data.samples, results, strict=True)):
-        rows = [(c, b, 0) for c, b in zip(sample.classes, sample.boxes, strict=True)]
-        rows += [(c, b, 1) for c in range(len(data.labels)) for b in sample.ignore]
-        for c, b, crowd in rows:
-            entry = _coco_box(image, c, b)
-            truth.append(entry | {"id": len(truth) + 1, "iscrowd": crowd, "area": entry["bbox"][2] * entry["bbox"][3]})
-        for c, b, score in zip(result.classes, result.boxes, result.scores, strict=True):
-            found.append(_coco_box(image, c, b) | {"score": float(score)})
-    return truth, found
-
-
-def _coco_box(image: int, category, box) -> dict:
-    x1, y1, x2, y2 = (float(v) for v in box)
-    return {"image_id": image, "category_id": int(category), "bbox": [x1, y1, x2 - x1, y2 - y1]}
-
-
-def _precision(data: Dataset, results: list[Detections]) -> np.ndarray:
-    """COCOeval's precision at all areas and 100 detections per image: (10 IoUs, 101 recalls, classes)."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    truth, found = _coco_boxes(data, results)
-    if not found:
-        return np.zeros((10, 101, len(data.labels)))
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco = COCO()
-        coco.dataset = {
-            "images": [{"id": i, "width": s.width, "height": s.height} for i, s in enumerate(data.samples)],
-            "annotations": truth,
-            "categories": [{"id": c, "name": label} for c, label in enumerate(data.labels)],
-        }
-        coco.createIndex()
-        run = COCOeval(coco, coco.loadRes(found), "bbox")
-        run.evaluate()
-        run.accumulate()
-    return run.eval["precision"][:, :, :, 0, 2]
-
-
-def keep_classes(result: Detections, labels: list[str], wanted: list[str]) -> Detections:
-    """Detections of the `wanted` labels only, their class indices those of `wanted`."""
-    index = np.array([wanted.index(label) if label in wanted else -1 for label in labels])[result.classes]
-    return Detections(result.boxes[index >= 0], result.scores[index >= 0], index[index >= 0])
-
-
-def detect(detector: Detector, labels: list[str], color: str, data: Dataset, label: str) -> list[Detections]:
-    """What `detector` (classes `labels`) finds of `data.labels` on every image; class indices are those of `data`."""
-    order = "mono" if color == "gray" else "rgb"
-    results = [detector.detect(read_image(s, color), order) for s in track(data.samples, label)]
-    return [keep_classes(r, labels, data.labels) for r in results]
-
-
-def evaluate(detector: Detector, labels: list[str], color: str, data: Dataset, label: str = "evaluate") -> dict:
-    """Run `detector` (classes `labels`) over `data` and score what `data.labels` names."""
-    return coco_metrics(data, detect(detector, labels, color, data, label))
-
-
-def measure(
-    detector: Detector,
-    labels: list[str],
-    color: str,
-    data: Dataset,
-    score: float,
-    grouping: Grouping | None = None,
-    label: str = "evaluate",
-    results: list[Detections] | None = None,
-) -> dict:
-    """`evaluate`, and all that `figures` tells, of the whole of `data` and of each group of its images.
-
-    Args:
-        detector: with a low threshold, EVALUATION_SCORE, so that the whole curve is seen.
-        score: the working point. Detections over it are what a detector with that threshold gives: suppression and the
-            limit of detections go best score first.
-        results: what this detector has already found on `data`.
-
-    Returns:
-        What `figures` returns, and "groups": {grouping: {group: the same without "curves" and "confusion"}}; a group
-        without boxes has None for its mAP.
-
-    Raises:
-        DataError: `grouping` does not fit the file names; before any image is read.
-    """
-    groupings = (grouping or Grouping()).split(data)
-    if results is None:
-        results = detect(detector, labels, color, data, label)
-    found = figures(data, results, score) | {"groups": {}}
-    for name, groups in groupings.items():
-        found["groups"][name] = {}
-        for group, images in groups.items():
-            part = replace(data, samples=[data.samples[i] for i in images])
-            row = figures(part, [results[i] for i in images], score)
-            found["groups"][name][group] = {k: v for k, v in row.items() if k not in ("curves", "confusion")}
-    return found
-
-
-def figures(data: Dataset, results: list[Detections], score: float) -> dict:
-    """What `coco_metrics` returns, and:
-
-    "recall_at": see working_point.recall_at. "working_point": {"score"} and what working_point.working_point returns.
-    "confusion": {"labels": the classes and background, "counts": rows what is there, columns what was said}.
-    "curves": {label: precision at recalls 0, .01, ... 1}, see precision_recall.
-    """
-    precision = _precision(data, results)
-    counts = confusion(data, results, score)
-    return _coco_metrics(data, precision) | {
-        "recall_at": recall_at(data, results),
-        "working_point": {"score": score} | working_point(counts, data.labels, len(data)),
-        "confusion": {"labels": [*data.labels, "background"], "counts": counts.tolist()},
-        "curves": {label: np.round(p, 3).tolist() for label, p in _curves(data, precision).items()},
-    }
-
-
-def _round(value) -> float:
-    return round(float(value), 4)
+from .evaluation.accuracy import EVALUATION_SCORE, measure
+from .evaluation.subsets import Grouping
 
 
 def pick_classes(wanted: str | None, labels: list[str]) -> list[str]:

@@ -16,19 +16,19 @@ import torch
 
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
-from .cost import cost_on, precisions_of
+from .boards.latency_model import predict
+from .boards.layers import layers_of_onnx
+from .compression.lowrank import factorise
+from .compression.prune import Scores, describe, importance, prune_to_cost
+from .compression.quantize import quantise_int8, quantise_tensorrt
 from .errors import RecipeError
-from .export import export_master
+from .evaluation.latency import measured_ms
+from .export.onnx_export import export_master
 from .files import write_atomically, write_json
-from .latency import measured_ms
-from .latency_model import predict
-from .layers import layers_of_onnx
-from .lowrank import factorise
-from .model import ViTDetector, build_model
-from .prune import Scores, describe, importance, prune_to_cost
-from .quantize import quantise_int8, quantise_tensorrt
-from .report import plots
-from .run import Run
+from .model.detector import ViTDetector, build_model
+from .report import page_plots as plots
+from .run.cost import cost_on, precisions_of
+from .run.run import Run
 from .stages import SEEDS, train_student
 
 log = logging.getLogger(__name__)

@@ -8,6 +8,12 @@ import pytest
 
 from tools.ros_environment import ROOT, free_domain, ros_environment
 
+# Tests that run side by side (pytest-xdist) choose among domains of their own: two that look at once find the same one.
+WORKER, WORKERS = (
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)),
+)
+DOMAINS = range(1 + 100 * WORKER // WORKERS, 1 + 100 * (WORKER + 1) // WORKERS)
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 if HAS_ROS:
     os.environ.update(ros_environment())
@@ -18,7 +24,7 @@ if HAS_ROS:
 def pytest_runtest_setup():
     """A DDS domain for each test: what one leaves behind, killed or hanging, cannot reach the next."""
     if HAS_ROS:
-        os.environ["ROS_DOMAIN_ID"] = str(free_domain(int(os.environ["ROS_DOMAIN_ID"])))
+        os.environ["ROS_DOMAIN_ID"] = str(free_domain(int(os.environ["ROS_DOMAIN_ID"]), DOMAINS))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import time
 
 from offline.files import write_json
 from tools.ros_environment import ROOT, ros_environment
-from vit_perception.board import rss_mb
+from vit_perception.health.board import rss_mb
 
 OUT = ROOT / "out" / "demo"
 SIZE, FPS = "480x384", 10.0

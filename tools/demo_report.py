@@ -16,11 +16,11 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, LaserScan
 from vision_msgs.msg import Detection2DArray
 
-from offline.samples import annotate, sheet, write_image
+from offline.report.samples import annotate, sheet, write_image
+from vit_perception.boxes import iou
 from vit_perception.detector import Detections
-from vit_perception.image import view
-from vit_perception.messages import read_detections, stamp_to_seconds
-from vit_perception.tracker import iou
+from vit_perception.images.read import view
+from vit_perception.ros.messages import read_detections, stamp_to_seconds
 
 NAMES = ("Person", "Car", "Bicycle")
 LEVELS = ("OK", "WARN", "ERROR", "STALE")

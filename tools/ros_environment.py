@@ -55,15 +55,15 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_domain(start: int) -> int:
-    """Return a DDS domain id from 1 to 100 in which no participant runs on this machine.
+def free_domain(start: int, among: range = range(1, 101)) -> int:
+    """Return a DDS domain id of `among` in which no participant runs on this machine.
 
-    Looks first at the one after ``start``, modulo 100. Domains up to 101 keep clear of Linux's ephemeral ports.
+    Looks first at the one after ``start``, modulo their number. Up to 101 they keep clear of Linux's ephemeral ports.
     The ports are the RTPS defaults for discovery traffic: 7400 + 250 * domain + 10 + 2 * participant. What killed
     processes left of the domain in shared memory is removed: it can leave who comes next deaf.
     """
-    for offset in range(100):
-        domain = (start + offset) % 100 + 1
+    for offset in range(len(among)):
+        domain = among[(start + offset) % len(among)]
         ports = range(7400 + 250 * domain, 7650 + 250 * domain)
         if not all(map(is_free, ports[10 : 10 + 2 * PARTICIPANTS : 2])):
             continue
@@ -73,7 +73,7 @@ def free_domain(start: int) -> int:
                 with contextlib.suppress(OSError):  # another user's
                     left.unlink()
         return domain
-    raise RuntimeError("all DDS domains from 1 to 100 are in use on this machine; set ROS_DOMAIN_ID")
+    raise RuntimeError(f"all DDS domains from {among[0]} to {among[-1]} are in use on this machine; set ROS_DOMAIN_ID")
 
 
 def main() -> None:

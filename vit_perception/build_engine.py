@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 
-from .bundle import find_bundle, open_bundle
+from .bundles.bundle import find_bundle, open_bundle
 from .child import child_environment
 from .engines import PRECISIONS
 from .engines.tensorrt_build import read
@@ -76,7 +76,15 @@ def _build_with_torch2trt(bundle, precision, workspace_mb):
         )
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "torch2trt.engine")
-        command = [sys.executable, "-m", "offline.torch2trt_builder", "--model", bundle.path, "--precision", precision]
+        command = [
+            sys.executable,
+            "-m",
+            "offline.export.torch2trt_builder",
+            "--model",
+            bundle.path,
+            "--precision",
+            precision,
+        ]
         command += ["--workspace-mb", str(workspace_mb), "--out", out]
         done = subprocess.run(
             command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True

@@ -8,9 +8,9 @@ import time
 import cv2
 import numpy as np
 
+from .boxes import iou
 from .errors import EngineError, ImageError
-from .image_formats import to_gray
-from .tracker import iou
+from .images.formats import to_gray
 
 MAX_CANDIDATES = 1000  # boxes that enter NMS; the best-scored are kept
 VOTE = 0.5  # share of a kept box's score that gives its rivals a vote on where it is
@@ -138,7 +138,7 @@ class Detector:
     """A bundle's model on one engine. The thresholds may be changed between calls.
 
     Args:
-        bundle: a `vit_perception.bundle.Bundle`.
+        bundle: a `vit_perception.bundles.bundle.Bundle`.
         engine: what `open_engine` returned for it.
         score_threshold, nms_iou, max_detections: None takes the bundle's.
 

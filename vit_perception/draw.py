@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from .alerts import ERROR
+from .avoidance.alerts import ERROR
 
 # BGR. Red threatens, orange is not judged, green passes; white is a detection that is no track (yet).
 THREAT_COLOURS = {True: (60, 60, 255), None: (0, 165, 255), False: (80, 210, 60)}

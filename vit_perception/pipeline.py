@@ -4,19 +4,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .alerts import AlertPolicy
-from .corridor import Corridor
+from .avoidance.alerts import AlertPolicy
+from .avoidance.corridor import Corridor
+from .avoidance.geometry import Mount
+from .avoidance.memory import Memory
+from .avoidance.obstacles import ObstacleEstimator
+from .avoidance.scan import horizon_in_view, make_scan
 from .detector import Detections, Detector
 from .errors import BundleError
-from .expansion import Expansion
-from .geometry import Mount
-from .memory import Memory
-from .motion import CameraMotion
-from .obstacles import ObstacleEstimator
 from .parameters import wanted_classes
-from .scan import horizon_in_view, make_scan
 from .stats import Stopwatch
-from .tracker import Tracker
+from .tracking.camera_motion import CameraMotion
+from .tracking.growth import Expansion
+from .tracking.tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
 _SCORES = ("score_threshold", "weak_score")
@@ -131,7 +131,7 @@ class Pipeline:
         """The first half of a frame: what is there. Returns a Sighting, which may be published while `judge` works.
 
         Args:
-            image, order: as `vit_perception.image.view` returns them.
+            image, order: as `vit_perception.images.read.view` returns them.
             stamp_s: the image's stamp in seconds; the only time that the algorithms know. One that goes back, or
                 jumps, starts all tracks anew; one that repeats tells nothing of motion.
             camera, mount, ego: as `judge` takes them; the vehicle's turning carries tracks where the images do not
@@ -159,8 +159,8 @@ class Pipeline:
         Args:
             seen: what `look` returned of this frame.
             camera: `Camera` of this image, or None if uncalibrated.
-            mount: `vit_perception.geometry.Mount` of the camera; None takes the one of the parameters.
-            ego: `vit_perception.geometry.Ego`, what is known of the vehicle now, or None.
+            mount: `vit_perception.avoidance.geometry.Mount` of the camera; None takes the one of the parameters.
+            ego: `vit_perception.avoidance.geometry.Ego`, what is known of the vehicle now, or None.
         """
         mount = self.mount if mount is None else mount
         height, width = seen.image.shape[:2]

@@ -18,14 +18,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray
 
-from .bag import open_bag
-from .bag_inputs import IMAGE_TYPES, inputs, message_class, stamp_of
 from .errors import PerceptionError
-from .messages import seconds_to_stamp
 from .parameters import Spec, declare
-from .process import run
-from .qos import STATIC
-from .sources import Images, Video
+from .recording.bag import open_bag
+from .recording.bag_inputs import IMAGE_TYPES, inputs, message_class, stamp_of
+from .recording.sources import Images, Video
+from .ros.messages import seconds_to_stamp
+from .ros.process import run
+from .ros.qos import STATIC
 
 SPECS = (
     Spec("folder", "", None, None, "", True, "folder of images, played in the order of their names"),

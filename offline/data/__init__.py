@@ -8,10 +8,10 @@ COCO's iscrowd and VOC's difficult.
 """
 
 from .images import detect_color, pixel_statistics, read_image
+from .near_duplicates import leak_warning, unseen
 from .options import add_data_options
 from .read import FORMATS, read_coco, read_dataset, read_pair
 from .sample import Dataset, Sample
-from .twins import leak_warning, unseen
 
 __all__ = [
     "FORMATS",

@@ -10,9 +10,9 @@ from ..progress import track
 from . import yolo
 from .annotations import Annotations, Findings
 from .images import is_sound
+from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, repeated
 from .read import FORMATS, build, check_classes, find_format, read_annotations, unknown_classes
 from .sample import Dataset, sides
-from .twins import Fingerprints, describe, find_leak, fingerprints, repeated
 
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
 TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see

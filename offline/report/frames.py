@@ -10,10 +10,10 @@ from vit_perception.detector import Detections
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 from ..data import Dataset, Sample, read_image
-from ..evaluate import detect
-from ..run import Run
-from ..samples import COLORS, annotate
-from ..working_point import FALSE, match
+from ..evaluation.accuracy import detect
+from ..evaluation.working_point import FALSE, match
+from ..run.run import Run
+from .samples import COLORS, annotate
 
 SHOWN = 4  # best frames, and as many worst ones
 WIDTH = 480  # pixels; smaller frames are drawn larger
@@ -42,7 +42,7 @@ def detections(run: Run, path: Path, variant: str, strides: list[int]) -> list[D
 
 
 def judge(index: int, sample: Sample, result: Detections) -> Frame:
-    """Match detections to labels (offline/working_point.py); what lies half in an ignore region does not count."""
+    """Match detections to labels (evaluation/working_point.py); what lies half in an ignore region does not count."""
     labels = match(sample, result)
     found, false = int((labels >= 0).sum()), int((labels == FALSE).sum())
     return Frame(index, found, len(sample.boxes) - found, false)

@@ -8,12 +8,13 @@ import jinja2
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..evaluate import precision_recall
+from ..evaluation.accuracy import precision_recall
+from ..evaluation.working_point import over
 from ..files import write_text
 from ..progress import clock
-from ..run import Run
-from ..working_point import over
-from . import frames, plots, tables
+from ..run.run import Run
+from . import frames, tables
+from . import page_plots as plots
 
 log = logging.getLogger(__name__)
 HERE = Path(__file__).parent

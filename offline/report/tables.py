@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..blocks import HEAD_DIM
-from ..cost import precisions_of
-from ..curve import read_curve
-from ..latency_model import Prediction, predict
-from ..layers import layers_of_config
-from ..model import count_macs, count_parameters
-from ..run import Run
+from ..boards.latency_model import Prediction, predict
+from ..boards.layers import layers_of_config
+from ..model.blocks import HEAD_DIM
+from ..model.detector import count_macs, count_parameters
+from ..run.cost import precisions_of
+from ..run.run import Run
+from ..training.curve import read_curve
 
 ABOUT = {
     "teacher": "trained on the labels",

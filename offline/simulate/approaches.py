@@ -15,7 +15,7 @@ import numpy as np
 
 from offline.render import CLASSES, Camera, Motion, Scene, attitude, intrinsics
 from offline.render.scene import Pose
-from vit_perception.geometry import Ego, Mount, level_from_rotation
+from vit_perception.avoidance.geometry import Ego, Mount, level_from_rotation
 
 SIZE = (640, 512)  # px
 NEAR, FAR = 0.15, 120.0  # m

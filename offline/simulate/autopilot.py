@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vit_perception.scan import ANGLE_INCREMENT, ANGLE_MIN
+from vit_perception.avoidance.scan import ANGLE_INCREMENT, ANGLE_MIN
 
 UNKNOWN = 65535
 SECTOR_DEG = 10

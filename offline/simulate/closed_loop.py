@@ -18,12 +18,12 @@ from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.noise import SCORE, DetectorNoise
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
-from vit_perception.alerts import ERROR, OK, WARN
-from vit_perception.camera import Camera
-from vit_perception.geometry import OPTICAL_TO_FLU, Ego, Mount
+from vit_perception.avoidance.alerts import ERROR, OK, WARN
+from vit_perception.avoidance.camera import Camera
+from vit_perception.avoidance.geometry import OPTICAL_TO_FLU, Ego, Mount
+from vit_perception.boxes import iou
 from vit_perception.parameters import SPECS
 from vit_perception.pipeline import Pipeline, Result, sizes_by_index
-from vit_perception.tracker import iou
 
 Wire = Callable[[np.ndarray, float, float], ObstacleDistance]
 

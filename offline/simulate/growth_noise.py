@@ -3,7 +3,7 @@
     expansion = GrowthNoise(rng)
     for boxes, ids, stamp_s, tracks in frames:
         expansion.see(*noise.with_clutter(boxes, ids))  # of DetectorNoise, after its `apply`
-        expansion.update(None, "", stamp_s, tracks)  # as vit_perception.expansion.Expansion
+        expansion.update(None, "", stamp_s, tracks)  # as vit_perception.tracking.growth.Expansion
 
 growth.json holds what offline/simulate/measure_growth.py measured on rendered approaches.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_perception.expansion import Expansion
-from vit_perception.tracker import iou
+from vit_perception.boxes import iou
+from vit_perception.tracking.growth import Expansion
 
 MEASURED = json.loads((Path(__file__).parent / "growth.json").read_text(encoding="utf-8"))
 SIZE_PX, TOLD, SIGMA = MEASURED["size_px"], MEASURED["told"], MEASURED["sigma"]

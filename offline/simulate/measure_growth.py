@@ -1,4 +1,4 @@
-"""How well do pixels tell growth? vit_perception/expansion.py on rendered flights, against the truth.
+"""How well do pixels tell growth? vit_perception/tracking/growth.py on rendered flights, against the truth.
 
     python -m offline.simulate.measure_growth [--flights 24]
 
@@ -18,7 +18,7 @@ from offline.errors import one_sentence
 from offline.files import write_text
 from offline.progress import track as progress
 from offline.render import CLASSES, Flight
-from vit_perception.expansion import INTERVAL_S, growth
+from vit_perception.tracking.growth import INTERVAL_S, growth
 
 from .noise import POSITION_JITTER, SIZE_JITTER, at
 

@@ -23,10 +23,10 @@ import numpy as np
 from offline.data import read_dataset, read_image
 from offline.errors import one_sentence
 from offline.files import write_text
-from vit_perception.bundle import open_bundle
+from vit_perception.boxes import iou
+from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
-from vit_perception.tracker import iou
 
 from .noise import QUANTILES
 

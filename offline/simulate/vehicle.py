@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vit_perception.geometry import rotation_x, rotation_y, rotation_z
+from vit_perception.avoidance.geometry import rotation_x, rotation_y, rotation_z
 
 GRAVITY = 9.81  # m/s^2
 

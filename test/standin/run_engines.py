@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from vit_perception.bundle import open_bundle
+from vit_perception.bundles.bundle import open_bundle
 from vit_perception.engines import open_engine
 
 FRAMES = 3

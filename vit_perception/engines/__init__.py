@@ -11,8 +11,8 @@
 that was asked for by name is never replaced by another.
 """
 
+from ..bundles.golden import prove
 from ..errors import EngineError, PerceptionError
-from ..golden import prove
 
 BACKENDS = ("auto", "tensorrt", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "fp16", "int8")
@@ -24,7 +24,7 @@ def open_engine(
     """Open `bundle` on `backend` and prove it on the bundle's golden data.
 
     Args:
-        bundle: a `vit_perception.bundle.Bundle`.
+        bundle: a `vit_perception.bundles.bundle.Bundle`.
         backend: one of BACKENDS.
         precision: one of PRECISIONS; 'auto' is fp16 with TensorRT and fp32 with ONNX Runtime.
         threads: CPU threads of ONNX Runtime; 0 lets it choose.

@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 
+from ..bundles.golden import prove
 from ..child import child_environment
 from ..errors import EngineError, GoldenError, PerceptionError
-from ..golden import prove
 from .cuda import Cuda
 from .tensorrt import TensorRTEngine
 from .tensorrt_api import load_tensorrt

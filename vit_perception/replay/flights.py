@@ -3,14 +3,14 @@
 import os
 from typing import Any
 
-from ..bag import is_bag, open_bag
-from ..bag_inputs import find_inputs, make_decoder
-from ..calibration import Calibration
-from ..camera import Camera
-from ..deep import to_uint8
+from ..avoidance.camera import Camera
 from ..errors import ImageError, PerceptionError
-from ..image import ImageReader
-from ..sources import Images, Video
+from ..images.high_bit_depth import to_uint8
+from ..images.read import ImageReader
+from ..recording.bag import is_bag, open_bag
+from ..recording.bag_inputs import find_inputs, make_decoder
+from ..recording.sources import Images, Video
+from ..ros.calibration import Calibration
 
 EGO_TYPES = {"odometry": "nav_msgs/msg/Odometry", "twist": "geometry_msgs/msg/TwistStamped"}
 HEIGHT_TYPES = {"pose": "geometry_msgs/msg/PoseStamped", "range": "sensor_msgs/msg/Range"}
@@ -41,7 +41,7 @@ def open_flight(path, values, fps=0.0, given=None, warn=print):
     Args:
         path: folder of images, video, or bag. values: the node's parameters by name.
         fps: of a folder or video; 0 takes what is recorded.
-        given: {input: topic} for a bag, as `vit_perception.bag_inputs.find_inputs` takes it.
+        given: {input: topic} for a bag, as `vit_perception.recording.bag_inputs.find_inputs` takes it.
         warn: warn(sentence).
 
     Returns:
@@ -139,7 +139,7 @@ class BagFlight:
 
 def _ego_inputs(values, warn):
     try:
-        from ..ego import EgoInputs  # knows the message classes of ROS
+        from ..ros.ego import EgoInputs  # knows the message classes of ROS
     except ImportError:
         return None
     return EgoInputs(values["base_frame"], values["height_source"], warn)

@@ -7,7 +7,7 @@ import time
 from typing import Dict
 
 from .. import parameters
-from ..bundle import find_bundle, open_bundle
+from ..bundles.bundle import find_bundle, open_bundle
 from ..draw import draw
 from ..engines import open_configured
 from ..errors import PerceptionError

@@ -22,15 +22,15 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, LaserScan
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
-from .. import messages
-from ..bag import BagWriter, open_bag
-from ..bag_inputs import IMAGE_TYPES, find_inputs
-from ..bundle import find_bundle
+from ..bundles.bundle import find_bundle
 from ..child import child_environment
 from ..errors import PerceptionError
-from ..image import view
-from ..process import init
-from ..sources import Images, Video
+from ..images.read import view
+from ..recording.bag import BagWriter, open_bag
+from ..recording.bag_inputs import IMAGE_TYPES, find_inputs
+from ..recording.sources import Images, Video
+from ..ros import messages
+from ..ros.process import init
 from .flights import kind_of, mean_rate
 from .offline import Progress, finish, read_parameters
 from .report import LEVELS, FlightReport

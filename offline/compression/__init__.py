@@ -1,0 +1,1 @@
+"""Surgery and number formats: what can be cut, what should be, thin layers, int8 and fp16."""

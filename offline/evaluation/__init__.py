@@ -1,0 +1,1 @@
+"""Figures: accuracy by the onboard code, working points, tracking, measured latency."""

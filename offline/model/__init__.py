@@ -1,0 +1,1 @@
+"""The detector and its parts, and how weights get into it. Enter by `detector.build_model`."""

@@ -1,0 +1,189 @@
+"""Start from somebody's weights: a whole teacher, a pre-trained ViT's blocks by key, or a teacher's for its student."""
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vit_perception.bundles.bundle import open_bundle
+
+from ..errors import RecipeError
+from ..files import load_torch
+from .detector import ViTDetector, build_model
+from .from_bundle import model_of_bundle
+
+log = logging.getLogger(__name__)
+_WRAPPERS = ("model", "state_dict", "teacher", "student", "model_ema")
+_PREFIXES = ("module.", "backbone.", "encoder.", "_orig_mod.")
+
+
+@dataclass
+class Teacher:
+    """A model that has been trained elsewhere; `input` (mean, std, ...) is what it was fed, None if nobody knows."""
+
+    model: ViTDetector
+    input: dict | None
+    labels: list[str] | None
+    folded: bool  # its batch norms were folded: their statistics are made up
+
+
+def load_teacher(path: Path, labels: list[str], channels: int) -> Teacher:
+    """Read a bundle's folder, or the STAGE.pt of a run folder, and hold it against the data.
+
+    Args:
+        labels: the data's classes; the teacher's must be the same. channels: 1 (gray) or 3 (rgb).
+
+    Raises:
+        BundleError: the folder is not a whole bundle.
+        RecipeError: the file is something else, or knows other classes or colours.
+    """
+    if path.is_dir():
+        bundle = open_bundle(path)
+        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, folded=True)
+    else:
+        teacher = _read_checkpoint(path)
+    config = teacher.model.config()
+    if config["classes"] != len(labels) or (teacher.labels or labels) != labels:
+        names = f" ({', '.join(teacher.labels)})" if teacher.labels else ""
+        raise RecipeError(
+            f"teacher {path} knows {config['classes']} classes{names}, the data has {len(labels)} "
+            f"({', '.join(labels)}); they must be the same, in the same order"
+        )
+    if config["channels"] != channels:
+        colors = {1: "gray", 3: "rgb"}
+        raise RecipeError(
+            f"teacher {path} takes {colors.get(config['channels'])} images, the recipe's input.color gives "
+            f"{colors.get(channels)}; set input.color={colors.get(config['channels'])}, or take another teacher"
+        )
+    log.info("teacher %s: dim %d, depth %d", path, config["dim"], config["depth"])
+    return teacher
+
+
+def _read_checkpoint(path: Path) -> Teacher:
+    if not path.is_file():
+        raise RecipeError(f"no teacher at {path}; give the folder of a bundle, or the teacher.pt of a run folder")
+    advice = "give the folder of a bundle, or the teacher.pt of a run folder"
+    try:
+        state = load_torch(path)
+    except Exception as e:
+        raise RecipeError(f"cannot read teacher {path} as a checkpoint ({_first_line(e)}); {advice}") from e
+    if isinstance(state, dict) and "optimizers" in state:
+        raise RecipeError(f"teacher {path} is a training that was not finished; resume that run first, or {advice}")
+    if not (
+        isinstance(state, dict) and isinstance(state.get("config"), dict) and isinstance(state.get("weights"), dict)
+    ):
+        raise RecipeError(f"teacher {path} is not a checkpoint of offline.compress; {advice}")
+    try:
+        model = build_model(state["config"])
+        model.load_state_dict(state["weights"])
+    except Exception as e:
+        raise RecipeError(f"teacher {path} is of another architecture ({_first_line(e)}); {advice}") from e
+    return Teacher(model.eval(), state.get("input"), state.get("labels"), folded=False)
+
+
+def _first_line(e: Exception) -> str:
+    return str(e).splitlines()[0] if str(e) else type(e).__name__
+
+
+@torch.no_grad()
+def settle_norms(model: ViTDetector, batches: list[torch.Tensor]) -> None:
+    """Give every batch norm the statistics of what it sees on `batches` (B, C, H, W), without changing any output.
+
+    A model from a bundle needs this before it is pruned or trained on: its norms came back with made-up statistics.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    sums = {m: torch.zeros(3, m.num_features, dtype=torch.float64) for m in norms}
+
+    def add(m, inputs, output):
+        x = inputs[0].double().transpose(0, 1).flatten(1)  # (C, B h w)
+        sums[m] += torch.stack([torch.full((len(x),), float(x.shape[1])), x.sum(1), (x * x).sum(1)])
+
+    hooks = [m.register_forward_hook(add) for m in norms]
+    model.eval()
+    for images in batches:
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    for m, (count, total, squares) in sums.items():
+        mean = total / count
+        var = (squares / count - mean * mean).clamp(min=1e-6)
+        scale = m.weight.double() / (m.running_var.double() + m.eps).sqrt()
+        m.bias.copy_(m.bias + (mean - m.running_mean) * scale)
+        m.weight.copy_(scale * (var + m.eps).sqrt())
+        m.running_mean.copy_(mean)
+        m.running_var.copy_(var)
+
+
+def load_backbone(model: ViTDetector, path: Path) -> dict:
+    """Load the transformer blocks and the final norm from a timm/DeiT/DINO-style state dict.
+
+    Blocks are matched by key ('blocks.3.attn.qkv.weight'); a deeper source gives evenly spaced ones. The stem, the
+    position code and the head are this model's own and stay as they are.
+
+    Returns:
+        {"file", "loaded", "of"}: how many of the model's block parameters were found.
+
+    Raises:
+        RecipeError: unreadable, or nothing in it fits.
+    """
+    try:
+        source = load_torch(path)
+    except Exception as e:
+        raise RecipeError(
+            f"cannot read backbone {path} as a state dict ({_first_line(e)}); give a .pth of tensors"
+        ) from e
+    for key in _WRAPPERS:
+        if isinstance(source, dict) and isinstance(source.get(key), dict):
+            source = source[key]
+    source = (
+        {_strip(k): v for k, v in source.items() if isinstance(v, torch.Tensor)} if isinstance(source, dict) else {}
+    )
+    target = {k: v for k, v in model.state_dict().items() if k.startswith(("blocks.", "norm."))}
+    loaded = copy_blocks(source, target)
+    if not any(k.endswith("attn.qkv.weight") for k in loaded):
+        width = next((tuple(v.shape) for k, v in source.items() if k.endswith("attn.qkv.weight")), "no attn.qkv.weight")
+        dim, heads = model.config()["dim"], model.config()["heads"]
+        raise RecipeError(
+            f"nothing in {path} fits the model: it has {width}, the recipe asks for dim {dim} and heads {heads}"
+        )
+    log.info("backbone %s: %d of %d block tensors loaded", path.name, len(loaded), len(target))
+    return {"file": path.name, "loaded": len(loaded), "of": len(target)}
+
+
+def inherit(student: ViTDetector, teacher: ViTDetector) -> int:
+    """Copy into the student what fits of the teacher, blocks evenly spaced over its depth; returns how many tensors."""
+    source, target = teacher.state_dict(), student.state_dict()
+    loaded = copy_blocks(source, target)
+    for key, value in target.items():
+        if not key.startswith(("blocks.", "norm.")) and key in source and source[key].shape == value.shape:
+            value.copy_(source[key])
+            loaded.append(key)
+    log.info("student: %d of %d tensors from the teacher", len(loaded), len(target))
+    return len(loaded)
+
+
+def copy_blocks(source: dict, target: dict) -> list[str]:
+    """Copy tensors of equal shape, in place of the target's; returns the keys that were copied."""
+    deep, shallow = _depth(source), _depth(target)
+    loaded = []
+    for key, value in target.items():
+        match = re.match(r"blocks\.(\d+)\.(.*)", key)
+        index = round(int(match[1]) * (deep - 1) / max(1, shallow - 1)) if match else 0
+        twin = source.get(f"blocks.{index}.{match[2]}" if match else key)
+        if twin is not None and twin.shape == value.shape and (match or key.startswith("norm.")):
+            value.copy_(twin)
+            loaded.append(key)
+    return loaded
+
+
+def _depth(state: dict) -> int:
+    return 1 + max((int(m[1]) for k in state if (m := re.match(r"blocks\.(\d+)\.", k))), default=-1)
+
+
+def _strip(key: str) -> str:
+    for prefix in _PREFIXES:
+        key = key.removeprefix(prefix)
+    return key

@@ -1,0 +1,1 @@
+"""One run of offline.compress: its recipe, and the folder that keeps its state."""

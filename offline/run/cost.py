@@ -1,0 +1,38 @@
+"""What a model costs on the target, in milliseconds: the question that pruning, low rank and the search ask.
+
+For a board that is not here it is predicted (boards/latency_model.py). For this CPU it is predicted too while many
+widths are weighed, by the same model fitted to this computer once a run; what is reported is measured.
+"""
+
+from ..boards.latency_model import fit_host, predict
+from ..boards.layers import layers_of_config
+from ..boards.targets import Target
+from ..compression.prune import Cost
+from .run import Run
+
+
+def precisions_of(target: Target, tensorrt: str = "auto") -> list[str]:
+    """What a model may fly in there, fp32 only where nothing is faster and as safe; the first is the usual one.
+
+    tensorrt: the recipe's quantise.tensorrt; without int8 there is no file of it for the board.
+    """
+    return [p for p in target.peak if p != "fp32" and (p != "int8" or tensorrt != "fp16")] or ["fp32", "int8"]
+
+
+def cost_on(run: Run) -> Cost:
+    """Milliseconds of a config at the run's input size on its target, in the target's usual precision."""
+    width, height, host = run.input["width"], run.input["height"], None
+    if not run.target.peak:
+        if "host" not in run.notes:
+            run.note("host", fit_host(width, height, len(run.input["mean"])))
+        host = run.notes["host"]
+    precision = precisions_of(run.target)[0]
+    known: dict[str, float] = {}
+
+    def cost(config: dict) -> float:
+        key = repr(sorted(config.items()))
+        if key not in known:
+            known[key] = predict(layers_of_config(config, width, height), run.target, precision, host).ms
+        return known[key]
+
+    return cost

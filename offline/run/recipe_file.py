@@ -1,0 +1,167 @@
+"""Reads a recipe file, applies `--set`, and checks every value, hours before it is used."""
+
+import contextlib
+import math
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import yaml
+
+from ..compression.prune import CRITERIA, SHARES
+from ..errors import RecipeError
+from ..evaluation.subsets import Grouping
+from .recipe import TAUGHT, Recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+SCHEDULES = ("pretrain", "teacher", "distil", "search", "prune", "lowrank", "quantise")  # groups of a stage each
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a group of keys"}
+MAX_SEED = 10**9
+
+
+def recipe_names() -> str:
+    """Those that ship, for people."""
+    return ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by the name of a shipped one or by path, then apply 'key.path=value' overrides.
+
+    Raises:
+        RecipeError: no such recipe, unknown key, or a value that makes no sense.
+    """
+    shipped = RECIPES / f"{name}.yaml"
+    path = shipped if shipped.is_file() else Path(name)
+    if not path.is_file():
+        raise RecipeError(f"no recipe '{name}'; give one of {recipe_names()}, or the path of a yaml file")
+    try:
+        values = _parse(path.read_text(encoding="utf-8"), str(path)) or {}
+    except UnicodeDecodeError as e:
+        raise RecipeError(f"{path} is not valid yaml: {e}") from e
+    for override in (overrides or []) if isinstance(values, dict) else []:  # else _fill refuses it
+        _override(values, override)
+    recipe = _fill(Recipe(), values, str(path), "")
+    check_values(recipe, path)
+    return recipe
+
+
+def _parse(text: str, where: str):
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as e:  # a date that does not exist is a ValueError
+        raise RecipeError(f"{where} is not valid yaml: {' '.join(str(e).split())}") from e
+
+
+def _override(values: dict, text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {text} is not of the form key.path=value, e.g. --set teacher.epochs=3")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        group = values.get(parent, {})
+        if not isinstance(group, dict):
+            raise RecipeError(f"--set {text}: '{parent}' holds a value, not a group of them")
+        values[parent] = values = dict(group)  # a copy: yaml aliases may share it with other groups
+    values[leaf] = _parse(value, f"--set {text}")
+
+
+def _fill(target, values, where: str, prefix: str):
+    """Set the fields of dataclass `target` from the dict `values`, refusing what is unknown or of another type."""
+    if not isinstance(values, dict):
+        raise RecipeError(f"{where}: '{prefix or 'the recipe'}' must be a group of keys")
+    known = {f.name: f.type for f in fields(target)}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in known:
+            raise RecipeError(f"{where}: unknown key '{name}'; choose from: {', '.join(known)}")
+        if is_dataclass(known[key]):
+            _fill(getattr(target, key), value, where, f"{name}.")
+            continue
+        setattr(target, key, read_value(known[key], value, f"{where}: '{name}'"))
+    return target
+
+
+def read_value(kind, value, where: str):
+    """`value` as a field of type `kind` takes it. Raises RecipeError if it cannot; lists are for `check_values`."""
+    if kind is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # to YAML 1.1, 1e-3 is a text
+    fits = is_number(value) if kind is float else kind not in KINDS or type(value) is kind
+    if not fits:
+        raise RecipeError(f"{where} must be {KINDS[kind]}, not {value!r}")
+    return value
+
+
+def is_number(value) -> bool:
+    """Whether it is a finite one; true and false are none."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def check_values(r: Recipe, path: Path) -> None:
+    """Raises RecipeError for a value that is of the right type but makes no sense."""
+
+    def demand(ok: bool, what: str) -> None:
+        if not ok:
+            raise RecipeError(f"{path}: {what}")
+
+    demand(0 <= r.seed <= MAX_SEED, f"seed must lie in 0..{MAX_SEED}, not {r.seed}")
+    for name, size in (("input.size", r.input.size), ("crops.size", r.crops.size)):
+        pair = (
+            isinstance(size, list)
+            and len(size) == 2
+            and all(isinstance(v, int) and v > 0 and v % 32 == 0 for v in size)
+        )
+        demand(
+            pair or (name == "input.size" and size == "auto"),
+            f"{name} must be two multiples of 32, not {size}",
+        )
+    demand(
+        r.input.color in ("auto", "gray", "rgb"),
+        f"input.color must be auto, gray or rgb, not {r.input.color}",
+    )
+    scale = r.crops.scale
+    demand(
+        isinstance(scale, list) and len(scale) == 2 and all(map(is_number, scale)) and 0 < scale[0] <= scale[1],
+        f"crops.scale must be [low, high], numbers over 0, not {scale}",
+    )
+    for name in ("mosaic", "objects", "close"):
+        demand(0 <= getattr(r.crops, name) <= 1, f"crops.{name} must lie in 0..1, not {getattr(r.crops, name)}")
+    demand(
+        r.crops.pasted >= 0 and r.crops.photometric >= 0,
+        f"crops.pasted and crops.photometric must not be negative, not {r.crops.pasted} and {r.crops.photometric}",
+    )
+    for name in (*SHARES, "latency"):
+        demand(0 <= getattr(r.prune, name) < 1, f"prune.{name} must lie in 0..1")
+    demand(
+        r.prune.criterion in CRITERIA,
+        f"prune.criterion must be one of {', '.join(CRITERIA)}, not '{r.prune.criterion}'",
+    )
+    demand(1 <= r.prune.rounds <= 10, "prune.rounds must be 1 to 10")
+    demand(0 < r.pretrain.mask < 1, "pretrain.mask must lie in 0..1")
+    for name in SCHEDULES:
+        s = getattr(r, name)
+        demand(s.lr > 0 and s.batch >= 1 and s.epochs >= 0, f"{name}: lr, batch and epochs must be positive")
+        demand(min(s.min_steps, s.warmup) >= 0, f"{name}: min_steps and warmup must not be negative")
+        demand(s.clip > 0, f"{name}.clip must be over 0, not {s.clip}; a large one clips nothing")
+        demand(s.muon >= 0 and s.weight_decay >= 0, f"{name}: muon and weight_decay must not be negative")
+        demand(0 <= s.ema < 1 and 0 <= s.no_mosaic <= 1, f"{name}: ema and no_mosaic must be shares in 0..1")
+        demand(all(getattr(s, k, 0) >= 0 for k in TAUGHT), f"{name}: {', '.join(TAUGHT)} must not be negative")
+    demand(r.distil.cache_gb >= 0, f"distil.cache_gb must not be negative, not {r.distil.cache_gb}")
+    demand(r.prune.depth >= 0, f"prune.depth must not be negative, not {r.prune.depth}")
+    demand(
+        r.lowrank.error >= 0 and 0 <= r.lowrank.saving <= 1,
+        f"lowrank.error must not be negative, and saving a share in 0..1, not {r.lowrank.error} and {r.lowrank.saving}",
+    )
+    levels = r.search.levels
+    demand(
+        isinstance(levels, list) and bool(levels) and all(is_number(v) and 0 < v <= 1 for v in levels),
+        f"search.levels must be a list of shares in 0..1, e.g. [0.6, 1.0], not {levels}",
+    )
+    demand(r.search.images > 0, f"search.images must be positive, not {r.search.images}")
+    Grouping(r.card.groups, r.card.bands)  # refuses what it cannot use
+    t = r.thresholds
+    demand(0 < t.score < 1 and 0 < t.nms_iou < 1, "thresholds must lie in 0..1")
+    demand(t.max_detections >= 1, f"thresholds.max_detections must be at least 1, not {t.max_detections}")
+    demand(
+        min(t.fp_per_image, t.weak_fp_per_image) >= 0 and 0 <= t.weak_score <= t.score,
+        "thresholds: fp_per_image must not be negative, nor weak_score over score",
+    )

@@ -1,0 +1,84 @@
+"""Stages that make the bundle of what was trained: files, figures, card and report."""
+
+from functools import partial
+from pathlib import Path
+
+from vit_perception.bundles.bundle import open_bundle
+from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+
+from ..compression.quantize import quantise_int8, quantise_tensorrt
+from ..compression.quantize_fp16 import activation_ranges, convert_fp16
+from ..evaluation.accuracy import TorchEngine
+from ..export.onnx_export import check_against_torch, export_master, file_entry, golden_inputs, write_golden
+from ..files import write_json, write_text
+from ..report import card_plots as plots
+from ..report import write_report
+from ..report.card import card
+from ..report.latency import compare_latency
+from ..report.samples import write_samples
+from ..run.run import Run
+from ..training.teacher_cache import model_hash
+
+
+def export(run: Run, folder: Path) -> None:
+    """Write the master and its variants, each held to its consumer's contract, and the golden data."""
+    model = run.load("quantise")
+    master = folder / "model.onnx"
+    operators = export_master(model, master, run.input["width"], run.input["height"])
+    files = {"fp32": file_entry(master, "fp32", "any: TensorRT 8.2 and later, ONNX Runtime")}
+    made = [v for v, state in run.notes["variants"].items() if state == "made"]
+    images = run.calibration()
+    for variant in made:
+        path = folder / f"model.{variant}.onnx"
+        if variant == "int8":
+            quantise_int8(master, path, images, run.notes["int8_mode"])
+            files["int8"] = file_entry(path, "int8", "ONNX Runtime")
+        elif variant == "fp16":
+            convert_fp16(master, path, activation_ranges(master, images))
+            files["fp16"] = file_entry(path, "fp16", "TensorRT 11 and later, strongly typed")
+        elif variant == "int8_trt":
+            quantise_tensorrt(master, path, images)
+            files["int8_trt"] = file_entry(path, "int8", "TensorRT 8.2 and later, on a GPU with int8")
+    engine = OnnxRuntimeEngine(str(master))
+    golden = golden_inputs(run.input)
+    difference = check_against_torch(model, engine, golden)
+    int8 = {v: OnnxRuntimeEngine(str(folder / files[v]["path"]), "int8") for v in ("int8", "int8_trt") if v in files}
+    write_golden(folder / "golden.npz", engine, golden, int8)
+    files["golden"] = file_entry(folder / "golden.npz", "fp32", "any", opset=None)
+    run.note("export", {"operators": operators, "difference_to_torch": difference, "files": files})
+
+
+def evaluate(run: Run, folder: Path) -> None:
+    """Accuracy of every stage and of every file, with the onboard code, on every validation set."""
+    run.leaks()
+    strides = run.load("quantise").config()["strides"]
+    master = run.notes["export"]["files"]["fp32"]
+    run.choose_scores(master["sha256"], OnnxRuntimeEngine(str(folder / master["path"])), strides)
+    for stage in ("teacher", "distil", "prune"):
+        model = run.load(stage)
+        engine = partial(TorchEngine, model, run.input["width"], run.input["height"])
+        run.measure(stage, model_hash(model), engine, model.config()["strides"])
+    draft = run.manifest()
+    for variant, entry in draft["files"].items():
+        if entry["path"].endswith(".onnx"):
+            session = partial(OnnxRuntimeEngine, str(folder / entry["path"]), variant)
+            run.measure(variant, entry["sha256"], session, strides)
+
+
+def bundle(run: Run, folder: Path) -> None:
+    """Write bundle.json, then open the bundle as the drone will."""
+    write_json(folder / "bundle.json", run.manifest())
+    open_bundle(folder)
+
+
+def report(run: Run, folder: Path) -> None:
+    """CARD.md, its plots and the log into the bundle; report.html, which shows frames of the data, beside the run."""
+    latency = compare_latency(run, folder)
+    write_samples(run, folder)
+    plots.plot_stages(run, latency, folder / "stages.png")
+    plots.plot_curves(run, folder / "curves.png")
+    plots.plot_confusion(run, folder / "confusion.png")
+    plots.plot_losses(run, folder / "losses.png")
+    write_text(folder / "run.log", run.log())
+    write_text(folder / "CARD.md", card(run, latency))
+    write_report(run, folder, latency)

@@ -1,0 +1,196 @@
+"""The start of a run: everything that can be refused is refused here, before hours of work."""
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from vit_perception.bundles.manifest import find_problem
+
+from ..boards.targets import Target
+from ..compression.quantize import wanted_variants
+from ..data import detect_color, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
+from ..errors import RecipeError
+from ..evaluation.subsets import Grouping
+from ..model.detector import build_model
+from ..model.pretrained import load_teacher
+from ..run.recipe import Recipe
+from ..run.recipe_file import SCHEDULES
+from ..run.run import Run
+from ..training.distill import check_comparable
+from ..training.distributed import world_size
+from ..training.teacher_cache import model_hash
+from ..training.train import check_shared
+from .models import student_options, teacher_options
+
+log = logging.getLogger(__name__)
+# What a search decides by, of the groups that are else used later: it does not change between candidates, nor after.
+SEARCHED = {
+    "prune": ("criterion", "depth"),
+    "lowrank": ("error", "saving"),
+    "quantise": ("int8", "tensorrt"),
+    "thresholds": ("nms_iou", "max_detections"),
+}
+
+
+def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -> Run:
+    """Check everything that can be checked before the work starts, and open or resume the run folder.
+
+    taught: whether the student learns from the teacher; None: as the recipe says.
+
+    Raises:
+        DataError, RecipeError: with one sentence.
+    """
+    _check_goal(args.budget_ms, args.min_map)
+    ignore = tuple(args.ignore)
+    wanted = args.classes.split(",") if args.classes else None
+    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
+    wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
+    run = Run(args.run, args.out.name, recipe, target, train, val)
+    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    without = {}
+    if args.unseen:
+        train = run.train_data = unseen(train, [val, *run.also])
+        without = {"without": [data.name for data in (val, *run.also)]}
+    for data in (val, *run.also):
+        Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
+    run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
+    run.budget_ms, run.min_map = args.budget_ms, args.min_map
+    run.input = _input(run)
+    if args.teacher:
+        _take_teacher(run, args.teacher)
+    _check_models(run, taught)
+    run.identity = {
+        "recipe": recipe.as_dict(),
+        "recipe_name": Path(args.recipe).name,
+        "target": target.name,
+        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without,
+        "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
+        "backbone": args.backbone.name if args.backbone else None,
+        "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
+        "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
+        "input": run.input,
+    }
+    _open_folder(run, resume=args.resume)
+    handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    log.info("%s", train.summary())
+    for data in (val, *run.also):
+        log.info("%s", data.summary())
+    for line in train.table():
+        log.info("%s", line)
+    for data in () if args.resume else (val, *run.also):
+        if leak := leak_warning(train, data):
+            log.warning("%s", leak)
+    return run
+
+
+def _check_goal(budget_ms: float | None, min_map: float | None) -> None:
+    if budget_ms is not None and not (math.isfinite(budget_ms) and budget_ms > 0):
+        raise RecipeError(f"--budget-ms {budget_ms:g} is no time; give milliseconds over 0")
+    if min_map is not None and not 0 < min_map <= 1:
+        raise RecipeError(f"--min-map {min_map:g} is no mAP50; give a share over 0, at most 1, e.g. 0.7")
+
+
+def _check_models(run: Run, taught: bool | None) -> None:
+    """Build and run teacher and student once, and hold what is known of the bundle to its format.
+
+    Raises:
+        RecipeError: one of them would be refused after hours of training.
+    """
+    files = {"fp32": {"path": "model.onnx", "sha256": "0" * 64}}
+    known = {"name": run.name, "labels": run.labels, "input": run.input, "thresholds": run.thresholds(), "files": files}
+    if problem := find_problem(known | {"head": {"strides": [8]}}):
+        raise RecipeError(
+            f"the bundle '{run.name}' could not be opened: {problem}; change the last part of --out, the names of the "
+            "classes, input.size or thresholds, whichever it is"
+        )
+    r = run.recipe
+    for name in SCHEDULES:
+        s = getattr(r, name)
+        if name != "quantise" and s.wanted():
+            check_shared(name, s.batch, world_size())
+    trained = run.source.model.config() if run.source else _build(run, "model", teacher_options)
+    if run.budget_ms or run.min_map:
+        return  # the student is cut out of the teacher
+    student = _build(run, "student", student_options)
+    if r.prune.latency and r.prune.depth > student["depth"]:
+        raise RecipeError(f"prune.depth {r.prune.depth} blocks must stay, but the student has {student['depth']}")
+    schedules = [s for s in (r.distil, r.lowrank, r.quantise, *([r.prune] if r.prune.cuts() else [])) if s.taught()]
+    if taught is not False and schedules:
+        check_comparable(student, trained, attention=any(s.attention for s in schedules))
+
+
+def _build(run: Run, group: str, options: Callable[[Run], dict]) -> dict:
+    """The whole config of the model that the recipe's `group` describes, which takes an image and a crop."""
+    try:
+        model = build_model(options(run)).eval()
+        with torch.no_grad():
+            for width, height in ((run.input["width"], run.input["height"]), run.recipe.crops.size):
+                model(torch.zeros(1, len(run.input["mean"]), height, width))
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, AttributeError, KeyError) as e:
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise RecipeError(f"recipe group '{group}' makes no model ({why}); mend its values") from e
+    if model.config()["classes"] != len(run.labels):
+        raise RecipeError(f"recipe group '{group}' has {model.config()['classes']} classes, the data {len(run.labels)}")
+    return model.config()
+
+
+def _open_folder(run: Run, resume: bool) -> None:
+    state = run.folder / "run.json"
+    if not state.is_file():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.note("seconds", {})
+        return
+    if not resume:
+        raise RecipeError(
+            f"{run.folder} holds an earlier run; add --resume to go on with it, or name another folder with --run"
+        )
+    try:
+        old = json.loads(state.read_text(encoding="utf-8"))
+        before, run.notes = old["identity"], old["notes"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise RecipeError(f"{state} is not the record of a run ({e}); name another folder with --run") from e
+    now = json.loads(json.dumps(run.identity))
+    open_groups = [stage for stage in SCHEDULES if not _has_begun(run, stage)]  # may still be changed
+    for group in (*open_groups, "card", "thresholds"):  # the last two train nothing
+        old = before.get("recipe", {}).get(group) or {}
+        kept = {k: old[k] for k in SEARCHED.get(group, ()) if k in old and run.begun("search")}
+        before.get("recipe", {})[group] = now["recipe"][group] | kept
+    groups = [k for k, v in now["recipe"].items() if before.get("recipe", {}).get(k) != v]
+    changed = [k for k, v in now.items() if before.get(k) != v]
+    if changed:
+        of = f" ({', '.join(groups)})" if groups else ""
+        raise RecipeError(
+            f"cannot resume {run.folder}: {', '.join(changed)} changed since it was begun{of}; name another with --run"
+        )
+
+
+def _has_begun(run: Run, stage: str) -> bool:
+    """Whether its group of the recipe is in what is kept already; a row of an ablation uses three of them."""
+    rows = stage in ("distil", "prune", "lowrank") and any(run.begun(k) for k in ("first", "second", "row"))
+    return run.begun(stage) or rows or (stage == "pretrain" and run.begun("teacher"))
+
+
+def _take_teacher(run: Run, path: Path) -> None:
+    """The teacher that is given, and pixels as it knows them: the student sees what its teacher sees."""
+    if run.backbone:
+        raise RecipeError(
+            "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
+        )
+    run.source = load_teacher(path, run.labels, len(run.input["mean"]))
+    run.input |= {k: run.source.input[k] for k in ("mean", "std")} if run.source.input else {}
+
+
+def _input(run: Run) -> dict:
+    """The model's input: as the recipe says, or the largest training image rounded up to what the strides need."""
+    size, color = run.recipe.input.size, run.recipe.input.color
+    if size == "auto":
+        size = [-(-max(getattr(s, k) for s in run.train_data.samples) // 32) * 32 for k in ("width", "height")]
+    color = detect_color(run.train_data) if color == "auto" else color
+    mean, std = pixel_statistics(run.train_data, color)
+    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std}

@@ -1,0 +1,57 @@
+"""Stages that train: the teacher, before it its backbone, and the student under it."""
+
+from pathlib import Path
+
+import torch
+
+from ..model.detector import build_model
+from ..model.pretrained import inherit, settle_norms
+from ..run.run import Run
+from ..training.pretrain import MaskedLoader, train_masked
+from ..training.train import train
+from .models import SEEDS, describe, fresh_teacher, student_options, train_student
+
+
+def pretrain(run: Run, folder: Path) -> None:
+    """Stage: pre-train the teacher that the recipe describes on the training images, if `pretrain.epochs` says so."""
+    r = run.recipe.pretrain
+    if not r.wanted() or run.source or run.has("pretrain") or run.begun("teacher"):
+        return
+    model = fresh_teacher(run)
+    c, seed = run.recipe.crops, run.seed(SEEDS["pretrain"])
+    data = (run.train_data, run.input, c.size, r.batch, c.scale, 0.0, c.photometric, seed)  # no mosaic: no false edges
+    train_masked(model, MaskedLoader(*data, share=r.mask), r, run.checkpoint("pretrain"))
+    run.save("pretrain", model)
+
+
+def teacher(run: Run, folder: Path) -> None:
+    """Train the teacher from scratch, from masked images or a pre-trained backbone, or take the one that was given."""
+    if run.has("teacher"):
+        return
+    if run.source:
+        if run.source.folded:
+            settle_norms(run.source.model, [torch.from_numpy(b) for b in run.calibration()])
+        describe(run, "teacher", run.source.model)
+        run.save("teacher", run.source.model)
+        return
+    model = run.load("pretrain") if run.has("pretrain") else fresh_teacher(run)
+    describe(run, "teacher", model)
+    r = run.recipe.teacher
+    train(model, run.loader(SEEDS["teacher"], r.batch), r, run.checkpoint("teacher"), "teacher")
+    run.save("teacher", model)
+
+
+def distil(run: Run, folder: Path) -> None:
+    """Train the student under the teacher, from those of the teacher's weights that fit."""
+    if run.has("distil"):
+        return
+    run.seed(SEEDS["distil"])
+    if run.has("search"):
+        model = run.load("search")  # cut out of the teacher, to the budget
+    else:
+        model = build_model(student_options(run))
+        inherit(model, run.load("teacher"))
+    describe(run, "distil", model)
+    r = run.recipe.distil
+    train_student(run, "distil", model, r)
+    run.save("distil", model)

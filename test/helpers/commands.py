@@ -1,0 +1,40 @@
+"""The offline commands as a user runs them, for tests: real processes and a recipe that takes seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = {"epochs": 0, "min_steps": 6, "batch": 2, "warmup": 2}
+TINY = {
+    "model": {"stem": [8, 8, 16, 16], "dim": 64, "depth": 2, "heads": 2, "mlp": 64, "neck": 16},
+    "student": {"depth": 1},
+    "crops": {"size": [96, 64]},
+    "teacher": STEPS,
+    "distil": STEPS,
+    "prune": STEPS | {"heads": 0.5, "mlp": 0.5},
+    "lowrank": STEPS | {"error": 0.5, "epochs": 0.1},
+}
+
+
+def command(data, recipe, out, *more, module="offline.compress"):
+    shared = [sys.executable, "-m", module, "--data", str(data), "--val", "val.json", "--ignore", "DontCare"]
+    if module == "offline.evaluate":
+        return [*shared, "--model", str(out), *more]
+    return [*shared, "--train", "train.json", "--recipe", str(recipe), "--out", str(out), "--run", f"{out}.run", *more]
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # sums depend on the number of threads
+
+
+def run(arguments, **options):
+    return subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+
+
+def one_sentence(result):
+    assert result.returncode not in (0, None), result.stdout
+    assert "Traceback" not in result.stderr, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    return errors[0]

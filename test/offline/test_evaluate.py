@@ -1,0 +1,66 @@
+"""COCO figures on cases whose answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offline.data import Dataset, Sample
+from offline.errors import DataError
+from offline.evaluate import pick_classes
+from offline.evaluation.accuracy import coco_metrics, keep_classes
+from vit_perception.detector import Detections
+
+BOXES = np.array([[10, 10, 30, 30], [50, 50, 90, 80]], np.float32)
+
+
+def dataset(ignore=()):
+    regions = np.asarray(ignore, np.float32).reshape(-1, 4)
+    samples = [Sample(Path("x"), i, 100, 100, BOXES, np.array([0, 1]), regions) for i in range(3)]
+    return Dataset("set", ["Person", "Car"], samples, "")
+
+
+def test_the_truth_itself_scores_one():
+    metrics = coco_metrics(dataset(), [Detections(BOXES, [0.9, 0.8], [0, 1])] * 3)
+    assert metrics["map"] == metrics["map50"] == 1.0
+    assert metrics["per_class"]["Car"] == {"ap": 1.0, "ap50": 1.0, "boxes": 3}
+
+
+def test_nothing_scores_zero_and_swapped_classes_too():
+    assert coco_metrics(dataset(), [Detections([], [], [])] * 3)["map50"] == 0
+    assert coco_metrics(dataset(), [Detections(BOXES, [0.9, 0.8], [1, 0])] * 3)["map50"] == 0
+
+
+def test_one_class_of_two_halves_the_mean():
+    metrics = coco_metrics(dataset(), [Detections(BOXES[:1], [0.9], [0])] * 3)
+    assert metrics["map50"] == 0.5 and metrics["per_class"]["Car"]["ap50"] == 0
+
+
+def test_a_confident_false_positive_costs_unless_it_lies_in_an_ignore_region():
+    wrong = np.concatenate([BOXES, [[60, 0, 80, 20]]])
+    results = [Detections(wrong, [0.8, 0.8, 0.95], [0, 1, 0])] * 3
+    assert coco_metrics(dataset(), results)["per_class"]["Person"]["ap50"] < 0.6
+    assert coco_metrics(dataset(ignore=[[55, 0, 99, 40]]), results)["per_class"]["Person"]["ap50"] == 1.0
+
+
+def test_loose_boxes_count_at_50_but_not_at_75():
+    loose = BOXES + np.array([0, 0, 8, 8], np.float32)
+    metrics = coco_metrics(dataset(), [Detections(loose, [0.9, 0.8], [0, 1])] * 3)
+    assert metrics["map50"] == 1.0 and metrics["map"] < 0.6
+
+
+def test_a_class_without_boxes_does_not_count():
+    data = dataset()
+    data.labels = ["Person", "Car", "Bicycle"]
+    metrics = coco_metrics(data, [Detections(BOXES, [0.9, 0.8], [0, 1])] * 3)
+    assert metrics["map50"] == 1.0 and metrics["per_class"]["Bicycle"]["ap50"] is None
+
+
+def test_classes_are_chosen_by_name():
+    labels = ["Person", "Car", "Bicycle"]
+    found = Detections(np.zeros((3, 4)), [0.1, 0.2, 0.3], [2, 0, 1])
+    kept = keep_classes(found, labels, ["Bicycle", "Person"])
+    assert kept.classes.tolist() == [0, 1] and kept.scores.tolist() == pytest.approx([0.1, 0.2])
+    assert pick_classes("Car,Person", labels) == ["Car", "Person"]
+    with pytest.raises(DataError, match="knows no class 'Dog'"):
+        pick_classes("Dog", labels)

@@ -1,0 +1,226 @@
+"""What vanished near is still there.
+
+Right in front of a car the image holds a piece of it, and a detector of whole objects finds nothing. Its track ends,
+and the way would look free. So an obstacle that was near, filled the image or was being flown into when it
+vanished is kept, moved by what is known of the vehicle, until it was passed, is seen again, or too much time is over.
+Its range is measured no more, so it is kept at the near end of what that may be, by one sigma.
+
+What leaves the view at its side, clear of the vehicle's way, is forgotten; but what was on a collision course still
+is, until its time to contact is over. A box that touches the image's side and reaches across the way has not left.
+"""
+
+import math
+
+import numpy as np
+
+from .geometry import norm, wrap
+from .obstacles import Obstacle
+
+LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for one on a collision course
+MOST = 100  # of the newest that are kept
+FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
+LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
+CREEPS_MPS = 1.0  # a slower vehicle is held up, by what is remembered perhaps: that is kept as while it hovers
+HALF_WIDTH_M = 0.9  # of the corridor with its default sizes
+PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, not only abeam of a swerve
+
+
+class Memory:
+    """Adds to a frame's obstacles those that vanished near.
+
+    Args:
+        near_m, near_s: an obstacle nearer than this when it vanishes is kept, or nearer than what is flown in near_s;
+            or wherever it was, if the vehicle flew into it when it was detected last.
+        fills: so is one whose box is as large as this part of the image's width or height.
+        hold_s: for how long, while the vehicle flies or its velocity is unknown.
+        hold_still_s: for how long while it hovers or creeps: nothing has changed then. Not of what was detected
+            fewer times than min_hits.
+        still_mps: a slower vehicle hovers.
+        border_px: a box this close to one side border, clear of the vehicle's way, is leaving the view: it is kept
+            only if it threatens.
+        min_hits: nor is what was not flown into and was detected fewer times: more ghosts than obstacles.
+    """
+
+    def __init__(
+        self, near_m=6.0, near_s=5.0, fills=0.6, hold_s=5.0, hold_still_s=60.0, still_mps=0.3, border_px=10.0,
+        min_hits=6,
+    ):  # fmt: skip
+        self.near_m, self.near_s, self.fills, self.border_px = near_m, near_s, fills, border_px
+        self.min_hits = min_hits
+        self.hold_s, self.hold_still_s, self.still_mps = hold_s, hold_still_s, still_mps
+        self.reset()
+
+    def reset(self):
+        """Forget everything, as at the start."""
+        self._seen = {}  # track id -> (Obstacle where it was seen last, looks in a row before in which it threatened)
+        self._kept = []  # _Kept
+        self._stamp_s = None
+
+    def update(self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M):
+        """One frame.
+
+        Args:
+            obstacles: from `ObstacleEstimator.update`.
+            stamp_s: the image's stamp; one that goes back forgets everything.
+            width, height: of the image, pixels.
+            ego: `vit_perception.avoidance.geometry.Ego`, or None.
+            axis: (3,) direction of the optical axis in base_link: `mount.rotation[:, 2]`.
+            half_width_m: of the corridor: half of the vehicle and the margin beside it.
+
+        Returns:
+            list of Obstacle: the frame's, then those remembered, whose tracks have no detection.
+        """
+        dt = 0.0 if self._stamp_s is None else stamp_s - self._stamp_s
+        if dt < 0:
+            self.reset()
+            dt = 0.0
+        self._stamp_s = stamp_s
+        now = {o.track.id: o for o in obstacles}
+        velocity, turning = (None, None) if ego is None else (ego.velocity, ego.angular_velocity)
+        speed = None if velocity is None else norm(velocity)
+        still = speed is not None and speed < self.still_mps
+        near_m = max(self.near_m, self.near_s * (speed or 0.0))
+        hold_s = self.hold_s if speed is None or speed > max(CREEPS_MPS, self.still_mps) else self.hold_still_s
+        course = None if still else velocity
+        way = _Way(course, axis, half_width_m)
+        gone = [self._keep(o, n, near_m, width, height, way) for i, (o, n) in self._seen.items() if i not in now]
+        self._kept += [k for k in gone if k is not None]
+        for kept in self._kept:
+            kept.age(dt, hold_s if kept.obstacle.track.hits >= self.min_hits else self.hold_s)
+            kept.move(dt, velocity, turning)
+        self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
+        # A box that is predicted drifts: where the obstacle was seen last says more.
+        self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
+        return list(obstacles) + [k.obstacle for k in self._kept]
+
+    def _last_seen(self, o, dt, velocity, turning):
+        seen = self._seen.get(o.track.id)
+        if seen is None:
+            return o, 0
+        return o if o.track.detection >= 0 else _moved(seen[0], dt, velocity, turning), _looks(*seen)
+
+    def _keep(self, o, looks, near_m, width, height, way):
+        """The _Kept of an obstacle that is gone, or None."""
+        looks = _looks(o, looks)
+        x1, y1, x2, y2 = o.track.box.tolist()
+        beside = (x1 <= self.border_px) != (x2 >= width - self.border_px) and not way.blocked_by(o)
+        comes = beside and looks >= LOOKS and o.ttc_s is not None and o.ttc_s > 0
+        large = x2 - x1 >= self.fills * width or y2 - y1 >= self.fills * height
+        # The detector lost what was being flown into: so little evidence brakes, and alerts nobody (alerts.range_hits).
+        lost = looks > 0 and way.course is not None and not beside and o.range_m is not None
+        near = large or (o.range_m is not None and o.range_m < near_m)
+        return _Kept(o, comes) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
+
+
+class _Way:
+    """Where the vehicle is going: along its course both ways, for it may come back, and where its camera looks.
+
+    course: its velocity (3,) in base_link while it is known and moves, or None. axis (3,): the camera's.
+    half_width_m: what is farther aside leaves it free.
+    """
+
+    def __init__(self, course, axis, half_width_m):
+        self.course, self._half_width_m = course, half_width_m
+        ways = [axis] if course is None else [axis, course, -np.asarray(course)]
+        # A way straight up or down has no bearing.
+        self._bearings = [math.atan2(-w[1], w[0]) for w in ways if math.hypot(w[0], w[1]) > 0.1 * norm(np.asarray(w))]
+
+    def blocked_by(self, o):
+        """Whether an obstacle reaches into the way. Without a range: whether the way's own line meets it."""
+        return o.sector is not None and any(self._blocked(o, b) for b in self._bearings)
+
+    def _blocked(self, o, bearing):
+        first, last = o.sector
+        aside = abs(wrap(0.5 * (first + last) - bearing)) - 0.5 * (
+            last - first
+        )  # of the edge that is nearer to the way
+        if aside <= 0.0:
+            return True
+        return aside < 0.5 * math.pi and o.range_m is not None and o.range_m * math.sin(aside) < self._half_width_m
+
+
+class _Kept:
+    """An obstacle of the past, moved along.
+
+    spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
+    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted.
+    """
+
+    def __init__(self, obstacle, comes):
+        self.obstacle, self.comes = _copy(obstacle), obstacle.ttc_s if comes else 0.0
+        self.spent, self.frames, self.way = 0.0, 0, obstacle.position
+        if not comes:  # what is ahead is judged by its place
+            self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
+        if obstacle.position is not None:
+            off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
+            share = 1.0 - off if off <= LARGEST else 1.0
+            self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
+
+    def age(self, dt, hold_s):
+        self.spent += dt / (self.comes or hold_s)
+        self.frames = 0 if dt > 0 else self.frames + 1
+
+    def move(self, dt, velocity, turning):
+        self.obstacle = _moved(self.obstacle, dt, velocity, turning)
+        if turning is not None and self.way is not None:
+            self.way = self.way - dt * np.cross(turning, self.way)
+
+    def lasts(self, course):
+        """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
+        passed = not self.comes and _is_behind(self.obstacle.position, course) and float(self.way.dot(course)) > 0
+        return self.spent < 1.0 and self.frames < FRAMES and not passed
+
+    def seen_again(self, now):
+        """now: {track id: Obstacle} of the frame."""
+        return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
+
+
+def _is_behind(position, course):
+    """Whether what is at `position` (3,) lies behind a vehicle on this course; None: unknown, or it hovers."""
+    if position is None or course is None:
+        return False
+    return float(position.dot(course)) < PASSED * norm(position) * norm(course)
+
+
+def _looks(o, before):
+    """Looks in a row in which it threatened, now that the newest is judged; predicted ones are none."""
+    if o.remembered:
+        return before
+    return before + 1 if o.threatens else 0
+
+
+def _moved(old, dt, velocity, turning):
+    """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was."""
+    new = _copy(old)  # what was handed out stays as it was
+    if old.ttc_s is not None:
+        new.ttc_s = old.ttc_s - dt
+    if velocity is None or old.position is None:
+        return new
+    turning = np.zeros(3) if turning is None else turning
+    position = old.position - dt * (velocity + np.cross(turning, old.position))
+    new.position, new.range_m = position, max(math.hypot(position[0], position[1]), 0.1)
+    new.bearing = math.atan2(-position[1], position[0])
+    new.elevation = math.atan2(position[2], new.range_m)
+    half = min(0.5 * (old.sector[1] - old.sector[0]) * old.range_m / new.range_m, 0.5 * math.pi)
+    new.sector = (new.bearing - half, new.bearing + half)
+    return new
+
+
+def _copy(obstacle):
+    copy = Obstacle(obstacle.track)
+    copy.remembered = True
+    for name in (
+        "bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance",
+        "ttc_s", "ttc_sigma_s", "threatens",
+    ):  # fmt: skip
+        setattr(copy, name, getattr(obstacle, name))
+    return copy
+
+
+def _same(kept, seen):
+    """Whether `seen` is what was kept: it takes at least half of its directions. A small thing inside is not."""
+    if seen.track.detection < 0 or kept.sector is None or seen.sector is None:
+        return False
+    turned = kept.bearing + wrap(seen.bearing - kept.bearing) - seen.bearing  # whole turns, across straight back
+    shared = min(kept.sector[1], seen.sector[1] + turned) - max(kept.sector[0], seen.sector[0] + turned)
+    return shared >= 0.5 * (kept.sector[1] - kept.sector[0])

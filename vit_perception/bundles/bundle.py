@@ -1,0 +1,178 @@
+"""Read a model bundle: the only thing that crosses from the workstation to the drone.
+
+    models/<name>/bundle.json    what the model is, and the sha256 of every file below
+    models/<name>/model.onnx     fp32 master: "images" (1, C, H, W) -> "logits" (1, N, K), "boxes" (1, N, 4)
+    models/<name>/model.*.onnx   variants, each made for one consumer
+    models/<name>/golden.npz     inputs with the outputs that the master gives for them
+    models/<name>/CARD.md        the figures, for people
+
+A bundle is data: nothing in it is executed and no path in it may leave its folder.
+"""
+
+import hashlib
+import json
+import os
+import re
+
+from ..errors import BundleError
+from .manifest import REQUIRED, find_problem, is_plain_name, is_whole, parse_json, read_regular
+
+FORMAT = "vit_perception bundle"
+FORMAT_VERSION = 1
+MAX_MANIFEST = 4 << 20  # bytes of bundle.json
+MAX_FILE = 512 << 20  # bytes of any other file, which is read as a whole
+# How protobuf writes the key of a reference to another file: its length, 8, in one or more bytes, and the word.
+_EXTERNAL_DATA = re.compile(b"(\x08|\x88\x80*\x00)location")
+
+
+class Bundle:
+    """A checked bundle.
+
+    Attributes:
+        path (str): the bundle's folder.
+        name (str), labels (list of str; the index is the class), version (int; of the format).
+        input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1).
+        head (dict): strides (list of int, finest first).
+        thresholds (dict): score, nms_iou, max_detections; weak_score, if there is one.
+        metrics (list of dict), made (dict): how good it is and how it was made.
+        fp32_layers (list of str): nodes of the master that stay fp32 where the rest is computed in fp16.
+        fp16_refused (str): why the model must not be computed in fp16 at all, or ''.
+    """
+
+    def __init__(self, path, manifest):
+        self.path = path
+        self.manifest = manifest
+        self.version = manifest["format_version"]
+        self.name = manifest["name"]
+        self.labels = list(manifest["labels"])
+        self.input = manifest["input"]
+        self.head = manifest["head"]
+        self.thresholds = manifest["thresholds"]
+        self.metrics = manifest.get("metrics", [])
+        self.made = manifest.get("made", {})
+        self.fp32_layers = list(manifest.get("fp32_layers", []))
+        self.fp16_refused = manifest.get("fp16_refused", "")
+
+    @property
+    def sha256(self):
+        """Hex sha256 of the fp32 master: the model's identity in logs and /diagnostics."""
+        return self.manifest["files"]["fp32"]["sha256"]
+
+    @property
+    def variants(self):
+        """Names of the ONNX files in the bundle, e.g. ['fp32', 'int8']."""
+        return [k for k, f in self.manifest["files"].items() if f["path"].endswith(".onnx")]
+
+    def file(self, key):
+        """Absolute path of the file listed as `key`. Raises BundleError if the bundle has none."""
+        return os.path.join(self.path, self._entry(key)["path"])
+
+    def read(self, key):
+        """The bytes of the file listed as `key`, which have the sha256 of the manifest at this very moment.
+
+        Raises:
+            BundleError: there is none, or it was altered.
+        """
+        return read_listed(self.path, key, self._entry(key))
+
+    def _entry(self, key):
+        try:
+            return self.manifest["files"][key]
+        except KeyError:
+            names = ", ".join(sorted(self.manifest["files"]))
+            raise BundleError("bundle {} has no '{}' file; it has: {}".format(self.path, key, names)) from None
+
+
+def find_bundle(model):
+    """Folder of a bundle, from its path or from the name of one installed with, or beside, the package."""
+    if not model.strip() or "\0" in model:
+        raise BundleError("no model is named; give the folder of a bundle, or the name of an installed one")
+    model = os.path.expanduser(model)
+    if os.path.isdir(model) or os.sep in model:
+        return model
+    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models", model)
+    try:
+        from ament_index_python.packages import get_package_share_directory
+
+        installed = os.path.join(get_package_share_directory("vit_perception"), "models", model)
+    except Exception:  # not installed, or no index: a source tree
+        return beside
+    return installed if os.path.isdir(installed) else beside
+
+
+def sha256_of(path):
+    """Hex sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def open_bundle(path):
+    """Open and verify the bundle in folder `path`.
+
+    Raises:
+        BundleError: with one sentence, if anything is missing, altered, malformed or from a newer format.
+    """
+    path = os.path.abspath(os.path.expanduser(str(path)))
+    name = os.path.join(path, "bundle.json")
+    if os.path.islink(name):  # `colcon build --symlink-install` links file by file: the bundle is where they lie
+        path = os.path.dirname(os.path.realpath(name))
+    manifest = _read_manifest(path)
+    for key, entry in manifest["files"].items():
+        read_listed(path, key, entry)
+    return Bundle(path, manifest)
+
+
+def _read_manifest(path):
+    name = os.path.join(path, "bundle.json")
+    try:
+        data = read_regular(name, MAX_MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(
+            "no model bundle at {}: bundle.json is missing; give a folder that offline.compress wrote".format(path)
+        ) from None
+    except (OSError, ValueError) as e:
+        raise BundleError("cannot read {}: {}; copy the bundle again".format(name, e)) from e
+    try:
+        manifest = parse_json(data)
+    except ValueError as e:
+        raise BundleError("cannot read {}: {}; copy the bundle again".format(name, e)) from e
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError("{} is not a {}; give the folder of a bundle".format(name, FORMAT))
+    version = manifest.get("format_version")
+    if not is_whole(version, 1, FORMAT_VERSION):
+        raise BundleError(
+            "{} has format version {}, newer than the {} that this package reads; update vit_perception".format(
+                name, json.dumps(version)[:40], FORMAT_VERSION
+            )
+        )
+    missing = [key for key in REQUIRED if key not in manifest]
+    if missing:
+        raise BundleError("{} lacks {}; write the bundle again".format(name, ", ".join(missing)))
+    problem = find_problem(manifest)
+    if problem:
+        raise BundleError("{}: {}; write the bundle again".format(name, problem))
+    return manifest
+
+
+def read_listed(folder, key, entry):
+    """Bytes of a file that the manifest lists, checked. Raises BundleError."""
+    name = entry["path"]
+    full = os.path.join(folder, name)
+    if not is_plain_name(name) or os.path.islink(full):
+        raise BundleError("bundle {} lists {} outside its folder; do not use it".format(folder, json.dumps(name)[:80]))
+    try:
+        data = read_regular(full, MAX_FILE)
+    except FileNotFoundError:
+        raise BundleError("bundle {} lacks {} ('{}'); copy the whole folder again".format(folder, name, key)) from None
+    except (OSError, ValueError) as e:
+        raise BundleError("cannot read {}: {}; copy the whole folder again".format(full, e)) from e
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise BundleError(
+            "{} is not the file that bundle.json describes (sha256 differs); copy the whole folder again".format(full)
+        )
+    if name.endswith(".onnx") and _EXTERNAL_DATA.search(data):  # ONNX Runtime 1.10 would read any file of the machine
+        raise BundleError("{} refers to data in other files; write it with its weights inside".format(full))
+    return data

@@ -1,0 +1,123 @@
+"""Does this engine, on this device, compute what was evaluated? golden.npz tells.
+
+It holds inputs with the outputs of the fp32 master and of the int8 files. An engine is compared raw (cosine of each
+output) and as it is used: scores of all points, and boxes of the points that would be seen first.
+"""
+
+import io
+import zipfile
+from typing import Dict, List  # noqa: F401, for the type comment
+
+import numpy as np
+
+from ..detector import decode_boxes, grid_points
+from ..errors import BundleError, EngineError, GoldenError
+
+BEST_POINTS = 100  # whose boxes are compared, of each image
+MAX_BYTES = 1 << 30  # of golden.npz, unpacked
+# Least cosine, largest score difference, least overlap of a box. Where they come from: docs/architecture.md.
+LIMITS = {"fp32": (0.9999, 0.005, 0.98), "fp16": (0.999, 0.03, 0.90), "int8": (0.97, 0.20, 0.50)}
+
+
+def prove(engine, bundle, file="fp32"):
+    """Run the golden inputs through `engine`; returns one line of figures.
+
+    Args:
+        file: the bundle's key of the ONNX file that the engine computes. int8 files have golden outputs of their own:
+            what int8 costs was accepted when they were evaluated, and is no fault of the engine.
+
+    Raises:
+        GoldenError: an output is not finite or differs too much; names the worst.
+        EngineError: the bundle has no golden data, or the engine cannot run.
+        BundleError: the golden data is damaged.
+    """
+    if "golden" not in bundle.manifest["files"]:
+        raise EngineError("bundle {} has no golden.npz to prove an engine with; write it again".format(bundle.path))
+    golden = read_golden(bundle, file)
+    found = _run(engine, golden)
+    return _judge(found, golden, bundle, engine.precision)
+
+
+def read_golden(bundle, file="fp32"):
+    """{'images': (n, C, H, W), 'logits': (n, N, K), 'boxes': (n, N, 4)} of a bundle, float. `file` as for `prove`.
+
+    Raises:
+        BundleError: something else is in the file. Nothing of it is unpickled.
+    """
+    data = bundle.read("golden")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            raise ValueError("{} bytes when unpacked, more than {}".format(size, MAX_BYTES))
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            golden = {"images": arrays["images"]}
+            for name in ("logits", "boxes"):
+                own = "{}.{}".format(name, file)
+                golden[name] = arrays[own if own in arrays.files else name]
+        for name, values in golden.items():
+            if values.dtype.kind != "f" or not 0 < len(values) == len(golden["images"]):
+                raise ValueError("{} is {} {}".format(name, values.dtype, values.shape))
+    except Exception as e:  # zip files and arrays, damaged, raise a dozen kinds of errors
+        text = "golden.npz of bundle {} cannot be used: {}; copy the whole folder again"
+        raise BundleError(text.format(bundle.path, " ".join(str(e).split())[:200] or type(e).__name__)) from e
+    return golden
+
+
+def _run(engine, golden):
+    """{output name: float32 (n, N, K or 4)} of the golden inputs."""
+    found = {"logits": [], "boxes": []}  # type: Dict[str, List[np.ndarray]]
+    for image in golden["images"]:
+        outputs = engine.infer(image[None].astype(np.float32))
+        if not set(found) <= set(outputs):
+            names = ", ".join(sorted(outputs))
+            raise GoldenError("golden check failed: the model gives {}, not logits and boxes".format(names))
+        for name, values in found.items():
+            given, wanted = np.asarray(outputs[name]), golden[name].shape[1:]
+            if given.shape[1:] != wanted or given.dtype.kind != "f":
+                text = "golden check failed: {} is {} {}, not floats of shape {}"
+                raise GoldenError(text.format(name, given.dtype, given.shape[1:], wanted))
+            values.append(np.array(outputs[name][0], np.float32))  # a copy: the next call overwrites it
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def _judge(found, golden, bundle, precision):
+    least_cosine, largest_score, least_overlap = LIMITS[precision]
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise GoldenError("golden check failed in {}: {} holds values that are not finite".format(precision, name))
+    points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
+    cosine, worst = min((_cosine(a, b), name) for name in found for a, b in zip(found[name], golden[name]))
+    score = max(float(np.abs(_sigmoid(a) - _sigmoid(b)).max()) for a, b in zip(found["logits"], golden["logits"]))
+    overlap = min(_overlap(*each, points) for each in zip(found["boxes"], golden["boxes"], golden["logits"]))
+    text = "cosine {:.5f} ({}), scores within {:.4f}, boxes overlap {:.3f}".format(cosine, worst, score, overlap)
+    problems = []
+    if not cosine >= least_cosine:
+        problems.append("cosine of {} below {}".format(worst, least_cosine))
+    if not score <= largest_score:
+        problems.append("scores differ by more than {}".format(largest_score))
+    if not overlap >= least_overlap:
+        problems.append("boxes overlap less than {}".format(least_overlap))
+    if problems:
+        raise GoldenError("golden check failed in {}: {} ({})".format(precision, "; ".join(problems), text))
+    return text
+
+
+def _cosine(a, b):
+    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    size = np.sqrt(a.dot(a) * b.dot(b))
+    return float(a.dot(b) / size) if size else float(a.dot(a) == b.dot(b))
+
+
+def _sigmoid(logits):
+    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+
+
+def _overlap(found, golden, logits, points):
+    """Least intersection over union of the boxes that the engine and the master give for the best points."""
+    best = np.argsort(-logits.max(1))[:BEST_POINTS]
+    a, b = decode_boxes(found[best], points[best]), decode_boxes(golden[best], points[best])
+    inner = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    inner = np.maximum(inner, 0).prod(1)
+    area = [(c[:, 2:] - c[:, :2]).prod(1) for c in (a, b)]
+    return float((inner / (area[0] + area[1] - inner)).min())

@@ -1,0 +1,98 @@
+"""What happens to one image message, in the worker's thread: read, processed, published, counted."""
+
+import time
+
+from ..errors import EngineLost, ImageError
+from ..health.report import stamp_problem
+from ..stats import Stopwatch
+from . import messages
+
+MOST_OLDER = 3  # images in a row that are rejected as out of order
+
+
+class FrameProcessor:
+    """Takes image messages with their time of arrival; nothing of what goes wrong leaves it.
+
+    Args:
+        node: a configured `PerceptionNode`, whose stats, notices, calibration, ego inputs and outputs it uses.
+        reader: `ImageReader`. pipeline: `Pipeline`. debug: `DebugImage`. dump: `Dump`, or None.
+
+    Attributes:
+        answered: (time, header, scan ranges or None, their limits) of the newest processed image, or None. The time is
+            when it was received or, if images repeat its stamp, when the first of them was: a picture that stands still
+            grows old.
+        mount_source: 'tf' or 'parameters', '' before the first image.
+    """
+
+    def __init__(self, node, reader, pipeline, debug, dump):
+        self._node, self._reader, self._pipeline = node, reader, pipeline
+        self._debug, self._dump = debug, dump
+        self._stamp_s, self._since, self._older = None, 0.0, 0
+        self.answered, self.mount_source = None, ""
+
+    def __call__(self, item):
+        """Process (topic, message, time received on the steady clock)."""
+        node = self._node
+        try:
+            self._process(*item)
+        except ImageError as e:
+            node.stats.add_rejection(str(e))
+            node.get_logger().warning("image rejected: {}".format(e), throttle_duration_sec=5.0)
+        except EngineLost as e:
+            node.stats.add_failure(str(e))
+            node.give_up(e)
+        except Exception as e:  # one bad frame must not end the flight; diagnostics carry it
+            node.stats.add_failure("{}: {}".format(type(e).__name__, e))
+            node.get_logger().error("frame failed: {!r}".format(e), throttle_duration_sec=5.0)
+
+    def _process(self, topic, msg, received):
+        node = self._node
+        if self._dump is not None:
+            self._dump.keep(topic, msg)
+        watch = Stopwatch()
+        image, order = self._reader.read(msg)
+        watch.stop("read")
+        stamp_s = messages.stamp_to_seconds(msg.header.stamp)
+        self._check_stamp(stamp_s, received)
+        height, width = image.shape[:2]
+        camera = node.calibration.camera_for(width, height)
+        mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
+        self.mount_source = "parameters" if mount is None else "tf"
+        ego = node.ego_inputs.ego(received)
+        seen = self._pipeline.look(image, order, stamp_s, camera, mount, ego)
+        watch.start()
+        node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
+        watch.stop("publish_detections")
+        result = self._pipeline.judge(seen, camera, mount, ego)
+        watch.start()
+        # Of a picture that stands still, the scan's timer tells: it ends the alert.
+        fresh = received - self._since <= node.values["stale_after_s"]
+        node.outputs.result(msg.header, result, fresh)
+        self.answered = (self._since, msg.header, result.scan_ranges, result.scan_limits)
+        watch.stop("publish")
+        stages = dict(watch.stage_ms, **result.stage_ms)
+        latency = 1e-9 * node.get_clock().now().nanoseconds - stamp_s
+        now = time.monotonic()
+        node.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
+        self._show(msg.header, image, order, result)
+
+    def _show(self, *picture):
+        try:
+            self._debug.show(*picture)
+        except Exception as e:  # the frame is processed; only its picture is missing
+            self._node.notices.warn("debug_image", "no debug image: {!r}".format(e))
+
+    def _check_stamp(self, stamp_s, received):
+        node = self._node
+        back = 0.0 if self._stamp_s is None else self._stamp_s - stamp_s
+        # Out of order; a clock that was set back goes farther, or on. After three of them it was the other one.
+        if 0 < back < node.values["tracker.max_gap_s"] and self._older < MOST_OLDER:
+            self._older += 1
+            raise ImageError("it is {:.3f} s older than the image before it".format(back))
+        self._older = 0
+        if stamp_s != self._stamp_s or stamp_s <= 0:  # zero: a camera without stamps, whose images may be fresh
+            self._since = received
+        problem = stamp_problem(stamp_s, self._stamp_s, 1e-9 * node.get_clock().now().nanoseconds)
+        self._stamp_s = stamp_s
+        if problem:
+            node.notices.warn(*problem)
