@@ -37,11 +37,11 @@ SPECS = (
     _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
     _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),
     _fixed("use_cv_bridge", False, "convert images with cv_bridge, which must be installed"),
-    _live("deep.scaling", "percentile", "how 16-bit and float images become 8 bits: percentile or fixed"),
-    _live("deep.low_percent", 1.0, "percentile that becomes black", 0.0, 100.0, "%"),
-    _live("deep.high_percent", 99.0, "percentile that becomes white", 0.0, 100.0, "%"),
-    _live("deep.min", 0.0, "raw value that becomes black, with fixed", -1e9, 1e9),
-    _live("deep.max", 65535.0, "raw value that becomes white, with fixed", -1e9, 1e9),
+    _live("high_bit_depth.scaling", "percentile", "how 16-bit and float images become 8 bits: percentile or fixed"),
+    _live("high_bit_depth.low_percent", 1.0, "percentile that becomes black", 0.0, 100.0, "%"),
+    _live("high_bit_depth.high_percent", 99.0, "percentile that becomes white", 0.0, 100.0, "%"),
+    _live("high_bit_depth.min", 0.0, "raw value that becomes black, with fixed", -1e9, 1e9),
+    _live("high_bit_depth.max", 65535.0, "raw value that becomes white, with fixed", -1e9, 1e9),
     _fixed("reliable_input", False, "subscribe RELIABLE with a queue: for replay, not for flight"),
     _fixed("class_id_as_name", False, "publish class names, not indices, as class_id"),
     _fixed("rectified_input", False, "images went through image_proc: camera_info's P holds for them, not K and D"),
@@ -119,7 +119,7 @@ HEIGHT_SOURCES = ("none", "odometry", "pose", "range")
 _CHOICES = {
     "height_source": HEIGHT_SOURCES,
     "image_transport": ("raw", "compressed"),
-    "deep.scaling": ("percentile", "fixed"),
+    "high_bit_depth.scaling": ("percentile", "fixed"),
 }
 
 # (a, b): a must not exceed b, unless b is off (0).
@@ -129,7 +129,12 @@ _ORDERED = (
     ("alerts.error_range_m", "alerts.warn_range_m"),
     ("alerts.error_lead_s", "alerts.warn_lead_s"),
 )
-_INCREASING = (("deep.low_percent", "deep.high_percent"), ("deep.min", "deep.max"))
+# What parameters of earlier releases are called now.
+RENAMED = {"deep." + n: "high_bit_depth." + n for n in ("scaling", "low_percent", "high_percent", "min", "max")}
+_INCREASING = (
+    ("high_bit_depth.low_percent", "high_bit_depth.high_percent"),
+    ("high_bit_depth.min", "high_bit_depth.max"),
+)
 
 
 def check(values):
@@ -181,6 +186,13 @@ def wanted_classes(class_filter, labels):
     return [known.index(n) for n in names] or None
 
 
+def renamed(names):
+    """One sentence about the first of `names` that is an earlier release's, or ''."""
+    for name in sorted(n for n in names if n in RENAMED):
+        return "parameter {} is called {} now; rename it where you set it".format(name, RENAMED[name])
+    return ""
+
+
 def declare(node, specs, defaults=None):
     """Declare `specs` on a rclpy node, with ranges that `ros2 param describe` shows and rclpy enforces.
 
@@ -192,7 +204,11 @@ def declare(node, specs, defaults=None):
 
     Raises:
         rclpy.exceptions.ParameterException: a given value has the wrong type or is out of range.
+        PerceptionError: a given name is that of an earlier release.
     """
+    problem = renamed(getattr(node, "_parameter_overrides", {}))
+    if problem:
+        raise PerceptionError(problem)
     values = {}
     for spec in specs:
         default = (defaults or {}).get(spec.name) if spec.default is None else spec.default

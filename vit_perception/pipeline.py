@@ -26,7 +26,7 @@ _OWN_VALUES = (
 _MOUNT_VALUES = {"obstacles.camera_" + angle: angle for angle in ("yaw_deg", "pitch_deg", "roll_deg")}
 
 
-class Sighting:
+class FrameDetections:
     """What one frame shows, before it is known what that means for the vehicle.
 
     Attributes:
@@ -124,17 +124,17 @@ class Pipeline:
                 self._wanted = wanted_classes(value, self.labels)
 
     def process(self, image, order, stamp_s, camera=None, mount=None, ego=None):
-        """Process one frame: `look`, then `judge`, which tell of the arguments. Returns a Result."""
-        return self.judge(self.look(image, order, stamp_s, camera, mount, ego), camera, mount, ego)
+        """Process one frame: `detect_and_track`, then `assess`, which tell of the arguments. Returns a Result."""
+        return self.assess(self.detect_and_track(image, order, stamp_s, camera, mount, ego), camera, mount, ego)
 
-    def look(self, image, order, stamp_s, camera=None, mount=None, ego=None):
-        """The first half of a frame: what is there. Returns a Sighting, which may be published while `judge` works.
+    def detect_and_track(self, image, order, stamp_s, camera=None, mount=None, ego=None):
+        """Detect and track: the first half of a frame. Returns a FrameDetections; publish it while `assess` works.
 
         Args:
             image, order: as `vit_perception.images.read.view` returns them.
             stamp_s: the image's stamp in seconds; the only time that the algorithms know. One that goes back, or
                 jumps, starts all tracks anew; one that repeats tells nothing of motion.
-            camera, mount, ego: as `judge` takes them; the vehicle's turning carries tracks where the images do not
+            camera, mount, ego: as `assess` takes them; the vehicle's turning carries tracks where the images do not
                 tell the camera's motion.
         """
         watch = Stopwatch()
@@ -148,16 +148,16 @@ class Pipeline:
         turning = _turning(camera, self.mount if mount is None else mount, ego)
         tracks = self.tracker.update(detections, stamp_s, motion, turning)
         tentative = self.tracker.tentative
-        detections = _worth_telling(detections, tracks, self.score_threshold)
+        detections = _published(detections, tracks, self.score_threshold)
         watch.stop("track")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
-        return Sighting(detections, tracks, tentative, image, order, stamp_s, stages)
+        return FrameDetections(detections, tracks, tentative, image, order, stamp_s, stages)
 
-    def judge(self, seen, camera=None, mount=None, ego=None):
+    def assess(self, seen, camera=None, mount=None, ego=None):
         """The second half: where it is, and whether it threatens. Returns a Result.
 
         Args:
-            seen: what `look` returned of this frame.
+            seen: what `detect_and_track` returned of this frame.
             camera: `Camera` of this image, or None if uncalibrated.
             mount: `vit_perception.avoidance.geometry.Mount` of the camera; None takes the one of the parameters.
             ego: `vit_perception.avoidance.geometry.Ego`, what is known of the vehicle now, or None.
@@ -179,13 +179,15 @@ class Pipeline:
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})
         watch.stop("obstacles")
-        stopping = self.corridor.judge(obstacles, ego, mount.rotation[:, 2])
+        stopping = self.corridor.assess(obstacles, ego, mount.rotation[:, 2])
         alert = self.alerts.update(obstacles, stopping)
         scan, limits = None, (self.range_min_m, self.range_max_m)
         if camera is not None:
             # What is not yet, or no more, a track may be an obstacle: nothing that was found is announced as clear.
-            glimpses = self.obstacles.glimpse(seen.tentative, seen.stamp_s, camera, width, height, mount, ego)
-            scan = self._scan(obstacles + glimpses, limits, camera, mount, ego)
+            single_frame = self.obstacles.single_frame_obstacles(
+                seen.tentative, seen.stamp_s, camera, width, height, mount, ego
+            )
+            scan = self._scan(obstacles + single_frame, limits, camera, mount, ego)
         watch.stop("alerts")
         stages = dict(seen.stage_ms, **watch.stage_ms)
         return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages, limits)
@@ -220,7 +222,7 @@ def _only(wanted, found):
     return Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
 
 
-def _worth_telling(found, tracks, score_threshold):
+def _published(found, tracks, score_threshold):
     """Detections without the weak ones that continue no confirmed track; `track.detection` follows them."""
     keep = found.scores >= score_threshold
     seen = [t for t in tracks if t.detection >= 0]

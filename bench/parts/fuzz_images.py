@@ -55,8 +55,13 @@ def parameters_of(draw):
         return VALUES
     ends = sorted(draw.whole(0, 100) for _ in range(2))
     low, high = (draw.pick([0, 1.5, -1e9, 1e9, 300.0, 65535]) for _ in range(2))
-    changes = {"deep.low_percent": ends[0], "deep.high_percent": ends[1], "deep.min": low, "deep.max": high}
-    return {**VALUES, **changes, "deep.scaling": draw.pick(["percentile", "fixed"])}
+    changes = {
+        "high_bit_depth.low_percent": ends[0],
+        "high_bit_depth.high_percent": ends[1],
+        "high_bit_depth.min": low,
+        "high_bit_depth.max": high,
+    }
+    return {**VALUES, **changes, "high_bit_depth.scaling": draw.pick(["percentile", "fixed"])}
 
 
 def bounds(array):

@@ -41,7 +41,7 @@ def detections(run: Run, path: Path, variant: str, strides: list[int]) -> list[D
     return detect(detector, run.labels, run.input["color"], run.val_data, f"report {path.name}")
 
 
-def judge(index: int, sample: Sample, result: Detections) -> Frame:
+def match_frame(index: int, sample: Sample, result: Detections) -> Frame:
     """Match detections to labels (evaluation/working_point.py); what lies half in an ignore region does not count."""
     labels = match(sample, result)
     found, false = int((labels >= 0).sum()), int((labels == FALSE).sum())
@@ -51,7 +51,7 @@ def judge(index: int, sample: Sample, result: Detections) -> Frame:
 def rank(data: Dataset, results: list[Detections]) -> tuple[list[Frame], list[Frame]]:
     """(best, worst) frames by F1, busier ones first among equals; no frame is in both. Frames without labels and
     without detections say nothing and are left out."""
-    frames = [judge(i, s, r) for i, (s, r) in enumerate(zip(data.samples, results, strict=True))]
+    frames = [match_frame(i, s, r) for i, (s, r) in enumerate(zip(data.samples, results, strict=True))]
     frames = [f for f in frames if f.found + f.missed + f.false]
     count = min(SHOWN, len(frames) // 2)
     best = sorted(frames, key=lambda f: (-f.f1, -f.found))[:count]

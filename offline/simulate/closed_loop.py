@@ -83,7 +83,7 @@ class Run:
     track: list[tuple[float, float, float, float]] = field(default_factory=list)  # t, x, y, speed
 
 
-class Eye:
+class SimulatedDetector:
     """The detector of the pipeline: exact boxes of the world, with the noise of a real detector."""
 
     score_threshold = nms_iou = SCORE
@@ -116,10 +116,10 @@ class Perception:
 
     def __init__(self, setting: Setting, things: list[Thing], rng: np.random.Generator, wire: Wire = from_ranges):
         self.setting, self.rng, self.wire = setting, rng, wire
-        self.eye = Eye(setting, things, rng)
-        self.pipeline = Pipeline(self.eye)
-        self.pipeline.expansion = self.eye.growth
-        self.eye.least_score = self.pipeline.tracker.high_score
+        self.detector = SimulatedDetector(setting, things, rng)
+        self.pipeline = Pipeline(self.detector)
+        self.pipeline.expansion = self.detector.growth
+        self.detector.least_score = self.pipeline.tracker.high_score
         self.pipeline.obstacles.sizes = dict(KNOWN_SIZES)
         self.pipeline.camera_motion = False  # there are no images
         self.pipeline.publish_clear = True  # PX4 does not move at all without
@@ -152,8 +152,8 @@ class Perception:
 
     def _process(self, t: float, vehicle: Vehicle) -> Result:
         to_camera = OPTICAL_TO_FLU.T @ vehicle.body_to_world.T
-        self.eye.view = View(self.K, *self.setting.size, vehicle.position, to_camera)
-        self.eye.t = t
+        self.detector.view = View(self.K, *self.setting.size, vehicle.position, to_camera)
+        self.detector.t = t
         return self.pipeline.process(self.image, "mono", t, self.camera, mount=self.mount, ego=self._ego(t, vehicle))
 
     def _ego(self, t: float, vehicle: Vehicle) -> Ego | None:
@@ -202,7 +202,7 @@ def fly(
         if autopilot.holding and still >= 3.0:
             break
         if thing is not None:
-            run.detected = sum(when > t - 3.0 and index == thing for when, index in perception.eye.found)
+            run.detected = sum(when > t - 3.0 and index == thing for when, index in perception.detector.found)
             break
     run.ended = t
     run.stopped, run.flown, run.events = run.stopped_at is not None, float(vehicle.position[0]), autopilot.events

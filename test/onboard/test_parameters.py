@@ -12,7 +12,9 @@ from vit_perception.avoidance.alerts import AlertPolicy
 from vit_perception.avoidance.corridor import Corridor
 from vit_perception.avoidance.memory import Memory
 from vit_perception.avoidance.obstacles import ObstacleEstimator
+from vit_perception.errors import PerceptionError
 from vit_perception.pipeline import Pipeline
+from vit_perception.replay import parameters_file
 from vit_perception.tracking.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,9 +72,12 @@ def test_defaults_agree_with_the_parts():
         ({"alerts.error_ttc_s": 9.0}, "alerts.error_ttc_s (9.0) must not exceed"),
         ({"alerts.error_range_m": 9.0}, "alerts.error_range_m (9.0) must not exceed"),
         ({"alerts.error_lead_s": 9.0}, "alerts.error_lead_s (9.0) must not exceed"),
-        ({"deep.low_percent": 99.0}, "deep.low_percent (99.0) must be less than deep.high_percent (99.0)"),
-        ({"deep.max": 0.0}, "deep.min (0.0) must be less than deep.max (0.0)"),
-        ({"deep.scaling": "log"}, "deep.scaling (log) must be one of percentile, fixed"),
+        (
+            {"high_bit_depth.low_percent": 99.0},
+            "high_bit_depth.low_percent (99.0) must be less than high_bit_depth.high_percent (99.0)",
+        ),
+        ({"high_bit_depth.max": 0.0}, "high_bit_depth.min (0.0) must be less than high_bit_depth.max (0.0)"),
+        ({"high_bit_depth.scaling": "log"}, "high_bit_depth.scaling (log) must be one of percentile, fixed"),
         ({"image_transport": "theora"}, "image_transport (theora) must be one of raw, compressed"),
         ({"height_source": "gps"}, "height_source (gps) must be one of none, odometry, pose, range"),
         ({"obstacles.classes": ["person"]}, "1, 3, 3 entries"),
@@ -86,6 +91,22 @@ def test_values_that_contradict_each_other(changes, words):
 def test_a_threshold_that_is_off_contradicts_nothing():
     assert parameters.check({**VALUES, "alerts.warn_ttc_s": 0.0, "alerts.error_ttc_s": 2.0}) == ""
     assert parameters.check({**VALUES, "alerts.error_range_m": 0.0}) == ""
+
+
+def test_a_name_of_an_earlier_release_is_refused_with_the_new_one(ros_context, tmp_path):
+    import rclpy
+    from rclpy.parameter import Parameter
+
+    sentence = "deep.max is called high_bit_depth.max now"
+    old = [Parameter("deep.max", value=9.0)]
+    node = rclpy.create_node("old_names", context=ros_context, parameter_overrides=old)
+    with pytest.raises(PerceptionError, match=sentence):
+        parameters.declare(node, parameters.SPECS)
+    node.destroy_node()
+    path = tmp_path / "old.yaml"
+    path.write_text("/**:\n  ros__parameters:\n    deep: {max: 9.0}\n")
+    with pytest.raises(PerceptionError, match=sentence):
+        parameters_file.read(path, VALUES)
 
 
 def test_rclpy_enforces_the_table(ros_context):

@@ -19,12 +19,14 @@ APPROACH_SPREAD = 0.5  # 1 / s: standard deviation of -(d(1/s)/dt) / (1/s) befor
 GATE = 3.5  # standard deviations; what lies beyond is a merged or torn box, not motion
 OFF = 0.4  # log; so is a size this far from the filter's, however noisy: led by pixels, that must not drift away
 GROWTH_GATE = 2.5  # the same of a growth from pixels, whose errors have longer tails
-DOUBTS = 2  # growths in a row that contradict the rate: it is taken from them, and told when the next one agrees
+# So many growths in a row contradict the rate: then the rate is taken from them, and told when the next one agrees.
+CONTRADICTIONS = 2
 REACQUIRE = 4  # so many outliers in a row, of one size, are the object's new size
 CONTRADICT = 3.0  # sigmas
 RESCALED_SPREAD = 0.06  # 1 / s: what is added to the rate's uncertainty then
 CLOSING_SIGMAS = 3.5  # a rate nearer to zero is not told from a standstill, and its time to contact would be a guess
-HINT_SIGMAS, HINTS = 1.75, 3  # and not the last look alone tells of it, but so many in a row at least hint at it
+# One frame is not enough: in so many frames in a row the rate must be at least this far from a standstill.
+MAYBE_CLOSING_SIGMAS, CLOSING_FRAMES = 1.75, 3
 PRIOR_LOOKS = 40.0  # looks that the assumed noise counts for when the noise is estimated from the innovations
 
 
@@ -40,17 +42,18 @@ class ContactFilter:
 
     Attributes:
         hits, growths (int): sizes and growths taken. stamp_s (float or None): of the newest.
-        doubts (int): growths in a row that contradict the rate. hints (int): looks in a row that hint at closing.
+        contradictions (int): growths in a row that contradict the rate. closing_frames (int): frames in a row in which
+            the rate was at least MAYBE_CLOSING_SIGMAS from a standstill.
     """
 
     __slots__ = (
-        "hits", "growths", "doubts", "hints", "stamp_s",
+        "hits", "growths", "contradictions", "closing_frames", "stamp_s",
         "_noise_time_s", "_y", "_v", "_yy", "_yv", "_vv", "_excess", "_looks", "_outliers",
     )  # fmt: skip
 
     def __init__(self, noise_time_s=NOISE_TIME_S):
         self._noise_time_s = noise_time_s
-        self.hits, self.growths, self.doubts, self.hints, self.stamp_s = 0, 0, 0, 0, None
+        self.hits, self.growths, self.contradictions, self.closing_frames, self.stamp_s = 0, 0, 0, 0, None
         self._y = self._v = self._yy = self._yv = self._vv = 0.0
         self._excess, self._looks = PRIOR_LOOKS, PRIOR_LOOKS
         self._outliers = []
@@ -65,7 +68,7 @@ class ContactFilter:
             return
         self.hits += 1
         self.stamp_s = stamp_s
-        self._look()
+        self._count_closing()
 
     def grow(self, stamp_s, ratio, sigma, since_s):
         """Take that it is `ratio` of the size that it was `since_s` before, with its standard deviation.
@@ -82,13 +85,13 @@ class ContactFilter:
         surprise, cross_y, cross_v, total = self._expect(ratio, sigma, since_s)
         # Points that slid along an edge or, if it comes again, boxes that faked an approach.
         if surprise * surprise > GROWTH_GATE**2 * total:
-            self.doubts += 1
-            if self.doubts < DOUBTS:
+            self.contradictions += 1
+            if self.contradictions < CONTRADICTIONS:
                 return
             self._v, self._yv, self._vv = 0.0, 0.0, (APPROACH_SPREAD * self._y) ** 2
             surprise, cross_y, cross_v, total = self._expect(ratio, sigma, since_s)
         else:
-            self.doubts = 0
+            self.contradictions = 0
         self.growths += 1
         gain_y, gain_v = cross_y / total, cross_v / total
         self._y, self._v = self._y + gain_y * surprise, self._v + gain_v * surprise
@@ -97,7 +100,7 @@ class ContactFilter:
             self._yv - gain_y * cross_v,
             self._vv - gain_v * cross_v,
         )
-        self._look()
+        self._count_closing()
 
     def rescale(self, factor):
         """Sizes are going to come in another unit: what was 1 is `factor` then."""
@@ -113,7 +116,7 @@ class ContactFilter:
 
     def at(self, stamp_s):
         """(ttc, sigma) in seconds as of `stamp_s`, ttc >= 0; None if it is not surely closing, or pixels deny it."""
-        if self.hints < HINTS or self.doubts or self._sureness() < CLOSING_SIGMAS:
+        if self.closing_frames < CLOSING_FRAMES or self.contradictions or self._closing_sigmas() < CLOSING_SIGMAS:
             return None
         y, v, yy, yv, vv = self._predicted(max(stamp_s - self.stamp_s, 0.0))  # unseen, it goes on counting down
         ttc = -y / v
@@ -134,10 +137,10 @@ class ContactFilter:
         y, _, yy, _, _ = self._predicted(max(stamp_s - self.stamp_s, 0.0))
         return (1.0 / y, math.sqrt(yy) / y) if y > 0 else None
 
-    def _look(self):
-        self.hints = self.hints + 1 if self._sureness() >= HINT_SIGMAS else 0
+    def _count_closing(self):
+        self.closing_frames = self.closing_frames + 1 if self._closing_sigmas() >= MAYBE_CLOSING_SIGMAS else 0
 
-    def _sureness(self):
+    def _closing_sigmas(self):
         """How far the rate is from a standstill as of the last look, in sigmas; closing is positive."""
         return -self._v / math.sqrt(self._vv) if self._vv > 0 else 0.0
 
@@ -158,7 +161,7 @@ class ContactFilter:
         dt = stamp_s - self.stamp_s
         y, v, yy, yv, vv = self._predicted(dt)
         if y <= 0:  # past contact and still there: start anew
-            self.hits, self.growths, self.doubts, self.hints, self._outliers = 0, 0, 0, 0, []
+            self.hits, self.growths, self.contradictions, self.closing_frames, self._outliers = 0, 0, 0, 0, []
             self._start(measured, noise)
             return True
         scale = self._excess / self._looks
@@ -197,7 +200,7 @@ def angular_size(a, b):
     return 2 * np.tan(0.5 * np.arctan2(sine, (a * b).sum(axis=1)))
 
 
-def surer(first, second, stamp_s):
+def more_certain(first, second, stamp_s):
     """Of two filters on one object (second may be None) the one that knows its closing better as of `stamp_s`.
 
     If they contradict, the one that closes faster: safer. Their errors may be correlated, so they are not averaged.

@@ -7,7 +7,7 @@ Two kinds of evidence, each with its sigma:
   miss = range * rate of the line of sight * time to contact. Where range is unknown, the object counts as `min_size_m`
   wide, so that its miss comes out too small rather than too large.
 
-What cannot be told threatens. All vectors are base_link FLU, metres.
+An obstacle counts as a threat until the corridor test can rule it out. All vectors are base_link FLU, metres.
 """
 
 import math
@@ -73,7 +73,7 @@ class Corridor:
         self._histories = {}  # track id -> LineOfSight
         self._turn = Turn()
 
-    def judge(self, obstacles, ego=None, axis=(1.0, 0.0, 0.0)):
+    def assess(self, obstacles, ego=None, axis=(1.0, 0.0, 0.0)):
         """Set `threatens` of every obstacle of a frame.
 
         Args:

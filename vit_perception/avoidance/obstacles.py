@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .box_view import views_of
-from .contact import NOISE_TIME_S, PATIENT_S, surer
+from .contact import NOISE_TIME_S, PATIENT_S, more_certain
 from .geometry import Mount, norm, wrap
 from .growth_history import GrowthHistory
 from .ranging import LEAST_SLOPE_SIGMAS, fuse, range_from_ground, range_from_size
@@ -127,7 +127,7 @@ class ObstacleEstimator:
         self._histories = {t.id: self._histories.get(t.id) or self._new_history() for t in tracks}
         return self._look(tracks, self._histories, stamp_s, camera, (width, height), mount, ego)
 
-    def glimpse(self, tracks, stamp_s, camera, width, height, mount=None, ego=None):
+    def single_frame_obstacles(self, tracks, stamp_s, camera, width, height, mount=None, ego=None):
         """Direction and range of tracks by this look alone; nothing of it is remembered. Arguments as of `update`."""
         new = {t.id: self._new_history() for t in tracks}
         return self._look(tracks, new, stamp_s, camera, (width, height), mount, ego)
@@ -169,7 +169,7 @@ class ObstacleEstimator:
         known = [f for f in (history.growth, history.foot) if self._knows(f, stamp_s)]
         if not known:
             return
-        best = surer(known[0], known[1] if len(known) > 1 else None, stamp_s)
+        best = more_certain(known[0], known[1] if len(known) > 1 else None, stamp_s)
         contact = best.at(stamp_s)
         # Both tell the distance along the line of sight; what counts is the way along the flight: it is shorter by the
         # cosine, and so is the closing speed.
@@ -186,7 +186,7 @@ class ObstacleEstimator:
         return enough and stamp_s - contact.stamp_s <= self.hold_s
 
     def _stand(self, history, stamp_s, view, ego, noise):
-        """Take the distance of the object's foot on the ground: seen from above, surer than its size."""
+        """Take the distance of the object's foot on the ground: seen from above, more_certain than its size."""
         slope, height = view.slopes[4], view.height(ego)
         if height is None:
             return

@@ -10,7 +10,7 @@ STALE = "newest processed image is stale"
 
 def report(node, now_s):
     """(level, one sentence, {key: text}) of a `PerceptionNode` at steady time `now_s`."""
-    level, text = judge(node, now_s)
+    level, text = overall_state(node, now_s)
     stats, received, engine = node.stats, node.newest_received_s, node.engine
     values = {
         "state": node.state,
@@ -58,7 +58,7 @@ def report(node, now_s):
     return level, text, values
 
 
-def judge(node, now_s):
+def overall_state(node, now_s):
     """(level, one sentence): the worst that is wrong."""
     stats, received, limits = node.stats, node.newest_received_s, node.values
     if node.doing:

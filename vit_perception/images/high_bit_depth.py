@@ -1,4 +1,4 @@
-"""Deep images (16 bits, floats: thermal cameras, depth) -> 8 bits, which is what detectors are trained on."""
+"""Images of high bit depth (16 bits, floats: thermal cameras, depth) -> 8 bits, which detectors are trained on."""
 
 import cv2
 import numpy as np
@@ -15,15 +15,18 @@ def to_uint8(image, values):
 
     Args:
         image: uint16 or float32, any shape, byte order and strides.
-        values: deep.scaling ('percentile' | 'fixed'); deep.low_percent and deep.high_percent; deep.min and deep.max.
+        values: the parameters high_bit_depth.*: scaling ('percentile' | 'fixed'); low_percent and high_percent; min
+            and max.
 
     Returns:
         uint8 of the same shape, contiguous, its own memory.
     """
-    if values["deep.scaling"] == "fixed":
-        low, high = float(values["deep.min"]), float(values["deep.max"])
+    if values["high_bit_depth.scaling"] == "fixed":
+        low, high = float(values["high_bit_depth.min"]), float(values["high_bit_depth.max"])
     else:
-        low, high = _percentiles(image, float(values["deep.low_percent"]), float(values["deep.high_percent"]))
+        low, high = _percentiles(
+            image, float(values["high_bit_depth.low_percent"]), float(values["high_bit_depth.high_percent"])
+        )
     if image.dtype.kind == "u":
         low = int(min(max(low, 0), 65535))
         raised = np.maximum(image, np.uint16(low))  # one pass brings byte order, gaps and the lower end in order

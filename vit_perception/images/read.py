@@ -19,7 +19,7 @@ class ImageReader:
 
     Args:
         values: parameters by name, read anew for every image: use_cv_bridge (at the start only) and, for images of 16
-            bits and floats, deep.scaling, deep.low_percent, deep.high_percent, deep.min and deep.max.
+            bits and floats, those of `high_bit_depth.*`.
 
     Raises:
         ImageError: use_cv_bridge is set and cv_bridge cannot be imported.

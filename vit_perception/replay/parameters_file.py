@@ -5,7 +5,7 @@ from typing import Any, Dict
 import yaml
 
 from ..errors import PerceptionError
-from ..parameters import EVALUATED, SPECS, check
+from ..parameters import EVALUATED, SPECS, check, renamed
 
 _NAMES = {bool: "true or false", int: "whole number", float: "number with a point", str: "text", list: "list"}
 NODES = ("/**", "vit_perception", "/vit_perception", "/**/vit_perception")
@@ -31,6 +31,9 @@ def read(path, defaults):
             _flatten((content.get(node) or {}).get("ros__parameters") or {}, "", found)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as e:
         raise PerceptionError("cannot read the parameters in {}: {}".format(path, " ".join(str(e).split()))) from None
+    problem = renamed(found)
+    if problem:
+        raise PerceptionError("{}: {}".format(path, problem))
     known = {n: v for n, v in found.items() if n in defaults}
     return overlay(defaults, known, path), sorted(set(found) - set(defaults))
 

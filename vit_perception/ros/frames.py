@@ -59,11 +59,11 @@ class FrameProcessor:
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
         self.mount_source = "parameters" if mount is None else "tf"
         ego = node.ego_inputs.ego(received)
-        seen = self._pipeline.look(image, order, stamp_s, camera, mount, ego)
+        seen = self._pipeline.detect_and_track(image, order, stamp_s, camera, mount, ego)
         watch.start()
         node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
         watch.stop("publish_detections")
-        result = self._pipeline.judge(seen, camera, mount, ego)
+        result = self._pipeline.assess(seen, camera, mount, ego)
         watch.start()
         # Of a picture that stands still, the scan's timer tells: it ends the alert.
         fresh = received - self._since <= node.values["stale_after_s"]

@@ -47,7 +47,7 @@ def detections_message(header, result, class_ids):
 
     Args:
         header: of the image; it becomes the header of the array and of each detection.
-        result: `vit_perception.pipeline.Sighting` or `Result`.
+        result: `vit_perception.pipeline.FrameDetections` or `Result`.
         class_ids: list of str, what to publish as class_id by class index.
     """
     found = result.detections

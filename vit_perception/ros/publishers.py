@@ -66,7 +66,7 @@ class Publishers:
         self._send(self._labels, msg, latched=True)
 
     def detections(self, header, seen):
-        """What one frame shows, a `Sighting`, under the header of its image."""
+        """What one frame shows, a `FrameDetections`, under the header of its image."""
         self._send(self._detections, messages.detections_message(header, seen, self._class_ids))
 
     def result(self, header, result, fresh):

@@ -17,7 +17,7 @@ from offline.evaluation.accuracy import coco_metrics, precision_recall
 from offline.evaluation.working_point import over
 from offline.render import write_dataset
 from offline.report import write_report
-from offline.report.frames import judge, rank
+from offline.report.frames import match_frame, rank
 from offline.report.page import number, percent
 from offline.report.page_plots import front_of, part_of, part_order
 from offline.report.tables import cut_bars, linear_size, losses_of, lowrank_rows
@@ -154,7 +154,7 @@ A, B, FAR = [10, 10, 30, 30], [50, 50, 80, 80], [0, 60, 20, 90]
 
 def test_frames_are_judged_by_class_overlap_and_ignore_regions():
     def counts(truth, found):
-        frame = judge(0, truth, found)
+        frame = match_frame(0, truth, found)
         return frame.found, frame.missed, frame.false
 
     truth = sample([A, B], [0, 1])

@@ -141,11 +141,11 @@ def test_the_camera_sees_boxes_of_known_size():
     person = draw(rng, PERSON, (10.0, 0.0))
     perception = Perception(Setting(), [person], rng)
     perception._process(0.0, Vehicle())
-    rows, classes, ids = boxes([person], perception.eye.view, 0.0)
+    rows, classes, ids = boxes([person], perception.detector.view, 0.0)
     assert classes.tolist() == [PERSON] and ids.tolist() == [0]
     assert rows[0, 3] - rows[0, 1] == pytest.approx(perception.K[1, 1] * person.size[2] / 10.0, rel=0.05)
     hidden = draw(rng, PERSON, (20.0, 0.0))
-    assert len(boxes([person, hidden], perception.eye.view, 0.0)[0]) == 1
+    assert len(boxes([person, hidden], perception.detector.view, 0.0)[0]) == 1
 
 
 QUIET = Setting(speed=4.0, noise=0.0, dropped=0.0, duration=25.0, parameters=Parameters(CP_GUIDE_ANG=0.0))

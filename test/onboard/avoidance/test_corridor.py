@@ -28,7 +28,7 @@ def judged(
         closing = -float(away @ (other - own)) / float(np.linalg.norm(away))
         o = obstacle(to_body @ away, closing, 100.0 + t, **kw)
         ego = Ego(to_body @ own if knows else None, (0, 0, turn) if gyro else None, np.eye(3), above_ground)
-        corridor.judge([o], ego)
+        corridor.assess([o], ego)
     return o.threatens
 
 
@@ -88,7 +88,7 @@ def test_what_is_very_near_threatens_but_not_from_far_below_nor_by_a_range_that_
     for position, sigma, near in (((1, 0, -0.5), 0.5, True), ((1, 0, -8), 0.5, False), ((1, 0, -0.5), 4.0, False)):
         o = obstacle(position, 0.0, 1.0)
         o.range_m, o.range_sigma_m, o.covariance = 1.0, sigma, sigma**2 * np.eye(3)
-        Corridor(keep_m=1.5).judge([o], climbing)
+        Corridor(keep_m=1.5).assess([o], climbing)
         assert o.threatens is near
 
 
@@ -96,7 +96,7 @@ def test_what_is_very_near_threatens_but_not_from_far_below_nor_by_a_range_that_
 def test_what_is_near_and_straight_below_threatens_though_its_horizontal_range_is_nothing(below):
     o = obstacle((0.02, 0, -below), 0.0, 1.0)
     o.range_m, o.range_sigma_m, o.covariance = 0.02, 0.05, np.diag([0.05, 0.05, 0.6]) ** 2
-    Corridor(keep_m=1.5).judge([o], Ego((0, 0, 0), (0, 0, 0)))
+    Corridor(keep_m=1.5).assess([o], Ego((0, 0, 0), (0, 0, 0)))
     assert o.threatens is True
 
 
@@ -112,7 +112,7 @@ def test_with_the_velocity_unknown_the_corridor_is_around_the_optical_axis():
     assert judged((8, 0, 0), **unknown) is False  # ahead, but it does not come nearer
     corridor = Corridor()
     o = obstacle((0, 15, 0), 5.0, 1.0)
-    corridor.judge([o], None, (0.0, 1.0, 0.0))  # a camera that looks left
+    corridor.assess([o], None, (0.0, 1.0, 0.0))  # a camera that looks left
     assert o.threatens is True
 
 
@@ -136,7 +136,7 @@ def test_a_box_that_stops_growing_at_the_image_border_goes_on_threatening():
     for i in range(30):
         distance = max(6.0 - 0.4 * i, 2.0)  # from 2 m on the box fills the image and stays as it is
         o = obstacle((distance, 0, 0), 4.0 if distance > 2 else 0.0, 0.1 * i)
-        corridor.judge([o], unknown)
+        corridor.assess([o], unknown)
     assert o.threatens is True
 
 
@@ -150,7 +150,7 @@ def beside(turning, steady, seconds=0.8):
         stands = 3.0 * 4.0 / 52.0  # rad/s: v sin(bearing) / distance
         angle = math.atan2(4.0, 6.0) + turning * stands * i * DT
         o.rays, o.steady = np.array([[math.cos(angle), -math.sin(angle), 0.0]] * 3), steady
-        corridor.judge([o], Ego(velocity, (0.0, 0.0, 0.0)))
+        corridor.assess([o], Ego(velocity, (0.0, 0.0, 0.0)))
     return o.threatens
 
 
@@ -167,7 +167,7 @@ def test_a_predicted_box_keeps_a_threat_but_makes_none():
     def verdict(corridor, detected, remembered=False, t=1.0):
         o = obstacle(ahead, 5.0, t)
         o.track.detection, o.remembered = 0 if detected else -1, remembered
-        corridor.judge([o], ego)
+        corridor.assess([o], ego)
         return o.threatens
 
     corridor = Corridor()
@@ -180,16 +180,16 @@ def test_a_predicted_box_keeps_a_threat_but_makes_none():
 def test_bad_values_are_no_knowledge():
     corridor = Corridor()
     o = obstacle((15, 0, 0), 5.0, 1.0)
-    assert corridor.judge([o], Ego((math.nan, 0, 0), (math.inf, 0, 0))) is None
+    assert corridor.assess([o], Ego((math.nan, 0, 0), (math.inf, 0, 0))) is None
     assert o.threatens is True
-    assert corridor.judge([], Ego((3.0, 4.0, 0.0))).speed_mps == 5.0
+    assert corridor.assess([], Ego((3.0, 4.0, 0.0))).speed_mps == 5.0
 
 
 def test_stamps_that_repeat_or_jump_break_nothing():
     corridor, ego = Corridor(), Ego((5, 0, 0), (0, 0, 0.3))
     for t in (1.0, 1.0, 1.1, 0.5, 0.6, 99.0, 99.1):
         o = obstacle((15, 0, 0), 5.0, t)
-        corridor.judge([o], ego)
+        corridor.assess([o], ego)
         assert o.threatens is True
 
 

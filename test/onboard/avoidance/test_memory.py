@@ -90,7 +90,7 @@ def test_what_left_the_view_on_a_collision_course_comes_until_its_time_is_over()
         answers = []
         for i in range(30):
             kept = memory.update([], 0.1 * (i + 1), *IMAGE, ego)
-            corridor.judge(kept, ego)
+            corridor.assess(kept, ego)
             answers.append([(o.threatens, o.ttc_s) for o in kept])
         return answers
 

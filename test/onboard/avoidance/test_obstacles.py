@@ -301,7 +301,7 @@ def test_what_passed_straight_below_and_leaves_at_the_border_is_not_near():
 
 def test_a_glimpse_has_a_place_and_leaves_no_trace():
     estimator = ObstacleEstimator(SIZES)
-    seen_once = estimator.glimpse([track(square(320, 240, 80))], 0.0, CAMERA, WIDTH, HEIGHT)[0]
+    seen_once = estimator.single_frame_obstacles([track(square(320, 240, 80))], 0.0, CAMERA, WIDTH, HEIGHT)[0]
     assert seen_once.range_m == pytest.approx(10.0, rel=0.1) and seen_once.ttc_s is None and not estimator._histories
 
 

@@ -15,7 +15,7 @@ from vit_perception.images.read import ImageReader, view
 
 RGB = scene((48, 64, 3))
 GRAY = scene((48, 64))
-FIXED = VALUES | {"deep.scaling": "fixed"}
+FIXED = VALUES | {"high_bit_depth.scaling": "fixed"}
 
 
 def read(msg, **changes):
@@ -86,7 +86,7 @@ def test_every_format_is_tested():
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1", "32FC1"])
 def test_deep_images_in_both_byte_orders_with_fixed_scaling(encoding, padding, big):
     deep = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.float32 if encoding == "32FC1" else np.uint16)
-    limits = {"deep.scaling": "fixed", "deep.min": 10000.0, "deep.max": 40000.0}
+    limits = {"high_bit_depth.scaling": "fixed", "high_bit_depth.min": 10000.0, "high_bit_depth.max": 40000.0}
     image, order = read(message(deep, encoding, padding, big), **limits)
     expected = np.clip((deep.astype(np.float64) - 10000) / 30000 * 255, 0, 255)
     assert order == "mono" and image.shape == (48, 64) and np.abs(image - expected).max() <= 0.51
@@ -108,7 +108,7 @@ def test_percentiles_become_black_and_white(dtype):
 )
 def test_an_image_of_one_value_is_of_one_value(encoding, value, scaling):
     deep = np.full((48, 64), value, np.float32 if encoding == "32FC1" else np.uint16)
-    image, _ = read(message(deep, encoding), **{"deep.scaling": scaling})
+    image, _ = read(message(deep, encoding), **{"high_bit_depth.scaling": scaling})
     assert len(np.unique(image)) == 1 and (scaling == "fixed" or image[0, 0] == 0)
 
 
@@ -123,7 +123,7 @@ def test_the_only_hot_spot_on_a_flat_background_is_white():
 def test_floats_without_a_value_are_black_and_infinite_ones_saturate(scaling):
     deep = scene((48, 64), np.float32) * 100
     deep[3, :3] = np.nan, np.inf, -np.inf
-    image, _ = read(message(deep, "32FC1"), **{"deep.scaling": scaling, "deep.max": 100.0})
+    image, _ = read(message(deep, "32FC1"), **{"high_bit_depth.scaling": scaling, "high_bit_depth.max": 100.0})
     assert image[3, :3].tolist() == [0, 255, 0] and image[10:].std() > 20
     for nothing in (np.nan, np.inf, -np.inf, 3e38, -3e38):
         assert len(np.unique(read(message(np.full((8, 8), nothing, np.float32), "32FC1"))[0])) == 1
@@ -135,7 +135,7 @@ def test_parameters_are_read_live():
     values, deep = dict(FIXED), np.full((4, 4), 500, np.uint16)
     reader = ImageReader(values)
     assert reader.read(message(deep, "16UC1"))[0][0, 0] == 2
-    values["deep.max"] = 1000.0
+    values["high_bit_depth.max"] = 1000.0
     assert reader.read(message(deep, "16UC1"))[0][0, 0] == 128
 
 
