@@ -155,7 +155,7 @@ def _reap(out: Path, running: dict) -> None:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m offline.ablate", description=__doc__.split("\n")[0])
-    add_data_options(parser, train=True)
+    add_data_options(parser, train=True, sets=True)
     parser.add_argument("--recipe", default="ablation", help="a shipped recipe or a yaml file (default %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--teacher", type=Path, help="bundle or checkpoint; rows with distil or prune need it")

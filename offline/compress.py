@@ -45,7 +45,7 @@ STAGES = (
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m offline.compress", description=__doc__.split("\n")[0])
-    add_data_options(parser, train=True)
+    add_data_options(parser, train=True, sets=True)
     which = f"one of {recipe_names()}, or a yaml file (default %(default)s)"
     parser.add_argument("--recipe", default="quick", help=which)
     parser.add_argument(

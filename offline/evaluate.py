@@ -1,26 +1,32 @@
 """Measure a bundle on labelled images with the very code that flies.
 
     python -m offline.evaluate --model models/NAME --data DIR --val F.json [--ignore DontCare] [--classes A,B]
-                               [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01]
+                               [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01] [--inverted]
                                [--groups '^\\d_(?P<altitude>\\d+)_' --bands altitude=60,80,100,130]
 
 COCO mean average precision (mAP over IoU .50:.95, mAP50), and what a search asks (working_point.py): the recall
 at half a false positive per image; precision, recall, false positives and confusions at the bundle's own threshold.
 Ignore regions count as COCO's crowd: what is found there is neither right nor wrong. With --groups all of it for each
 group of images too, by their file names (offline/evaluation/subsets.py). The last line is one JSON object.
+
+    python -m offline.evaluate --model models/NAME --data SETS.yaml [--inverted]
+
+measures on every validation set that the yaml lists (offline/data/sets.py), and with --inverted on each with its
+polarity turned too; then comes one table of all, and the worst of them.
 """
 
 import argparse
 import json
 import logging
+from dataclasses import replace
 
 from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
-from .data import add_data_options, read_dataset
+from .data import Dataset, add_data_options, is_sets_file, read_dataset, read_measured
 from .errors import DataError, one_sentence
-from .evaluation.accuracy import EVALUATION_SCORE, measure
+from .evaluation.accuracy import EVALUATION_SCORE, measure, worst
 from .evaluation.subsets import Grouping
 
 
@@ -56,6 +62,21 @@ def print_figures(metrics: dict) -> None:
         print(f"{label:<16}" + "".join(f"{n:>12}" for n in counts))
 
 
+def print_sets(found: dict[str, dict], classes: list[str]) -> None:
+    """One table of all sets: mAP50, and of each class AP50 and the recall at half a false positive per image."""
+    width = max(map(len, found)) + 2
+    print(f"\n{'set':<{width}}{'images':>7}{'mAP50':>11}" + "".join(f"{c + ': AP50, @FP':>26}" for c in classes))
+    for name, m in found.items():
+        cells = ""
+        for c in classes:
+            row, at = m["per_class"].get(c, {}), m["recall_at"]["per_class"].get(c, {})
+            pair = f"{_cell(row.get('ap50')).strip()}, {_cell(at.get('recall')).strip()}"
+            cells += f"{pair:>26}"
+        print(f"{name:<{width}}{m['images']:>7}{_cell(m['map50'])}{cells}")
+    lowest = worst(found)
+    print(f"worst: {lowest}, mAP50{_cell(found[lowest]['map50'])}")
+
+
 def _cell(value: float | None) -> str:
     return f"{'-':>11}" if value is None else f"{value:>11.3f}"
 
@@ -64,28 +85,59 @@ def _cell(value: float | None) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the bundle")
-    add_data_options(parser)
+    add_data_options(parser, sets=True)
     parser.add_argument("--backend", default="onnxruntime", choices=BACKENDS, help="default: onnxruntime")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE, help="score threshold (default %(default)s)")
     parser.add_argument("--groups", metavar="REGEX", help="named groups, found in the file names, to tell figures by")
+    parser.add_argument("--inverted", action="store_true", help="also with dark and bright exchanged; gray images only")
     parser.add_argument("--bands", action="append", default=[], metavar="NAME=A,B,..", help="numbers that part a group")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     grouping = Grouping.parse(args.groups, args.bands)
     bundle = open_bundle(args.model)
     classes = pick_classes(args.classes, bundle.labels)
-    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
-    print(data.summary())
+    sets = read_wanted(args, bundle.labels, classes)
+    if args.inverted and bundle.input["color"] != "gray":
+        raise DataError(
+            f"--inverted is for gray images, {bundle.name} takes {bundle.input['color']} ones; leave it out"
+        )
+    sets += [_inverted(data) for data in sets] if args.inverted else []
+    fitting = [data for data in sets if grouping.fits(data)] or sets[:1]  # the first one then says that none fits
     engine = open_engine(bundle, args.backend, args.precision)
     detector = Detector(bundle, engine, score_threshold=args.score)
     score = max(args.score, bundle.thresholds["score"])
-    metrics = measure(detector, bundle.labels, bundle.input["color"], data, score, grouping)
+    found = {}
+    for data in sets:
+        print(data.summary())
+        groups = grouping if data in fitting else Grouping()
+        metrics = measure(detector, bundle.labels, bundle.input["color"], data, score, groups)
+        print_figures(metrics)
+        del metrics["curves"]
+        found[data.name] = metrics
     engine.close()
-    print_figures(metrics)
-    del metrics["curves"]
-    about = {"model": bundle.name, "backend": engine.name, "precision": engine.precision, "data": data.name}
-    print(json.dumps(about | metrics))
+    about = {"model": bundle.name, "backend": engine.name, "precision": engine.precision}
+    if len(sets) == 1:
+        print(json.dumps(about | {"data": data.name} | metrics))
+        return
+    print_sets(found, classes)
+    print(json.dumps(about | {"worst": worst(found), "sets": found}))
+
+
+def read_wanted(args: argparse.Namespace, labels: list[str], classes: list[str]) -> list[Dataset]:
+    """The sets to measure on: those of a yaml, or the split of a folder."""
+    if is_sets_file(args.data):
+        if args.val or args.format or args.ignore:
+            raise DataError(f"{args.data} says what is measured on and ignored: leave out --val, --format and --ignore")
+        return read_measured(args.data, labels, classes)
+    if not args.val:
+        raise DataError("--val names the split to measure on; give it, or a yaml that lists sets as --data")
+    return [read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)]
+
+
+def _inverted(data: Dataset) -> Dataset:
+    turned = [replace(s, invert=not s.invert) for s in data.samples]
+    return replace(data, name=f"{data.name}, inverted", samples=turned, sha256=f"{data.sha256} inverted")
 
 
 if __name__ == "__main__":

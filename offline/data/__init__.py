@@ -12,18 +12,24 @@ from .near_duplicates import leak_warning, unseen
 from .options import add_data_options
 from .read import FORMATS, read_coco, read_dataset, read_pair
 from .sample import Dataset, Sample
+from .sets import check_colors, is_sets_file, read_measured, read_sets, repeats
 
 __all__ = [
     "FORMATS",
     "Dataset",
     "Sample",
     "add_data_options",
+    "check_colors",
     "detect_color",
+    "is_sets_file",
     "leak_warning",
     "pixel_statistics",
     "read_coco",
     "read_dataset",
     "read_image",
+    "read_measured",
     "read_pair",
+    "read_sets",
+    "repeats",
     "unseen",
 ]

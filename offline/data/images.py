@@ -61,6 +61,8 @@ def read_image(sample: Sample, color: str) -> np.ndarray:
             f"{sample.path} is {image.shape[1]}x{image.shape[0]} but its annotation says "
             f"{sample.width}x{sample.height}; boxes would be wrong, export the annotations again"
         )
+    if sample.invert:
+        image = cv2.bitwise_not(image)
     return image if color == "gray" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from .sample import Dataset
+from .sample import Dataset, Sample
 
 SIDE = 12
 NEAR_BITS = 28  # of 144
@@ -105,19 +105,25 @@ def unseen(train: Dataset, others: list[Dataset]) -> Dataset:
     Raises:
         DataError: none is left.
     """
-    held = {digest for data in others for _, digest in _digests(data)}
-    copies = {path for path, digest in _digests(train) if digest in held}
+    held = {digest for data in others for _, digest in digests(data)}
+    copies = {sample.path for sample, digest in digests(train) if digest in held}
     if len(copies) == len(train):
         raise DataError(
             f"every image of {train.name} is in {', '.join(d.name for d in others)} too: nothing to train on"
         )
+    for number, part in enumerate(train.parts):
+        if all(s.path in copies for s in train.samples if s.part == number):
+            raise DataError(
+                f"every image of {part.name} is in a validation set too: leave it out, or the validation set"
+            )
     left = sorted(p.name for p in copies)
     sha256 = hashlib.sha256(json.dumps([train.sha256, left]).encode()).hexdigest() if left else train.sha256
     return replace(train, samples=[s for s in train.samples if s.path not in copies], sha256=sha256)
 
 
-def _digests(data: Dataset) -> Iterator[tuple[Path, str]]:
-    return ((s.path, hashlib.sha256(s.path.read_bytes()).hexdigest()) for s in data.samples)
+def digests(data: Dataset) -> Iterator[tuple[Sample, str]]:
+    """Each sample, and the sha256 of its image file."""
+    return ((s, hashlib.sha256(s.path.read_bytes()).hexdigest()) for s in data.samples)
 
 
 def describe(leak: Leak, train: str, val: str) -> str:

@@ -8,7 +8,10 @@ import numpy as np
 
 @dataclass
 class Sample:
-    """One labelled image. boxes and ignore: float32 (n, 4) x1 y1 x2 y2 in pixels; classes: int64 (n,)."""
+    """One labelled image. boxes and ignore: float32 (n, 4) x1 y1 x2 y2 in pixels; classes: int64 (n,).
+
+    invert: its camera shows warm things dark, read_image turns it. part: number of its set among `Dataset.parts`.
+    """
 
     path: Path
     id: int
@@ -17,11 +20,33 @@ class Sample:
     boxes: np.ndarray
     classes: np.ndarray
     ignore: np.ndarray
+    invert: bool = False
+    part: int = 0
+
+
+TEACHES = ("all", "unlabelled", "none")
+
+
+@dataclass
+class Part:
+    """One of several sets in one training (data/sets.py).
+
+    unlabelled: classes that may be visible and are not labelled: neither objects nor background there. share: of the
+    crops. teacher: what a teacher tells there: all, of the unlabelled classes alone, or none.
+    """
+
+    name: str
+    unlabelled: tuple[int, ...] = ()
+    share: float = 1.0
+    teacher: str = "all"
 
 
 @dataclass
 class Dataset:
-    """A checked data set. `labels[c]` names class c; `sha256` identifies its annotations."""
+    """A checked data set. `labels[c]` names class c; `sha256` identifies its annotations.
+
+    parts: the sets that it was put together from; empty: it is one set, and all of `labels` are labelled.
+    """
 
     name: str
     labels: list[str]
@@ -29,6 +54,7 @@ class Dataset:
     sha256: str
     dropped: dict[str, int] = field(default_factory=dict)  # why -> how many boxes
     left_out: dict[str, int] = field(default_factory=dict)  # class that is neither wanted nor ignored -> its boxes
+    parts: list[Part] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -44,6 +70,15 @@ class Dataset:
         """Boxes per class: int64 (len(labels),)."""
         classes = [s.classes for s in self.samples]
         return np.bincount(np.concatenate(classes) if classes else [], minlength=len(self.labels)).astype(np.int64)
+
+    def part_lines(self) -> list[str]:
+        """One line for each set that it was put together from."""
+        return [
+            f"{part.name}: {sum(s.part == n for s in self.samples)} images, {part.share:.0%} of the crops"
+            + (f"; not labelled there: {', '.join(self.labels[c] for c in part.unlabelled)}" if part.unlabelled else "")
+            + ("" if part.teacher == "all" else f"; a teacher tells there: {part.teacher}")
+            for n, part in enumerate(self.parts)
+        ]
 
     def summary(self) -> str:
         """One line: images, boxes per class, and what was dropped."""

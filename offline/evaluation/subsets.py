@@ -56,6 +56,10 @@ class Grouping:
                 raise DataError(f"--bands {text} is not of the form NAME=NUMBER,NUMBER, e.g. altitude=60,80") from None
         return cls(pattern or "", edges)
 
+    def fits(self, data: Dataset) -> bool:
+        """Whether any file name of `data` matches."""
+        return any(re.search(self.pattern, s.path.name) for s in data.samples)
+
     def split(self, data: Dataset) -> dict[str, dict[str, list[int]]]:
         """{name of the grouping: {group: indices of its images}}, groups in ascending order.
 

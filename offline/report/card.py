@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.sample import sides
+from ..evaluation.accuracy import worst
 from ..progress import clock
 from ..run.run import Run
 from .card_plots import STEPS
@@ -42,7 +43,7 @@ Time: one thread of ONNX Runtime on this {platform.machine()} machine, one image
 ratios. fp16 is for TensorRT: its time here says nothing. Target: {run.target.why}.
 
 ## How it was made
-- Training data: {run.train_data.summary()}
+- Training data: {run.train_data.summary()}{_parts(run)}
 - Data hashes (sha256): train {run.train_data.sha256[:16]}, {_hashes(run)}
 - Seed {run.recipe.seed}; time spent: {made}
 - Low rank: {_lowrank(n["lowrank"])}
@@ -57,6 +58,10 @@ ratios. fp16 is for TensorRT: its time here says nothing. Target: {run.target.wh
 ## Limits
 {_limits(run)}
 """
+
+
+def _parts(run: Run) -> str:
+    return "".join(f"\n  - {line}" for line in run.train_data.part_lines())
 
 
 def _intended(run: Run) -> str:
@@ -89,9 +94,13 @@ def _accuracy(run: Run) -> str:
     master, teacher = run.figures("fp32"), run.figures("teacher")
     at = run.notes["fp32.metrics"]["recall_at"]["fp_per_image"]
     score = run.notes["fp32.metrics"]["working_point"]["score"]
+    lowest = worst(master)
+    headline = f"**mAP50 {_cell(master[lowest]['map50'])} on {lowest}**"
+    if len(master) > 1:
+        headline += ", the worst of the sets below"
     parts = [
-        f"The fp32 master, by the code that flies. COCO figures; recall at {at:g} false positives of the class per "
-        f"image; precision, recall and false positives per image at the bundle's own threshold, {score:g}."
+        f"{headline}. The fp32 master, by the code that flies. COCO figures; recall at {at:g} false positives of the "
+        f"class per image; precision, recall and false positives per image at the bundle's own threshold, {score:g}."
     ]
     for name, m in master.items():
         parts += [f"### {name}\n{m['images']} images{_seen(run, name)}.", _class_table(m)]
@@ -207,12 +216,13 @@ def _attribution(run: Run) -> str:
 def _limits(run: Run) -> str:
     """What the figures above say is weak, and what they do not cover."""
     sets = run.figures("fp32")
-    name, m = min(sets.items(), key=lambda item: item[1]["map50"] or 0.0)  # the hardest
+    name = worst(sets)  # the hardest
+    m = sets[name]
     found = {c: row["ap50"] for c, row in m["per_class"].items() if row["ap50"] is not None}
-    worst = min(found, key=lambda c: found[c])
-    missed = m["working_point"]["per_class"][worst]["recall"]
+    weakest = min(found, key=lambda c: found[c])
+    missed = m["working_point"]["per_class"][weakest]["recall"]
     lines = [
-        f"The weakest class on {name} is {worst}: AP50 {found[worst]:.3f}; at the bundle's own threshold it misses "
+        f"The weakest class on {name} is {weakest}: AP50 {found[weakest]:.3f}; at the bundle's own threshold it misses "
         f"{1 - missed:.0%} of them."
     ]
     for grouping, groups in m["groups"].items():

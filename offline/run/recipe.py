@@ -6,6 +6,7 @@
 from dataclasses import asdict, dataclass, field, replace
 
 from ..compression.prune import SHARES
+from ..training.sensor import Sensor
 from ..training.train import Schedule
 
 TAUGHT = ("response", "feature", "relation", "attention")  # weights of what the teacher tells
@@ -30,6 +31,7 @@ class Crops:
     objects: float = 0.0  # share of the crops that are placed on an object, rare classes more often
     pasted: int = 0  # up to so many further objects are pasted into each
     close: float = 0.0  # share of the crops that are enlarged by up to 4 more, as an approach enlarges
+    sensor: Sensor = field(default_factory=Sensor)  # shares of them that other cameras seem to have made
 
 
 @dataclass

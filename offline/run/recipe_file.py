@@ -125,6 +125,8 @@ def check_values(r: Recipe, path: Path) -> None:
     )
     for name in ("mosaic", "objects", "close"):
         demand(0 <= getattr(r.crops, name) <= 1, f"crops.{name} must lie in 0..1, not {getattr(r.crops, name)}")
+    for name, share in r.crops.sensor.shares().items():
+        demand(0 <= share <= 1, f"crops.sensor.{name} must lie in 0..1, not {share}")
     demand(
         r.crops.pasted >= 0 and r.crops.photometric >= 0,
         f"crops.pasted and crops.photometric must not be negative, not {r.crops.pasted} and {r.crops.photometric}",

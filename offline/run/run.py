@@ -65,15 +65,20 @@ class Run:
         """Training batches; each stage has its own offset, so that no two stages see the same crops."""
         c = self.recipe.crops
         seed = self.seed(offset)
-        augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted, c.close)
+        augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted, c.close, c.sensor)
         return Loader(self.train_data, self.input, c.size, batch, *augmentation)
 
     def calibration(self) -> list[np.ndarray]:
-        """Whole training images as the node would feed them: float32 (1, C, H, W), spread over the set."""
+        """Whole training images as the node would feed them: float32 (1, C, H, W), spread over the set.
+
+        Where the recipe inverts crops every second one is: ranges must hold for both polarities.
+        """
         letterbox = Letterbox(self.input)
         order = "mono" if self.input["color"] == "gray" else "rgb"
         samples = self.train_data.spread(CALIBRATION_IMAGES).samples
-        images = (read_image(s, self.input["color"]) for s in samples)
+        images = [read_image(s, self.input["color"]) for s in samples]
+        if self.recipe.crops.sensor.invert:
+            images[1::2] = [255 - image for image in images[1::2]]
         return [letterbox(image, order)[0].copy() for image in images]
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
@@ -124,7 +129,7 @@ class Run:
             key = f"{identity[:16]} on {data.sha256[:16]} at {score} {others} by {card.groups} {card.bands}"
             if key not in measured:
                 engine = engine or open_engine()
-                detector, grouping = self.detector(engine, strides), Grouping(card.groups, card.bands)
+                detector, grouping = self.detector(engine, strides), self.grouping(data)
                 label = f"{name} on {data.name}"
                 found = self._found.get((identity, data.sha256))
                 measured[key] = measure(detector, self.labels, self.input["color"], data, score, grouping, label, found)
@@ -133,6 +138,11 @@ class Run:
             figures.append(measured[key])
         self.note(f"{name}.metrics", figures[0])
         self.note(f"{name}.also", {data.name: f for data, f in zip(self.also, figures[1:], strict=True)})
+
+    def grouping(self, data: Dataset) -> Grouping:
+        """How the card's figures on `data` are grouped: not at all where no file name says what the recipe asks."""
+        grouping = Grouping(self.recipe.card.groups, self.recipe.card.bands)
+        return grouping if grouping.fits(data) else Grouping()
 
     def figures(self, name: str) -> dict[str, dict]:
         """{validation set: what `measure` noted of `name` on it}, the one that the choices were made on first."""

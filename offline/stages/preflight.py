@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -12,7 +12,19 @@ from vit_perception.bundles.manifest import find_problem
 
 from ..boards.targets import Target
 from ..compression.quantize import wanted_variants
-from ..data import detect_color, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
+from ..data import (
+    Dataset,
+    check_colors,
+    detect_color,
+    is_sets_file,
+    leak_warning,
+    pixel_statistics,
+    read_dataset,
+    read_pair,
+    read_sets,
+    repeats,
+    unseen,
+)
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
@@ -45,17 +57,16 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         DataError, RecipeError: with one sentence.
     """
     _check_goal(args.budget_ms, args.min_map)
-    ignore = tuple(args.ignore)
-    wanted = args.classes.split(",") if args.classes else None
-    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
+    train, val, also = _read(args)
     wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
     run = Run(args.run, args.out.name, recipe, target, train, val)
-    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    run.also = also
     without = {}
     if args.unseen:
         train = run.train_data = unseen(train, [val, *run.also])
         without = {"without": [data.name for data in (val, *run.also)]}
-    for data in (val, *run.also):
+    fitting = [data for data in (val, *run.also) if run.grouping(data).pattern]
+    for data in fitting or [val]:
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
     run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
     run.budget_ms, run.min_map = args.budget_ms, args.min_map
@@ -63,11 +74,13 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     if args.teacher:
         _take_teacher(run, args.teacher)
     _check_models(run, taught)
+    _check_sets(run)
+    sets = {"sets": [vars(part) for part in train.parts]} if train.parts else {}
     run.identity = {
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
         "target": target.name,
-        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without,
+        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(args.ignore)} | sets | without,
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": args.backbone.name if args.backbone else None,
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
@@ -81,12 +94,54 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     log.info("%s", train.summary())
     for data in (val, *run.also):
         log.info("%s", data.summary())
-    for line in train.table():
+    for line in [*train.part_lines(), *train.table()]:
         log.info("%s", line)
-    for data in () if args.resume else (val, *run.also):
-        if leak := leak_warning(train, data):
-            log.warning("%s", leak)
+    for line in () if args.resume else _warnings(train, (val, *run.also)):
+        log.warning("%s", line)
     return run
+
+
+def _read(args) -> tuple[Dataset, Dataset, list[Dataset]]:
+    """What to train on, what to choose by, and further validation sets."""
+    wanted = args.classes.split(",") if args.classes else None
+    if is_sets_file(args.data):
+        if args.train or args.val or args.also or args.format or args.ignore:
+            raise RecipeError(
+                f"{args.data} says what is trained on, measured on and ignored: leave out --train, --val, --also, "
+                "--format and --ignore"
+            )
+        train, (val, *also) = read_sets(args.data, wanted)
+        return train, val, also
+    if not (args.train and args.val):
+        raise RecipeError("--train and --val name the splits of a folder; give both, or a yaml of sets as --data")
+    ignore = tuple(args.ignore)
+    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
+    return train, val, [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+
+
+def _check_sets(run: Run) -> None:
+    """Raises RecipeError or DataError for what the sets, or their images' colours, cannot bear."""
+    r = run.recipe
+    if r.input.color == "auto" and run.train_data.parts:
+        check_colors(run.train_data)
+    gray_only = [name for name in ("invert", "palette") if getattr(r.crops.sensor, name)]
+    if gray_only and run.input["color"] != "gray":
+        raise RecipeError(
+            f"crops.sensor.{gray_only[0]} is for gray images, these are {run.input['color']}: set it to 0"
+        )
+    partly = [part.name for part in run.train_data.parts if part.teacher != "all"]
+    watched = [s for s in (r.distil, r.prune, r.lowrank, r.quantise) if s.wanted() and (s.relation or s.attention)]
+    if partly and watched:
+        raise RecipeError(
+            f"relation and attention compare whole images, of {partly[0]} the teacher does not tell all: set both to 0"
+        )
+
+
+def _warnings(train: Dataset, measured: tuple[Dataset, ...]) -> Iterator[str]:
+    yield from repeats(train) if train.parts else ()
+    for data in measured:
+        if leak := leak_warning(train, data):
+            yield leak
 
 
 def _check_goal(budget_ms: float | None, min_map: float | None) -> None:

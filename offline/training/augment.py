@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..data import Dataset, read_image
+from . import sensor as sensors
 from .copy_paste import Objects, area, clip, cut, paste
 
 MIN_VISIBLE = 0.4  # a box of which a crop leaves less becomes an ignore region
@@ -34,6 +35,10 @@ class Loader:
         objects: share of the crops that are placed on an object (training/copy_paste.py), the others lie anywhere.
         pasted: up to so many further objects are pasted into a crop, and into each part of a mosaic.
         close: share of the crops that are enlarged by up to CLOSE more; those are no mosaics.
+        sensor: shares of the crops that look as if other cameras had made them.
+
+    Of several sets in one (`data.parts`) each crop, all of a mosaic and what is pasted into it come from one alone: the
+    classes that it does not label may be anywhere in it.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Loader:
         objects: float = 0.0,
         pasted: int = 0,
         close: float = 0.0,
+        sensor: sensors.Sensor | None = None,
     ):
         self.data, self.color, self.crop, self.batch, self.scale = (
             data,
@@ -58,7 +64,11 @@ class Loader:
             tuple(scale),
         )
         self.mosaic, self.photometric, self.seed, self.close = mosaic, photometric, seed, close
-        self._objects = Objects(data) if objects or pasted else None
+        self.sensor = sensor or sensors.Sensor()
+        parts = [[i for i, s in enumerate(data.samples) if s.part == n] for n in range(max(1, len(data.parts)))]
+        self._images = parts  # numbers of the samples of each set
+        self._shares = np.cumsum([part.share for part in data.parts])
+        self._objects = [Objects(data, images) for images in parts] if objects or pasted else []
         self._on_object, self._pasted = objects, pasted
         self.places = range(batch)  # of the batch, that this loader makes
         self._mean = np.asarray(spec["mean"], np.float32).reshape(-1, 1, 1)
@@ -103,21 +113,47 @@ class Loader:
                     ready.get(timeout=0.1)
 
     def make(self, step: int, mosaic: float) -> dict[str, torch.Tensor]:
-        """The batch of `step`: images (B, C, h, w); boxes (B, M, 4), labels (B, M; -1 pads), ignore (B, I, 4)."""
-        crops = [self._crop(np.random.default_rng((self.seed, step, i)), mosaic) for i in self.places]
-        images = torch.from_numpy(np.stack([c[0] for c in crops]))
-        return {
-            "images": images.contiguous(memory_format=torch.channels_last),
-            "boxes": torch.from_numpy(_pad([c[1] for c in crops], 0.0)),
-            "labels": torch.from_numpy(_pad([c[2] for c in crops], -1)),
-            "ignore": torch.from_numpy(_pad([c[3] for c in crops], 0.0)),
-        }
+        """The batch of `step`: images (B, C, h, w); boxes (B, M, 4), labels (B, M; -1 pads), ignore (B, I, 4).
 
-    def _crop(self, rng, mosaic: float):
+        With `sensor` also clean (B, C, h, w): the images as the teacher's camera shows them. Of several sets also
+        unlabelled and told, bool (B, K): classes that a crop's set does not label, and those that the teacher tells.
+        """
+        rngs = [np.random.default_rng((self.seed, step, i)) for i in self.places]
+        parts = [self._part(rng) for rng in rngs]
+        crops = [self._crop(rng, mosaic, part) for rng, part in zip(rngs, parts, strict=True)]
+        batch = {
+            "images": _stack([c[0] for c in crops]),
+            "boxes": torch.from_numpy(_pad([c[2] for c in crops], 0.0)),
+            "labels": torch.from_numpy(_pad([c[3] for c in crops], -1)),
+            "ignore": torch.from_numpy(_pad([c[4] for c in crops], 0.0)),
+        }
+        if self.sensor.looks():
+            batch["clean"] = _stack([c[1] for c in crops])
+        return batch | self._words(parts)
+
+    def _part(self, rng) -> int:
+        """Number of the set that a crop is taken from."""
+        if len(self._images) == 1:
+            return 0
+        return min(int(np.searchsorted(self._shares, rng.random() * self._shares[-1])), len(self._images) - 1)
+
+    def _words(self, parts: list[int]) -> dict[str, torch.Tensor]:
+        """What is said about the classes of crops from the sets `parts`; {} if there is one set."""
+        if not self.data.parts:
+            return {}
+        unlabelled = np.zeros((len(parts), len(self.data.labels)), bool)
+        told = np.ones_like(unlabelled)
+        for n, part in enumerate(self.data.parts[p] for p in parts):
+            unlabelled[n, list(part.unlabelled)] = True
+            if part.teacher != "all":
+                told[n] = unlabelled[n] & (part.teacher == "unlabelled")
+        return {"unlabelled": torch.from_numpy(unlabelled), "told": torch.from_numpy(told)}
+
+    def _crop(self, rng, mosaic: float, part: int):
         if self.close and rng.random() < self.close:
-            crop = self._one(rng, self.crop, zoom=float(np.exp(rng.uniform(0, np.log(CLOSE)))))
+            crop = self._one(rng, self.crop, part, zoom=float(np.exp(rng.uniform(0, np.log(CLOSE)))))
         else:
-            crop = self._mosaic(rng) if rng.random() < mosaic else self._one(rng, self.crop)
+            crop = self._mosaic(rng, part) if rng.random() < mosaic else self._one(rng, self.crop, part)
         return self._finish(rng, *crop)
 
     def _image(self, index: int) -> np.ndarray:
@@ -129,34 +165,36 @@ class Loader:
                 self._cache[index] = image
         return image
 
-    def _one(self, rng, size, zoom=1.0):
-        """A crop of `size` = (w, h) from a random image: image, boxes, classes, ignore regions."""
+    def _one(self, rng, size, part: int, zoom=1.0):
+        """A crop of `size` = (w, h) from a random image of a set: image, boxes, classes, ignore regions."""
         box = None
         if self._objects and self._on_object and rng.random() < self._on_object:
-            index, box = self._objects.draw(rng)
+            index, box = self._objects[part].draw(rng)
         else:
-            index = int(rng.integers(len(self.data)))
+            index = self._images[part][int(rng.integers(len(self._images[part])))]
         image, sample = self._image(index), self.data.samples[index]
         scale = zoom * float(np.exp(rng.uniform(*np.log(self.scale))))
+        scales = scale * np.array(sensors.aspect(rng, self.sensor))  # along x and y
         full = sample.width, sample.height
-        room = [(min(0.0, c - scale * f), max(0.0, c - scale * f)) for c, f in zip(size, full, strict=True)]
+        room = [(min(0.0, c - s * f), max(0.0, c - s * f)) for c, s, f in zip(size, scales, full, strict=True)]
         if box is None:
             tx, ty = (rng.uniform(*r) for r in room)
         else:  # its centre lies anywhere but at the very edge
-            middle = scale * 0.5 * (sample.boxes[box, :2] + sample.boxes[box, 2:])
+            middle = scales * 0.5 * (sample.boxes[box, :2] + sample.boxes[box, 2:])
             tx, ty = (
                 float(np.clip(rng.uniform(0.1, 0.9) * c - m, *r)) for c, m, r in zip(size, middle, room, strict=True)
             )
-        half = 0.5 * scale - 0.5  # OpenCV's pixel centres are at whole numbers, boxes count edges
-        warp = np.array([[scale, 0, tx + half], [0, scale, ty + half]], np.float64)
+        half = 0.5 * scales - 0.5  # OpenCV's pixel centres are at whole numbers, boxes count edges
+        warp = np.array([[scales[0], 0, tx + half[0]], [0, scales[1], ty + half[1]]], np.float64)
         interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
         image = cv2.warpAffine(
             image, warp, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=self._fill
         )
         move = np.array([tx, ty, tx, ty], np.float32)
-        boxes, classes, ignore = sample.boxes * scale + move, sample.classes, sample.ignore * scale + move
+        scales = np.tile(scales, 2).astype(np.float32)
+        boxes, classes, ignore = sample.boxes * scales + move, sample.classes, sample.ignore * scales + move
         if self._objects and self._pasted:
-            boxes, classes = self._paste(rng, self._objects, image, boxes, classes, ignore, scale)
+            boxes, classes = self._paste(rng, self._objects[part], image, boxes, classes, ignore, scale)
         return clip_boxes(image, boxes, classes, ignore)
 
     def _paste(self, rng, objects: Objects, image, boxes, classes, ignore, scale):
@@ -170,14 +208,14 @@ class Loader:
                 classes = np.concatenate([classes, self.data.samples[index].classes[held]])
         return boxes, classes
 
-    def _mosaic(self, rng):
+    def _mosaic(self, rng, part: int):
         """Four crops around a random centre: more objects, more contexts, more sizes per step (Bochkovskiy et al.)."""
         w, h = self.crop
         cx, cy = int(w * rng.uniform(0.3, 0.7)), int(h * rng.uniform(0.3, 0.7))
         canvas = np.empty((h, w) if self.color == "gray" else (h, w, 3), np.uint8)
         parts = []
         for x1, y1, x2, y2 in ((0, 0, cx, cy), (cx, 0, w, cy), (0, cy, cx, h), (cx, cy, w, h)):
-            image, boxes, classes, ignore = self._one(rng, (x2 - x1, y2 - y1), zoom=0.8)
+            image, boxes, classes, ignore = self._one(rng, (x2 - x1, y2 - y1), part, zoom=0.8)
             canvas[y1:y2, x1:x2] = image
             move = np.array([x1, y1, x1, y1], np.float32)
             parts.append((boxes + move, classes, ignore + move))
@@ -194,7 +232,8 @@ class Loader:
         x = image.astype(np.float32)
         x = x[None] if x.ndim == 2 else x.transpose(2, 0, 1)
         x = photometric(rng, x / 255, self.photometric)
-        return (x - self._mean) / self._std, boxes, classes, ignore
+        seen = sensors.apply(rng, x, self.sensor)
+        return (seen - self._mean) / self._std, (x - self._mean) / self._std, boxes, classes, ignore
 
 
 def photometric(rng, x: np.ndarray, strength: float) -> np.ndarray:
@@ -221,6 +260,10 @@ def clip_boxes(image, boxes, classes, ignore):
     small = (np.minimum(clipped[:, 2] - clipped[:, 0], clipped[:, 3] - clipped[:, 1]) < 2) | (visible < MIN_VISIBLE)
     regions = np.concatenate([regions[area(regions) > 0], clipped[small & (area(clipped) > 0)]])
     return image, clipped[~small], classes[~small], regions.astype(np.float32)
+
+
+def _stack(images: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images)).contiguous(memory_format=torch.channels_last)
 
 
 def _pad(rows: list[np.ndarray], value) -> np.ndarray:

@@ -5,6 +5,8 @@ among other surroundings (Kisantal et al., "Augmentation for small object detect
 step, and that an object is not its background.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -18,11 +20,13 @@ COMPLETE = 0.6  # share of a neighbour's box that the copy must hold for the nei
 
 
 class Objects:
-    """All labelled objects; a class with n of them is drawn as often as the root of n says."""
+    """All labelled objects on `images` (numbers of samples; None: all); a class with n of them is drawn as often as
+    the root of n says."""
 
-    def __init__(self, data: Dataset):
-        self._places = [(i, k) for i, s in enumerate(data.samples) for k in range(len(s.boxes))]
-        counts = data.counts()
+    def __init__(self, data: Dataset, images: list[int] | None = None):
+        images = list(range(len(data))) if images is None else images
+        self._places = [(i, k) for i in images for k in range(len(data.samples[i].boxes))]
+        counts = replace(data, samples=[data.samples[i] for i in images]).counts()
         weights = np.array([counts[data.samples[i].classes[k]] ** -0.5 for i, k in self._places])
         self._cumulated = np.cumsum(weights) / max(weights.sum(), 1e-9)
 

@@ -77,19 +77,23 @@ class Distiller(nn.Module):
 
     def forward(self, features: dict[str, Tensor], logits: Tensor, raw: Tensor, batch: dict, points: Tensor):
         """The student's features and outputs on batch["images"] (B, C, H, W) -> {name: weighted loss}."""
-        images = batch["images"]
+        images = batch.get("clean", batch["images"])  # the teacher's camera, whatever the student sees
+        told = batch.get("told")  # (B, K) classes that it tells; None: all of all crops
         theirs = self._ask(images)
         h, w = (side // self._token_stride for side in images.shape[2:])
         losses = {}
         if self.response:
             losses["response"] = self.response * response_loss(
-                logits.float(), raw.float(), theirs["logits"].float(), theirs["raw"].float(), points
+                logits.float(), raw.float(), theirs["logits"].float(), theirs["raw"].float(), points, told
             )
         if self.feature:
-            told = {name: _rows(theirs[name]) for name in self.project}
+            shown = {name: _rows(theirs[name]) for name in self.project}
             mine = {name: layer(_rows(features[name])) for name, layer in self.project.items()}
-            mine["tokens"], told["tokens"] = same_grid(mine["tokens"], told["tokens"], h, w)
-            losses["feature"] = self.feature * torch.stack([feature_loss(mine[k], told[k]) for k in mine]).mean()
+            mine["tokens"], shown["tokens"] = same_grid(mine["tokens"], shown["tokens"], h, w)
+            crops = told.all(1) if told is not None else None
+            losses["feature"] = (
+                self.feature * torch.stack([feature_loss(mine[k], shown[k], crops) for k in mine]).mean()
+            )
         with torch.autocast(images.device.type, enabled=False):  # small matrices of small differences: no bf16
             if self.relation:
                 pair = same_grid(features["tokens"], theirs["tokens"], h, w)
@@ -169,9 +173,13 @@ def _pooled_to(x: Tensor, count: int, h: int, w: int) -> Tensor:
     return x
 
 
-def feature_loss(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared error of (B, T, C) against the teacher's, each of whose rows is standardised first."""
-    return F.mse_loss(F.layer_norm(a.float(), a.shape[-1:]), F.layer_norm(b.float(), b.shape[-1:]))
+def feature_loss(a: Tensor, b: Tensor, crops: Tensor | None = None) -> Tensor:
+    """Mean squared error of (B, T, C) against the teacher's, each of whose rows is standardised first.
+
+    crops: bool (B,), those that count, the others as if there were no error; None: all.
+    """
+    error = (F.layer_norm(a.float(), a.shape[-1:]) - F.layer_norm(b.float(), b.shape[-1:])) ** 2
+    return error.mean() if crops is None else (error.mean((1, 2)) * crops).mean()
 
 
 def relation_loss(a: Tensor, b: Tensor) -> Tensor:
@@ -208,13 +216,19 @@ def _kl(mine: Tensor, theirs: Tensor) -> Tensor:
     return (theirs * difference).sum(-1).mean()
 
 
-def response_loss(logits: Tensor, raw: Tensor, their_logits: Tensor, their_raw: Tensor, points: Tensor) -> Tensor:
+def response_loss(
+    logits: Tensor, raw: Tensor, their_logits: Tensor, their_raw: Tensor, points: Tensor, told: Tensor | None = None
+) -> Tensor:
     """Classes: cross-entropy with the teacher's probabilities, weighted by the disagreement, as in quality focal loss
-    (Li et al., arXiv 2006.04388). Boxes: GIoU, weighted by the teacher's confidence."""
+    (Li et al., arXiv 2006.04388). Boxes: GIoU, weighted by the teacher's confidence.
+
+    told: bool (B, K), classes that the teacher tells of each crop; None: all."""
     target = their_logits.sigmoid()
+    weight = (target - logits.detach().sigmoid()).abs() + 0.1 * target
+    if told is not None:
+        weight, target = weight * told[:, None], target * told[:, None]
     confidence = target.amax(-1)  # (B, N)
     scale = normaliser(confidence)
-    weight = (target - logits.detach().sigmoid()).abs() + 0.1 * target
     cls = (weight * F.binary_cross_entropy_with_logits(logits, target, reduction="none")).sum() / scale
     b, n = (confidence > 0.2).nonzero(as_tuple=True)
     _, g = giou(decode(raw[b, n], points[n]), decode(their_raw[b, n], points[n]))

@@ -81,7 +81,8 @@ def detection_loss(logits: Tensor, raw: Tensor, points: Tensor, batch: dict) -> 
     """Losses against the labels.
 
     Args:
-        logits: (B, N, K). raw: (B, N, 4). points: (N, 3). batch: as `augment.Loader.make` returns it.
+        logits: (B, N, K). raw: (B, N, 4). points: (N, 3). batch: as `augment.Loader.make` returns it; a class that
+            a crop's set does not label has no loss there.
     """
     logits, raw = logits.float(), raw.float()
     index = assign(points, batch["boxes"], batch["labels"])  # (B, N)
@@ -93,5 +94,7 @@ def detection_loss(logits: Tensor, raw: Tensor, points: Tensor, batch: dict) -> 
     target[b, n, batch["labels"][b, m]] = quality
     cls = varifocal(logits, target)
     cls = cls.masked_fill((ignore_mask(points, batch["ignore"]) & (index < 0))[..., None], 0.0)
+    if "unlabelled" in batch:
+        cls = cls.masked_fill(batch["unlabelled"][:, None], 0.0)
     scale = normaliser(quality)
     return {"cls": cls.sum() / scale, "box": 2.0 * ((1 - g) * quality).sum() / scale}

@@ -19,10 +19,14 @@ TINY = {
 
 
 def command(data, recipe, out, *more, module="offline.compress"):
-    shared = [sys.executable, "-m", module, "--data", str(data), "--val", "val.json", "--ignore", "DontCare"]
+    """`data`: a folder with train.json and val.json, or a yaml of sets, which names them itself."""
+    sets = Path(data).suffix == ".yaml"
+    shared = [sys.executable, "-m", module, "--data", str(data)]
+    shared += [] if sets else ["--val", "val.json", "--ignore", "DontCare"]
     if module == "offline.evaluate":
         return [*shared, "--model", str(out), *more]
-    return [*shared, "--train", "train.json", "--recipe", str(recipe), "--out", str(out), "--run", f"{out}.run", *more]
+    shared += [] if sets else ["--train", "train.json"]
+    return [*shared, "--recipe", str(recipe), "--out", str(out), "--run", f"{out}.run", *more]
 
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # sums depend on the number of threads

@@ -136,6 +136,20 @@ def test_no_loss_inside_ignore_regions():
     assert (logits.grad[0, inside] == 0).all() and (logits.grad[0, ~inside] != 0).all()
 
 
+def test_a_class_that_a_set_does_not_label_is_neither_object_nor_background_there():
+    points = torch.from_numpy(grid_points(64, 64, [8]))
+    logits = torch.zeros(2, len(points), 3, requires_grad=True)
+    batch = {
+        "boxes": torch.tensor([[[40.0, 40, 56, 56]]]).repeat(2, 1, 1),
+        "labels": torch.zeros(2, 1, dtype=torch.int64),
+        "ignore": torch.zeros(2, 1, 4),
+        "unlabelled": torch.tensor([[False, True, False], [False, False, False]]),
+    }
+    detection_loss(logits, torch.zeros(2, len(points), 4), points, batch)["cls"].backward()
+    assert (logits.grad[0, :, 1] == 0).all()
+    assert (logits.grad[0, :, [0, 2]] != 0).all() and (logits.grad[1] != 0).all()
+
+
 def test_a_few_steps_overfit_one_batch():
     torch.manual_seed(0)
     model = build_model(SMALL).train()

@@ -53,10 +53,34 @@ def distiller_of(student, teacher, **options):
     return Distiller(student, teacher, **options)
 
 
-def tell(distiller, student, images):
+def tell(distiller, student, images, **more):
     features = student.features(images)
     points = points_for(student, images.shape[3], images.shape[2])
-    return distiller(features, *student.predict(features), {"images": images}, points)
+    return distiller(features, *student.predict(features), {"images": images} | more, points)
+
+
+def test_the_teacher_looks_at_clean_images_and_tells_only_what_it_is_asked_to():
+    student, teacher = fresh(SMALL), sure(BIG, seed=1)
+    both = distiller_of(student, teacher, response=1.0, feature=1.0)
+    images, clean = torch.randn(2, 1, 64, 64), torch.randn(2, 1, 64, 64)
+    plain = tell(both, student, images)
+    assert all(torch.equal(v, plain[k]) for k, v in tell(both, student, images, clean=images).items())
+    assert not torch.equal(tell(both, student, images, clean=clean)["response"], plain["response"])
+    everything = tell(both, student, images, told=torch.ones(2, 3, dtype=torch.bool))
+    assert all(torch.allclose(v, plain[k]) for k, v in everything.items())
+    nothing = tell(both, student, images, told=torch.zeros(2, 3, dtype=torch.bool))
+    assert all(v.item() == 0 for v in nothing.values())
+    told = torch.tensor([[True, True, True], [False, True, False]])
+    losses = tell(both, student, images, told=told)
+    first = tell(both, student, images[:1])
+    assert losses["feature"].item() == pytest.approx(first["feature"].item() / 2, rel=1e-4)
+    student.zero_grad()
+    features = student.features(images)
+    logits, raw = student.predict(features)
+    logits.retain_grad()
+    both.feature = 0.0
+    both(features, logits, raw, {"images": images, "told": told}, points_for(student, 64, 64))["response"].backward()
+    assert (logits.grad[1, :, [0, 2]] == 0).all() and (logits.grad[1, :, 1] != 0).any()
 
 
 @pytest.fixture
