@@ -18,7 +18,7 @@ from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
-from .data import add_data_options, read_dataset
+from .data import add_data_options, label_rules, read_dataset
 from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure
 from .evaluation.subsets import Grouping
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     grouping = Grouping.parse(args.groups, args.bands)
     bundle = open_bundle(args.model)
     classes = pick_classes(args.classes, bundle.labels)
-    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
+    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes, label_rules(args))
     print(data.summary())
     engine = open_engine(bundle, args.backend, args.precision)
     detector = Detector(bundle, engine, score_threshold=args.score)

@@ -14,12 +14,20 @@ from .images import image_size
 SHOWN = 3  # places that a line names; the rest is counted
 
 
+REGION = ""  # name of a box that is of no class: an ignore region for all of them
+
+
 class Label(NamedTuple):
-    """A box as its file has it: class name, (x1, y1, x2, y2) in pixels, and whether nobody is judged on it."""
+    """A box as its file has it: class name, (x1, y1, x2, y2) in pixels, and whether nobody is judged on it.
+
+    occluded, truncated: how much of it is hidden, or beyond the image's border, on the scale of its format, 0: nothing.
+    """
 
     name: str
     box: tuple[float, float, float, float]
     crowd: bool = False
+    occluded: int = 0
+    truncated: int = 0
 
 
 @dataclass
@@ -35,7 +43,10 @@ class Image:
 
 @dataclass
 class Annotations:
-    """One split as its files have it. `declared`: `names` is the format's own list, not just what was found."""
+    """One split as its files have it. `declared`: `names` is the format's own list, not just what was found.
+
+    layout: how the files lie, in words.
+    """
 
     source: Path
     name: str
@@ -43,6 +54,7 @@ class Annotations:
     images: list[Image]
     sha256: str
     declared: bool = True
+    layout: str = ""
 
 
 class Findings:

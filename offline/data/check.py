@@ -11,7 +11,7 @@ from . import yolo
 from .annotations import Annotations, Findings
 from .images import is_sound
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, repeated
-from .read import FORMATS, build, check_classes, find_format, read_annotations, unknown_classes
+from .read import FORMATS, NO_RULES, Rules, build, check_classes, find_format, read_annotations, unknown_classes
 from .sample import Dataset, sides
 
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
@@ -35,6 +35,7 @@ def check(
     format: str | None = None,
     ignore: tuple[str, ...] = (),
     classes: list[str] | None = None,
+    rules: Rules = NO_RULES,
 ) -> tuple[bool, list[str]]:
     """Examine the splits `train` and `val` (None: those with the usual names) of the data set in `root`.
 
@@ -47,20 +48,20 @@ def check(
         if train is None:
             train, usual = find_splits(root, format)
             val = val or usual
-        taught, seen = _check_split(root, train, format, ignore, None, findings, report)
+        taught, seen = _check_split(root, train, format, ignore, None, rules, findings, report)
         if val is None:
             findings.warn(root, "there is no val split", "name one with --val: what is not measured is not known")
         elif taught:
             check_classes(taught, classes)
             wanted = classes or taught.labels
-            measured, seen_too = _check_split(root, val, format, ignore, wanted, findings, report)
+            measured, seen_too = _check_split(root, val, format, ignore, wanted, rules, findings, report)
             _check_pair(taught, measured, seen, seen_too, classes, findings)
     except DataError as e:
         findings.stop(e)
     return findings.usable, report + (findings.lines() or ["nothing to complain of"])
 
 
-def _check_split(root, split, format, ignore, labels, findings, report) -> tuple[Dataset | None, Fingerprints]:
+def _check_split(root, split, format, ignore, labels, rules, findings, report) -> tuple[Dataset | None, Fingerprints]:
     """The split as a run would see it (None if it could not use it), and its fingerprints."""
     found = read_annotations(root, split, format, findings)
     _check_pixels(found, findings)
@@ -69,7 +70,7 @@ def _check_split(root, split, format, ignore, labels, findings, report) -> tuple
     for first, copy in repeated(prints):
         findings.warn(copy, f"an image is in {found.name} twice ({first.name} is the same)", "drop one of them")
     try:
-        data = build(found, ignore, labels)
+        data = build(found, ignore, labels, rules)
     except DataError as e:
         findings.stop(e)
         return None, prints

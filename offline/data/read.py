@@ -1,18 +1,46 @@
 """From annotations of any format to a checked Dataset."""
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
 from . import coco, voc, yolo
-from .annotations import Annotations, Findings, Image
+from .annotations import REGION, Annotations, Findings, Image, Label
+from .class_map import map_classes
 from .sample import Dataset, Sample
 
 log = logging.getLogger(__name__)
 FORMATS = {"coco": coco, "voc": voc, "yolo": yolo}
 NO_AREA = "no area inside their image"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What becomes of labels before they are a Dataset.
+
+    class_map: {name in the labels: name of the class}, see class_map.py; --ignore and --classes name what comes out.
+    max_occluded, max_truncated: what is hidden or cut off more than that, on its format's scale, becomes an ignore
+    region; None: nothing does.
+    """
+
+    class_map: dict[str, str] = field(default_factory=dict)
+    max_occluded: int | None = None
+    max_truncated: int | None = None
+
+    def hides(self, label: Label) -> bool:
+        """Whether nobody is judged on it."""
+        limits = ((label.occluded, self.max_occluded), (label.truncated, self.max_truncated))
+        return label.crowd or any(limit is not None and value > limit for value, limit in limits)
+
+    def as_dict(self) -> dict:
+        """Those that are set, for a run's record."""
+        return {k: v for k, v in vars(self).items() if v not in ({}, None)}
+
+
+NO_RULES = Rules()
 
 
 def read_dataset(
@@ -21,6 +49,7 @@ def read_dataset(
     format: str | None = None,
     ignore: tuple[str, ...] = (),
     labels: list[str] | None = None,
+    rules: Rules = NO_RULES,
 ) -> Dataset:
     """Read and check one split of a labelled data set.
 
@@ -31,12 +60,13 @@ def read_dataset(
         format: coco, yolo or voc; None finds out.
         ignore: names of the classes that mark ignore regions.
         labels: classes wanted, in order; None takes all but the ignored ones, in the format's order.
+        rules: classes under other names, and which labels nobody is judged on.
 
     Raises:
         DataError: with one sentence: what is wrong, where, what to do.
     """
     findings = Findings()
-    data = build(read_annotations(root, annotations, format, findings), ignore, labels)
+    data = build(read_annotations(root, annotations, format, findings), ignore, labels, rules)
     for line in findings.lines():
         log.warning("%s", line)
     return data
@@ -56,6 +86,7 @@ def read_pair(
     format: str | None = None,
     ignore: tuple[str, ...] = (),
     classes: list[str] | None = None,
+    rules: Rules = NO_RULES,
 ) -> tuple[Dataset, Dataset]:
     """Both splits of a data set; val counts only `classes` (None: all that train teaches), in their order.
 
@@ -63,9 +94,9 @@ def read_pair(
         DataError: as read_dataset does, and if val has boxes of a class that train does not teach. Where `classes` is
             given, they are left out, counted and warned of instead.
     """
-    taught = read_dataset(root, train, format, ignore)
+    taught = read_dataset(root, train, format, ignore, rules=rules)
     check_classes(taught, classes)
-    measured = read_dataset(root, val, format, ignore, classes or taught.labels)
+    measured = read_dataset(root, val, format, ignore, classes or taught.labels, rules)
     unknown = unknown_classes(taught, measured)
     if unknown and classes is None:
         raise DataError(
@@ -114,11 +145,12 @@ def read_annotations(root: Path | str, split: str, format: str | None, findings:
     return FORMATS[find_format(root, split, format)].read(root, split, findings)
 
 
-def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None) -> Dataset:
-    """The Dataset of `found`: classes chosen, boxes clipped, ignore regions set apart. Raises DataError."""
+def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None, rules: Rules = NO_RULES) -> Dataset:
+    """The Dataset of `found`: classes mapped and chosen, boxes clipped, ignore regions set apart. Raises DataError."""
+    found = map_classes(found, rules.class_map, complete=labels is None)
     labels = _labels(found, ignore, labels)
     data = Dataset(found.name, labels, [], found.sha256)
-    data.samples = [_sample(image, labels, ignore, data) for image in found.images]
+    data.samples = [_sample(image, labels, ignore, data, rules) for image in found.images]
     if not data.samples:
         raise DataError(f"{found.source} lists no images; nothing to train or evaluate on")
     if not any(len(s.boxes) for s in data.samples):
@@ -147,14 +179,15 @@ def _labels(found: Annotations, ignore: tuple[str, ...], labels: list[str] | Non
     return list(labels)
 
 
-def _sample(image: Image, labels: list[str], ignore: tuple[str, ...], data: Dataset) -> Sample:
+def _sample(image: Image, labels: list[str], ignore: tuple[str, ...], data: Dataset, rules: Rules) -> Sample:
     """The image as the Loader wants it; what is left out is counted in `data`."""
     boxes, classes, regions = [], [], []
-    for name, corners, crowd in image.labels:
-        box = np.clip(corners, 0, [image.width, image.height] * 2)
+    for label in image.labels:
+        name = label.name
+        box = np.clip(label.box, 0, [image.width, image.height] * 2)
         if not np.isfinite(box).all() or box[2] - box[0] < 1 or box[3] - box[1] < 1:
             data.dropped[NO_AREA] = data.dropped.get(NO_AREA, 0) + 1
-        elif name in ignore or (crowd and name in labels):
+        elif name == REGION or name in ignore or (name in labels and rules.hides(label)):
             regions.append(box)
         elif name in labels:
             boxes.append(box)

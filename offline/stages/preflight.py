@@ -13,7 +13,7 @@ from vit_perception.images.high_bit_depth import DEFAULT
 
 from ..boards.targets import Target
 from ..compression.quantize import wanted_variants
-from ..data import detect_color, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
+from ..data import detect_color, label_rules, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
@@ -48,10 +48,11 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     _check_goal(args.budget_ms, args.min_map)
     ignore = tuple(args.ignore)
     wanted = args.classes.split(",") if args.classes else None
-    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
+    rules = label_rules(args)
+    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted, rules)
     wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
     run = Run(args.run, args.out.name, recipe, target, train, val)
-    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels, rules) for name in args.also]
     without = {}
     if args.unseen:
         train = run.train_data = unseen(train, [val, *run.also])
@@ -68,7 +69,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
         "target": target.name,
-        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without,
+        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without | rules.as_dict(),
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": args.backbone.name if args.backbone else None,
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
