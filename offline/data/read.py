@@ -6,14 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
+from vit_perception.images.files import show
+
 from ..errors import DataError
-from . import coco, voc, yolo
+from . import coco, uavdt, visdrone, voc, yolo
 from .annotations import REGION, Annotations, Findings, Image, Label
 from .class_map import map_classes
 from .sample import Dataset, Sample
 
 log = logging.getLogger(__name__)
-FORMATS = {"coco": coco, "voc": voc, "yolo": yolo}
+FORMATS = {
+    "coco": coco,
+    "voc": voc,
+    "yolo": yolo,
+    "coco2017": coco,
+    "cvat-coco": coco,
+    "cvat-yolo": yolo,
+    "hit-uav": coco,
+    "roboflow-coco": coco,
+    "roboflow-voc": voc,
+    "roboflow-yolo": yolo,
+    "seadronessee": coco,
+    "uavdt": uavdt,
+    "visdrone": visdrone,
+}
+IGNORED = ("dontcare", "dont care", "don't care", "ignore", "ignored", "ignored regions", "ignored region")
 NO_AREA = "no area inside their image"
 
 
@@ -55,9 +72,9 @@ def read_dataset(
 
     Args:
         root: folder of the data set.
-        annotations: coco: a .json in it; yolo: a split of data.yaml, a folder of images or a list of them;
-            voc: a list in ImageSets/Main or a folder of .xml files.
-        format: coco, yolo or voc; None finds out.
+        annotations: the name of a split; or coco: a .json in it; yolo: a folder of images or a list of them; voc: a
+            list in ImageSets/Main or a folder of .xml files; visdrone: a folder with images and annotations.
+        format: one of FORMATS; None finds out.
         ignore: names of the classes that mark ignore regions.
         labels: classes wanted, in order; None takes all but the ignored ones, in the format's order.
         rules: classes under other names, and which labels nobody is judged on.
@@ -67,6 +84,9 @@ def read_dataset(
     """
     findings = Findings()
     data = build(read_annotations(root, annotations, format, findings), ignore, labels, rules)
+    for name in data.labels if labels is None else ():
+        if name.lower() in IGNORED:
+            log.warning("class '%s' sounds like regions to leave alone; if so, pass --ignore '%s'", name, name)
     for line in findings.lines():
         log.warning("%s", line)
     return data
@@ -127,12 +147,20 @@ def find_format(root: Path, split: str, format: str | None) -> str:
     if not root.is_dir():
         raise DataError(f"no data folder at {root}; give --data the folder that holds the images and their labels")
     if format is None:
-        tests = (("coco", coco.is_coco), ("voc", voc.is_voc), ("yolo", yolo.is_yolo))
+        tests = (
+            ("coco", lambda r, s: s.lower().endswith(".json")),
+            ("uavdt", uavdt.is_uavdt),
+            ("visdrone", visdrone.is_visdrone),
+            ("voc", voc.is_voc),
+            ("yolo", yolo.is_yolo),
+            ("coco", coco.is_coco),
+        )
         format = next((name for name, test in tests if test(root, split)), None)
     if format is None:
         raise DataError(
             f"cannot tell the format of {root}: '{split}' is no .json (coco), there is no data.yaml or classes.txt "
-            f"(yolo) and no Annotations folder (voc); name another file or give --format"
+            f"(yolo), no Annotations folder (voc) and no split '{split}' of another known layout; name another split, "
+            "or give --format"
         )
     if format not in FORMATS:
         raise DataError(f"no format '{format}'; use one of {', '.join(FORMATS)}")
@@ -142,14 +170,18 @@ def find_format(root: Path, split: str, format: str | None) -> str:
 def read_annotations(root: Path | str, split: str, format: str | None, findings: Findings) -> Annotations:
     """A split as its files have it, nothing clipped or dropped. Raises DataError if it cannot be read at all."""
     root = Path(root)
-    return FORMATS[find_format(root, split, format)].read(root, split, findings)
+    found = FORMATS[find_format(root, split, format)].read(root, split, findings)
+    if format not in (None, "coco", "voc", "yolo", found.layout):
+        what = f"--format says {format}, but the files lie as those of {found.layout} do"
+        findings.warn(root / split, what, "check that the boxes below are what you expect")
+    return found
 
 
 def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None, rules: Rules = NO_RULES) -> Dataset:
     """The Dataset of `found`: classes mapped and chosen, boxes clipped, ignore regions set apart. Raises DataError."""
     found = map_classes(found, rules.class_map, complete=labels is None)
     labels = _labels(found, ignore, labels)
-    data = Dataset(found.name, labels, [], found.sha256)
+    data = Dataset(show(found.name), labels, [], found.sha256)
     data.samples = [_sample(image, labels, ignore, data, rules) for image in found.images]
     if not data.samples:
         raise DataError(f"{found.source} lists no images; nothing to train or evaluate on")
