@@ -50,6 +50,8 @@ def print_figures(metrics: dict) -> None:
             recalls = (row["recall"] for row in m["recall_at"]["per_class"].values())
             cells = "".join(f"{_cell(r):>18}" for r in recalls)
             print(f"{group:<16}{m['images']:>7}{_cell(m['map50'])}{cells}")
+    for remark in metrics["remarks"]:
+        print(f"note: {remark}")
     labels = metrics["confusion"]["labels"]
     print(f"\n{'there / said':<16}" + "".join(f"{c:>12}" for c in labels))
     for label, counts in zip(labels, metrics["confusion"]["counts"], strict=True):
