@@ -24,7 +24,7 @@ from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
-from .data import Dataset, add_data_options, is_sets_file, read_dataset, read_measured
+from .data import Dataset, add_data_options, check_alone, is_sets_file, label_rules, read_dataset, read_measured
 from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure, worst
 from .evaluation.subsets import Grouping
@@ -56,6 +56,8 @@ def print_figures(metrics: dict) -> None:
             recalls = (row["recall"] for row in m["recall_at"]["per_class"].values())
             cells = "".join(f"{_cell(r):>18}" for r in recalls)
             print(f"{group:<16}{m['images']:>7}{_cell(m['map50'])}{cells}")
+    for remark in metrics["remarks"]:
+        print(f"note: {remark}")
     labels = metrics["confusion"]["labels"]
     print(f"\n{'there / said':<16}" + "".join(f"{c:>12}" for c in labels))
     for label, counts in zip(labels, metrics["confusion"]["counts"], strict=True):
@@ -127,12 +129,11 @@ def main(argv: list[str] | None = None) -> None:
 def read_wanted(args: argparse.Namespace, labels: list[str], classes: list[str]) -> list[Dataset]:
     """The sets to measure on: those of a yaml, or the split of a folder."""
     if is_sets_file(args.data):
-        if args.val or args.format or args.ignore:
-            raise DataError(f"{args.data} says what is measured on and ignored: leave out --val, --format and --ignore")
+        check_alone(args)
         return read_measured(args.data, labels, classes)
     if not args.val:
         raise DataError("--val names the split to measure on; give it, or a yaml that lists sets as --data")
-    return [read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)]
+    return [read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes, label_rules(args))]
 
 
 def _inverted(data: Dataset) -> Dataset:

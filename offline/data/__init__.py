@@ -7,22 +7,28 @@ regions to leave alone ("DontCare"): no loss there, no false positive there, and
 COCO's iscrowd and VOC's difficult.
 """
 
+from .class_map import map_classes, parse_map
 from .images import detect_color, pixel_statistics, read_image
 from .near_duplicates import leak_warning, unseen
-from .options import add_data_options
-from .read import FORMATS, read_coco, read_dataset, read_pair
+from .options import add_data_options, check_alone, label_rules
+from .read import FORMATS, Rules, read_coco, read_dataset, read_pair
 from .sample import Dataset, Sample
 from .sets import check_colors, is_sets_file, read_measured, read_sets, repeats
 
 __all__ = [
     "FORMATS",
     "Dataset",
+    "Rules",
     "Sample",
     "add_data_options",
+    "check_alone",
     "check_colors",
     "detect_color",
     "is_sets_file",
+    "label_rules",
     "leak_warning",
+    "map_classes",
+    "parse_map",
     "pixel_statistics",
     "read_coco",
     "read_dataset",

@@ -1,6 +1,7 @@
 """Explain what is wrong with a data set.
 
     python -m offline.data check DIR [--train train.json] [--val val.json] [--format coco|yolo|voc] [--ignore DontCare]
+    python -m offline.data check SETS.yaml
 
 Decodes every image and reads every label. Ends with 0 if the set can be used (warnings may remain), with 1 if not.
 """
@@ -11,24 +12,32 @@ import sys
 from pathlib import Path
 
 from ..errors import one_sentence
-from .check import check
+from .check import check, check_sets
+from .options import add_label_options, check_alone, label_rules
 from .read import FORMATS
+from .sets import is_sets_file
 
 
 @one_sentence
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.data", description=__doc__.split("\n")[0])
     command = parser.add_subparsers(required=True, metavar="check").add_parser("check", help=__doc__.split("\n")[0])
-    command.add_argument("data", type=Path, metavar="DIR", help="folder with the images and their labels")
+    command.add_argument(
+        "data", type=Path, metavar="DIR", help="folder with the images and their labels, or a yaml of sets"
+    )
     command.add_argument("--train", help="split to train on (default: train)")
     command.add_argument("--val", help="split to measure on (default: val)")
     command.add_argument("--format", choices=sorted(FORMATS), help="how it is labelled (default: found out)")
-    command.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
-    command.add_argument("--classes", help="comma-separated classes that the figures count")
+    add_label_options(command)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     classes = args.classes.split(",") if args.classes else None
-    usable, lines = check(args.data, args.train, args.val, args.format, tuple(args.ignore), classes)
+    if is_sets_file(args.data):
+        check_alone(args)
+        usable, lines = check_sets(args.data, classes)
+    else:
+        rules = label_rules(args)
+        usable, lines = check(args.data, args.train, args.val, args.format, tuple(args.ignore), classes, rules)
     print("\n".join(lines))
     print("the data set can be used" if usable else "the data set cannot be used until the errors are mended")
     sys.exit(0 if usable else 1)

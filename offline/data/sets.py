@@ -10,7 +10,8 @@
         train: train.json
         val: val.json
         format: coco                     # default: found out
-        map: {pedestrian: Person}        # what the set calls a class: what it is called here; null leaves it out
+        map: {pedestrian: Person}        # classes under other names (class_map.py); ignore and labelled name those
+        max_occluded: 1                  # and max_truncated, as the options of that name
         labelled: [Person]               # default: those of `classes` that the set has
         share: 0.3                       # of the crops; sets without one share the rest by their numbers of images
         teacher: unlabelled              # what a teacher tells there: all (default), unlabelled, none
@@ -31,9 +32,10 @@ import yaml
 
 from ..errors import DataError
 from .annotations import Annotations, Findings
+from .class_map import map_classes
 from .images import detect_color
 from .near_duplicates import digests
-from .read import build, read_annotations
+from .read import Rules, build, read_annotations
 from .sample import TEACHES, Dataset, Part
 
 log = logging.getLogger(__name__)
@@ -48,11 +50,19 @@ class Entry:
     val: list[str] = field(default_factory=list)
     format: str | None = None
     ignore: list[str] = field(default_factory=list)
-    map: dict[str, str | None] = field(default_factory=dict)
+    map: dict[str, str] = field(default_factory=dict)
+    max_occluded: int | None = None
+    max_truncated: int | None = None
     labelled: list[str] | None = None
     share: float | None = None
     teacher: str = "all"
     invert: bool = False
+
+    def rules(self) -> Rules:
+        return Rules(self.map, self.max_occluded, self.max_truncated)
+
+    def splits(self) -> list[str]:
+        return [self.train, *self.val] if self.train else self.val
 
 
 def is_sets_file(path: Path) -> bool:
@@ -68,7 +78,7 @@ def read_sets(path: Path, wanted: list[str] | None = None) -> tuple[Dataset, lis
     Raises:
         DataError: with one sentence: what is wrong, where, what to do.
     """
-    classes, entries = _parse(path)
+    classes, entries = parse_sets(path)
     trained = [e for e in entries if e.train]
     if not trained:
         raise DataError(f"{path} has no set with 'train'; name the split to train on")
@@ -84,7 +94,7 @@ def read_sets(path: Path, wanted: list[str] | None = None) -> tuple[Dataset, lis
 
 def read_measured(path: Path, classes: list[str], wanted: list[str] | None = None) -> list[Dataset]:
     """The validation sets in `path` alone, for a model that knows `classes`. Raises DataError."""
-    return _measured(path, _parse(path)[1], classes, wanted)
+    return _measured(path, parse_sets(path)[1], classes, wanted)
 
 
 def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list[str] | None) -> list[Dataset]:
@@ -134,7 +144,8 @@ def repeats(train: Dataset) -> list[str]:
     ]
 
 
-def _parse(path: Path) -> tuple[list[str], list[Entry]]:
+def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
+    """The classes that the file names, and its sets, before any of them is read. Raises DataError."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError) as e:
@@ -159,12 +170,15 @@ def _entry(path: Path, number: int, values) -> Entry:
     if isinstance(values.get("val"), str):
         values["val"] = [values["val"]]
     kinds = {"train": str, "format": str, "map": dict, "teacher": str, "invert": bool}
+    kinds |= {"max_occluded": int, "max_truncated": int}
     for key, kind in kinds.items():
         if values.get(key) is not None and not isinstance(values[key], kind):
             raise DataError(f"{where}: {key} cannot be {values[key]!r}; see offline/data/sets.py for what it may be")
     for key in ("val", "ignore", "labelled"):
         if values.get(key) is not None and not _is_names(values[key]):
             raise DataError(f"{where}: {key} must be a list of different names, not {values[key]!r}")
+    if not all(isinstance(name, str) for pair in (values.get("map") or {}).items() for name in pair):
+        raise DataError(f"{where}: map must give a name to each name, not {values['map']!r}")
     share = values.get("share")
     if share is not None and not (type(share) in (int, float) and 0 < share <= 1):
         raise DataError(f"{where}: share is {share!r}; give a number over 0, at most 1, or leave the set out")
@@ -185,11 +199,7 @@ def _read(path: Path, entry: Entry, split: str, findings: Findings) -> Annotatio
             raise DataError(
                 f"{path}: map names a class '{name}' that {found.name} does not have; it has: {', '.join(found.names)}"
             )
-    called = {name: entry.map.get(name, name) for name in found.names}
-    found.names = list(dict.fromkeys(new for new in called.values() if new is not None))
-    for image in found.images:
-        image.labels = [x._replace(name=new) for x in image.labels if (new := called[x.name]) is not None]
-    return found
+    return map_classes(found, entry.map)
 
 
 def _labelled(path: Path, entry: Entry, found: Annotations, classes: list[str]) -> list[str]:
@@ -213,7 +223,8 @@ def _dataset(
 ) -> Dataset:
     """The split with class indices of `counted`; None: of `classes`, whichever of them it labels."""
     labelled = counted or _labelled(path, entry, found, classes)
-    data = build(found, tuple(entry.ignore), labelled)
+    rules = replace(entry.rules(), class_map={})  # that is done
+    data = build(found, tuple(entry.ignore), labelled, rules)
     index = np.array([(counted or classes).index(c) for c in labelled], np.int64)
     data.labels = list(counted or classes)
     for s in data.samples:
@@ -222,8 +233,8 @@ def _dataset(
         data.name += " (inverted)"
     unlabelled = tuple(c for c, name in enumerate(classes) if name not in labelled) if counted is None else ()
     data.parts = [Part(data.name, unlabelled, entry.share or 0.0, entry.teacher)]
-    if entry.map or entry.invert or entry.labelled:
-        data.sha256 = _sha256([found.sha256, labelled, entry.map, entry.invert])
+    if entry.invert or entry.labelled or rules.as_dict():
+        data.sha256 = _sha256([found.sha256, labelled, entry.invert, rules.as_dict()])
     return data
 
 

@@ -76,7 +76,7 @@ class Run:
         letterbox = Letterbox(self.input)
         order = "mono" if self.input["color"] == "gray" else "rgb"
         samples = self.train_data.spread(CALIBRATION_IMAGES).samples
-        images = [read_image(s, self.input["color"]) for s in samples]
+        images = [read_image(s, self.input["color"], self.input) for s in samples]
         if self.recipe.crops.sensor.invert:
             images[1::2] = [255 - image for image in images[1::2]]
         return [letterbox(image, order)[0].copy() for image in images]

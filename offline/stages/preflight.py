@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 
 from vit_perception.bundles.manifest import find_problem
+from vit_perception.images.high_bit_depth import DEFAULT
 
 from ..boards.targets import Target
 from ..compression.quantize import wanted_variants
 from ..data import (
     Dataset,
+    check_alone,
     check_colors,
     detect_color,
     is_sets_file,
+    label_rules,
     leak_warning,
     pixel_statistics,
     read_dataset,
@@ -80,7 +83,10 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
         "target": target.name,
-        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(args.ignore)} | sets | without,
+        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(args.ignore)}
+        | sets
+        | without
+        | label_rules(args).as_dict(),
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": args.backbone.name if args.backbone else None,
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
@@ -105,18 +111,14 @@ def _read(args) -> tuple[Dataset, Dataset, list[Dataset]]:
     """What to train on, what to choose by, and further validation sets."""
     wanted = args.classes.split(",") if args.classes else None
     if is_sets_file(args.data):
-        if args.train or args.val or args.also or args.format or args.ignore:
-            raise RecipeError(
-                f"{args.data} says what is trained on, measured on and ignored: leave out --train, --val, --also, "
-                "--format and --ignore"
-            )
+        check_alone(args)
         train, (val, *also) = read_sets(args.data, wanted)
         return train, val, also
     if not (args.train and args.val):
         raise RecipeError("--train and --val name the splits of a folder; give both, or a yaml of sets as --data")
-    ignore = tuple(args.ignore)
-    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
-    return train, val, [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    ignore, rules = tuple(args.ignore), label_rules(args)
+    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted, rules)
+    return train, val, [read_dataset(args.data, name, args.format, ignore, val.labels, rules) for name in args.also]
 
 
 def _check_sets(run: Run) -> None:
@@ -238,7 +240,8 @@ def _take_teacher(run: Run, path: Path) -> None:
             "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
         )
     run.source = load_teacher(path, run.labels, len(run.input["mean"]))
-    run.input |= {k: run.source.input[k] for k in ("mean", "std")} if run.source.input else {}
+    given = run.source.input or {}
+    run.input |= {k: given[k] for k in ("mean", "std", "high_bit_depth") if k in given}
 
 
 def _input(run: Run) -> dict:
@@ -247,5 +250,7 @@ def _input(run: Run) -> dict:
     if size == "auto":
         size = [-(-max(getattr(s, k) for s in run.train_data.samples) // 32) * 32 for k in ("width", "height")]
     color = detect_color(run.train_data) if color == "auto" else color
-    mean, std = pixel_statistics(run.train_data, color)
-    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std}
+    named = run.recipe.input.high_bit_depth
+    deep = {"high_bit_depth": {k: named.get(k, v) for k, v in DEFAULT.items()}}
+    mean, std = pixel_statistics(run.train_data, color, spec=deep)
+    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std} | deep

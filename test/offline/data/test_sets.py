@@ -11,6 +11,8 @@ from commands import TINY, command, one_sentence, run
 from offline import compress
 from offline.boards.targets import find_target
 from offline.data import check_colors, read_measured, read_sets, repeats, unseen
+from offline.data.__main__ import main as data_command
+from offline.data.check import check_sets
 from offline.errors import DataError, RecipeError
 from offline.run.recipe_file import load_recipe
 from offline.stages.preflight import open_run
@@ -171,6 +173,26 @@ def test_one_set_alone_says_nothing_of_classes(folder):
     assert "unlabelled" not in Loader(train, SPEC, (64, 64), 2, (1, 1), 0.0, 0.0, seed=3).make(0, 0.0)
 
 
+def test_check_tells_of_each_set_and_how_they_go_together(folder):
+    (folder / "crowd/images/val1.png").write_bytes((folder / "crowd/images/train1.png").read_bytes())
+    usable, lines = check_sets(sets(folder, traffic(), crowd(share=0.25)))
+    text = "\n".join(lines)
+    assert usable and "crowd/train.json: 4 images, boxes: Person 4, horse 0" in text
+    assert "crowd/train.json: 4 images, 25% of the crops; not labelled there: Car" in text
+    assert "1 of them a copy" in text
+    assert main_code(folder, traffic(), crowd()) == 0
+    usable, lines = check_sets(sets(folder, traffic(), crowd(share=2)))
+    assert not usable and lines[-1].startswith("error: ") and "share is 2" in lines[-1]
+    (folder / "crowd/images/train2.png").write_bytes(b"no image")
+    assert main_code(folder, traffic(), crowd()) == 1
+
+
+def main_code(folder, *entries):
+    with pytest.raises(SystemExit) as done:
+        data_command(["check", str(sets(folder, *entries))])
+    return done.value.code
+
+
 def test_a_run_of_several_sets_measures_each_and_its_card_tells_of_them(folder):
     path, out = sets(folder, traffic(), crowd(share=0.5, teacher="none")), folder / "bundle"
     recipe = folder / "tiny.yaml"
@@ -194,7 +216,7 @@ def test_a_run_of_several_sets_measures_each_and_its_card_tells_of_them(folder):
 @pytest.mark.parametrize(
     ("options", "changes", "says"),
     [
-        (["--val", "val.json"], [], "leave out --train, --val"),
+        (["--val", "val.json"], [], "leave out --val"),
         ([], ["distil.relation=1", "distil.min_steps=2"], "relation and attention compare whole images"),
         ([], ["crops.sensor.invert=0.5", "input.color=rgb"], "crops.sensor.invert is for gray images"),
         ([], ["crops.sensor.blur=1.5"], "crops.sensor.blur must lie in 0..1"),

@@ -99,8 +99,8 @@ def test_stretched_crops_stretch_their_boxes_with_them(data):
     assert "clean" not in wide
 
     def aspects(batch):
-        kept = batch["boxes"][batch["labels"] >= 0]
-        return np.log((kept[:, 2] - kept[:, 0]) / (kept[:, 3] - kept[:, 1])).numpy()
+        kept = batch["boxes"][batch["labels"] >= 0].numpy()
+        return np.log((kept[:, 2] - kept[:, 0]) / (kept[:, 3] - kept[:, 1]))
 
     assert aspects(wide).std() > aspects(plain).std()
     rng = np.random.default_rng(0)
