@@ -67,7 +67,7 @@ def check(
 
 
 def check_sets(path: Path, classes: list[str] | None = None) -> tuple[bool, list[str]]:
-    """Examine every split of the sets that a yaml lists (data/sets.py), and how they go together; returns as `check`."""
+    """Examine every split of the sets in a yaml (data/sets.py), and how they go together; returns as `check` does."""
     report: list[str] = []
     try:
         train, measured = read_sets(path, classes)
