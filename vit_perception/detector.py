@@ -11,6 +11,7 @@ import numpy as np
 from .boxes import iou
 from .errors import EngineError, ImageError
 from .images.formats import to_gray
+from .images.look import Look
 
 MAX_CANDIDATES = 1000  # boxes that enter NMS; the best-scored are kept
 VOTE = 0.5  # share of a kept box's score that gives its rivals a vote on where it is
@@ -36,6 +37,10 @@ class Letterbox:
 
     Args:
         spec: the bundle's `input`: width, height, color, mean, std.
+
+    Attributes:
+        invert (bool): dark and bright are exchanged on the way.
+        filled: (height, width) of the batch that the newest image takes.
     """
 
     def __init__(self, spec):
@@ -43,7 +48,7 @@ class Letterbox:
         self._gain = [1.0 / (255.0 * std) for std in spec["std"]]  # (u8 / 255 - mean) / std = u8 * gain + offset
         self._offset = [-float(mean) / std for mean, std in zip(spec["mean"], spec["std"])]
         self.batch = np.zeros((1, len(self._gain), self.height, self.width), np.float32)
-        self._filled = (self.height, self.width)
+        self.invert, self.filled = False, (self.height, self.width)
         self._gray = self._scaled = None  # written anew by every image; another size replaces them
 
     def __call__(self, image, order):
@@ -64,9 +69,9 @@ class Letterbox:
             shrinks = scale < 0.5  # linear interpolation would skip pixels, and with them small people
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             image = self._scaled = cv2.resize(image, (w, h), self._scaled, interpolation=how)
-        if (h, w) != self._filled:
+        if (h, w) != self.filled:
             self.batch[:] = 0.0
-            self._filled = (h, w)
+            self.filled = (h, w)
         self._fill(image, order, self.batch[0, :, :h, :w])
         return self.batch, scale
 
@@ -74,7 +79,10 @@ class Letterbox:
         """Normalise the image's planes into `out`, float32 (C, h, w), in the model's order: one pass for each."""
         planes = [image] * len(out) if image.ndim == 2 else cv2.split(image)
         for i, plane in enumerate(planes[::-1] if order == "bgr" else planes):
-            cv2.addWeighted(plane, self._gain[i], plane, 0.0, self._offset[i], out[i], cv2.CV_32F)
+            gain, offset = self._gain[i], self._offset[i]
+            if self.invert:  # (255 - u8) * gain + offset
+                gain, offset = -gain, offset + 255.0 * gain
+            cv2.addWeighted(plane, gain, plane, 0.0, offset, out[i], cv2.CV_32F)
 
 
 def grid_points(width, height, strides):
@@ -144,6 +152,8 @@ class Detector:
 
     Attributes:
         input (dict): the bundle's: what its images are to be.
+        invert_image (bool): whether dark and bright are exchanged first, for a camera that shows warm things dark.
+        look (Look or None): compares the images with those that the model was trained on, if the bundle tells of them.
         stage_ms (dict): milliseconds of letterbox, infer and decode in the last call.
     """
 
@@ -156,6 +166,7 @@ class Detector:
         self.stage_ms = {}
         self._engine = engine
         self._letterbox = Letterbox(bundle.input)
+        self.look = Look(bundle.input) if "look" in bundle.input else None
         self._points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
         self._classes = len(bundle.labels)
         if tuple(engine.input_shape) != self._letterbox.batch.shape:
@@ -164,6 +175,14 @@ class Detector:
                     tuple(engine.input_shape), self._letterbox.batch.shape
                 )
             )
+
+    @property
+    def invert_image(self):
+        return self._letterbox.invert
+
+    @invert_image.setter
+    def invert_image(self, value):
+        self._letterbox.invert = value
 
     def detect(self, image, order):
         """Find objects in one image.
@@ -179,6 +198,8 @@ class Detector:
         """
         t0 = time.perf_counter()
         batch, scale = self._letterbox(image, order)
+        if self.look is not None:
+            self.look.add(batch[0], *self._letterbox.filled)
         t1 = time.perf_counter()
         outputs = self._engine.infer(batch)
         t2 = time.perf_counter()

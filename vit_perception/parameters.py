@@ -39,6 +39,7 @@ SPECS = (
     _fixed("engine_cache", "", "folder of TensorRT engines; empty: vit_perception in $XDG_CACHE_HOME or ~/.cache"),
     _fixed("workspace_mb", 256, "scratch memory of TensorRT's builder", 16, 65536, "MB"),
     _live("engine_timeout_s", 10.0, "an engine that takes longer for one image ends the node; 0 off", 0.0, 600.0, "s"),
+    _live("invert_image", False, "exchange dark and bright: for a camera that shows warm things dark"),
     _live("class_filter", "", "labels that are looked at, comma-separated; empty: all. RISK: others alert nobody"),
     _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
     _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),

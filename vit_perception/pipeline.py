@@ -19,6 +19,7 @@ from .tracking.growth import Expansion
 from .tracking.tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
+_DETECTOR_VALUES = ("nms_iou", "invert_image")
 _SCORES = ("score_threshold", "weak_score")
 _OWN_VALUES = (
     "camera_motion", "pixel_growth", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m",
@@ -101,7 +102,7 @@ class Pipeline:
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 
-        'nms_iou' is the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
+        'nms_iou' and 'invert_image' are the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
         'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe between two frames
         and, since each is one assignment, during one.
         """
@@ -112,8 +113,8 @@ class Pipeline:
                 self.mount = Mount.from_angles(**self._angles)
             elif part in _PARTS:
                 setattr(getattr(self, part), attribute, value)
-            elif name == "nms_iou":
-                self.detector.nms_iou = value
+            elif name in _DETECTOR_VALUES:
+                setattr(self.detector, name, value)
             elif name in _SCORES:
                 setattr(self, name, value)
                 self.tracker.high_score = self.score_threshold

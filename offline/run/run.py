@@ -176,7 +176,7 @@ class Run:
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "labels": self.labels,
-            "input": self.input,
+            "input": self.input | ({"look": self.notes["look"]} if "look" in self.notes else {}),
             "head": {"strides": config["strides"]},
             "thresholds": self.thresholds(),
             "files": files,

@@ -3,11 +3,16 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from vit_perception.bundles.bundle import open_bundle
+from vit_perception.detector import Letterbox
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.images import look
 
 from ..compression.quantize import quantise_int8, quantise_tensorrt
 from ..compression.quantize_fp16 import activation_ranges, convert_fp16
+from ..data import read_image
 from ..evaluation.accuracy import TorchEngine
 from ..export.onnx_export import check_against_torch, export_master, file_entry, golden_inputs, write_golden
 from ..files import write_json, write_text
@@ -18,6 +23,8 @@ from ..report.latency import compare_latency
 from ..report.samples import write_samples
 from ..run.run import Run
 from ..training.teacher_cache import model_hash
+
+LOOKED_AT = 200  # training images
 
 
 def export(run: Run, folder: Path) -> None:
@@ -39,6 +46,7 @@ def export(run: Run, folder: Path) -> None:
         elif variant == "int8_trt":
             quantise_tensorrt(master, path, images)
             files["int8_trt"] = file_entry(path, "int8", "TensorRT 8.2 and later, on a GPU with int8")
+    run.note("look", training_look(run))
     engine = OnnxRuntimeEngine(str(master))
     golden = golden_inputs(run.input)
     difference = check_against_torch(model, engine, golden)
@@ -46,6 +54,22 @@ def export(run: Run, folder: Path) -> None:
     write_golden(folder / "golden.npz", engine, golden, int8)
     files["golden"] = file_entry(folder / "golden.npz", "fp32", "any", opset=None)
     run.note("export", {"operators": operators, "difference_to_torch": difference, "files": files})
+
+
+def training_look(run: Run) -> dict:
+    """What the training images look like to the model, for the bundle: ranges that 98 of 100 of them lie in."""
+    letterbox, spec = Letterbox(run.input), run.input
+    channel = len(spec["mean"]) // 2
+    found = []
+    for sample in run.train_data.spread(LOOKED_AT).samples:
+        image = read_image(sample, spec["color"], spec)
+        both = (image, 255 - image) if run.recipe.crops.sensor.invert else (image,)
+        for picture in both:
+            planes = letterbox(picture, "mono" if spec["color"] == "gray" else "rgb")[0][0]
+            height, width = letterbox.filled
+            found.append(look.measure(planes[channel, :height, :width] * spec["std"][channel] + spec["mean"][channel]))
+    low, high = np.percentile(found, (1, 99), axis=0).round(4).tolist()
+    return {"brightness": [low[:-1], high[:-1]], "sharpness": [low[-1], high[-1]]}
 
 
 def evaluate(run: Run, folder: Path) -> None:

@@ -51,6 +51,27 @@ def test_letterbox_normalises_and_leaves_the_mean_outside():
     assert (batch[0, 0, :, 32:] == 0).all()
 
 
+@pytest.mark.parametrize(("spec", "order"), [(GRAY, "mono"), (GRAY, "bgr"), (RGB, "bgr"), (RGB, "mono")])
+def test_an_inverted_image_is_seen_as_its_opposite_would_be(spec, order):
+    image = np.random.default_rng(0).integers(0, 256, (20, 40) + (() if order == "mono" else (3,))).astype(np.uint8)
+    plain, inverted = Letterbox(spec), Letterbox(spec)
+    inverted.invert = True
+    expected = plain(255 - image, order)[0]
+    tolerance = 0.01 / min(spec["std"])  # in shades of gray; conversion and scaling round both images
+    np.testing.assert_allclose(inverted(image, order)[0], expected, atol=tolerance)
+    assert (inverted.batch[0, :, plain.filled[0] :] == 0).all()  # what is beyond the image stays at the mean
+
+
+def test_a_palette_becomes_gray_by_its_luminance_as_in_training():
+    """What offline.data reads of a file and what the node makes of the message are the same gray."""
+    colors = cv2.applyColorMap(np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1)), cv2.COLORMAP_INFERNO)
+    box, gray = Letterbox(GRAY), cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY)
+    of_message = box(colors, "bgr")[0].copy()
+    np.testing.assert_array_equal(of_message, box(colors[..., ::-1].copy(), "rgb")[0])
+    np.testing.assert_array_equal(of_message, box(gray, "mono")[0])
+    assert np.diff(of_message[0, 0, 0]).min() >= -0.03  # as warm as bright
+
+
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 def test_letterbox_keeps_the_channel_order_of_the_model(order):
     image = np.zeros((32, 64, 3), np.uint8)

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 
-from ..images import high_bit_depth
+from ..images import high_bit_depth, look
 
 REQUIRED = ("name", "labels", "input", "head", "thresholds", "files")
 CHANNELS = {"gray": 1, "rgb": 3}
@@ -140,7 +140,8 @@ def _input(size):
         values = size.get(key)
         if not (isinstance(values, list) and len(values) == channels and all(is_number(v, low, 1e3) for v in values)):
             return "input.{} must be {} numbers from {} to 1000".format(key, channels, low)
-    return high_bit_depth.find_problem(size.get("high_bit_depth", {}))
+    problem = high_bit_depth.find_problem(size.get("high_bit_depth", {}))
+    return problem or (look.find_problem(size["look"]) if "look" in size else "")
 
 
 def _strides(strides, size):

@@ -80,6 +80,8 @@ def overall_state(node, now_s):
         return ERROR, text.format(names, node.get_fully_qualified_name())
     if node.scan_silent:
         return ERROR if node.scan_silent == STALE else WARN, "no obstacle scan: " + node.scan_silent
+    if node.unlike_training:
+        return WARN, node.unlike_training
     return OK, "{:.1f} FPS".format(stats.output_rate.per_second(now_s))
 
 

@@ -60,6 +60,7 @@ class FrameProcessor:
         self.mount_source = "parameters" if mount is None else "tf"
         ego = node.ego_inputs.ego(received)
         seen = self._pipeline.detect_and_track(image, order, stamp_s, camera, mount, ego)
+        self._compare_with_training()
         watch.start()
         node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
         watch.stop("publish_detections")
@@ -75,6 +76,12 @@ class FrameProcessor:
         now = time.monotonic()
         node.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
         self._show(msg.header, image, order, result)
+
+    def _compare_with_training(self):
+        node, look = self._node, self._pipeline.detector.look
+        node.unlike_training = look.problem if look is not None else ""
+        if node.unlike_training:
+            node.notices.warn("look", node.unlike_training)
 
     def _show(self, *picture):
         try:

@@ -78,6 +78,7 @@ class PerceptionNode(ManagedNode):
         self.calibration = Calibration(self.values, self.notices.warn)
         self.ego_inputs = EgoInputs(self.values["base_frame"], self.values["height_source"], self.notices.warn)
         self.scan_silent = "not active"  # why there is no scan, or ''
+        self.unlike_training = ""  # how the picture differs from what the model was trained on
         self.newest_received_s = None  # steady clock, newest image that arrived
         self.diagnostics = Diagnostics(self, self.values)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
@@ -142,7 +143,7 @@ class PerceptionNode(ManagedNode):
         self.get_logger().info("images from {}".format(self.inputs.image_topic))
 
     def _deactivate(self):
-        self.scan_silent = "not active"
+        self.scan_silent, self.unlike_training = "not active", ""
         if self._scan_timer is not None:
             self.destroy_timer(self._scan_timer)
         if self.inputs is not None:
