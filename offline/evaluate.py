@@ -1,7 +1,7 @@
 """Measure a bundle on labelled images with the very code that flies.
 
     python -m offline.evaluate --model models/NAME --data DIR --val F.json [--ignore DontCare] [--classes A,B]
-                               [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01] [--inverted]
+                               [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01] [--inverted] [--slices S]
                                [--groups '^\\d_(?P<altitude>\\d+)_' --bands altitude=60,80,100,130]
 
 COCO mean average precision (mAP over IoU .50:.95, mAP50), and what a search asks (working_point.py): the recall
@@ -92,6 +92,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE, help="score threshold (default %(default)s)")
     parser.add_argument("--groups", metavar="REGEX", help="named groups, found in the file names, to tell figures by")
+    parser.add_argument(
+        "--slices", default="1x1", help="large images in slices, as the node's parameter (default: none)"
+    )
     parser.add_argument("--inverted", action="store_true", help="also with dark and bright exchanged; gray images only")
     parser.add_argument("--bands", action="append", default=[], metavar="NAME=A,B,..", help="numbers that part a group")
     args = parser.parse_args(argv)
@@ -108,6 +111,10 @@ def main(argv: list[str] | None = None) -> None:
     fitting = [data for data in sets if grouping.fits(data)] or sets[:1]  # the first one then says that none fits
     engine = open_engine(bundle, args.backend, args.precision)
     detector = Detector(bundle, engine, score_threshold=args.score)
+    try:
+        detector.slices = args.slices
+    except ValueError as e:
+        raise DataError(f"--slices: {e}") from e
     score = max(args.score, bundle.thresholds["score"])
     found = {}
     for data in sets:

@@ -8,6 +8,7 @@ import time
 import cv2
 import numpy as np
 
+from . import slices
 from .boxes import iou
 from .errors import EngineError, ImageError
 from .images.formats import to_gray
@@ -153,6 +154,7 @@ class Detector:
     Attributes:
         input (dict): the bundle's: what its images are to be.
         invert_image (bool): whether dark and bright are exchanged first, for a camera that shows warm things dark.
+        slices (str): how large images are cut, see slices.py; ValueError if it is set to what that does not know.
         look (Look or None): compares the images with those that the model was trained on, if the bundle tells of them.
         stage_ms (dict): milliseconds of letterbox, infer and decode in the last call.
     """
@@ -165,6 +167,7 @@ class Detector:
         self.input = bundle.input
         self.stage_ms = {}
         self._engine = engine
+        self.slices = "1x1"
         self._letterbox = Letterbox(bundle.input)
         self.look = Look(bundle.input) if "look" in bundle.input else None
         self._points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
@@ -184,8 +187,16 @@ class Detector:
     def invert_image(self, value):
         self._letterbox.invert = value
 
+    @property
+    def slices(self):
+        return self._slices
+
+    @slices.setter
+    def slices(self, text):
+        self._grid, self._slices = slices.parse(text), text
+
     def detect(self, image, order):
-        """Find objects in one image.
+        """Find objects in one image: in each of its slices, if it has any, and in the whole.
 
         Args:
             image: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'.
@@ -196,17 +207,42 @@ class Detector:
         Raises:
             ImageError: image and order do not fit together. EngineError: the engine failed, or gave no numbers.
         """
+        height, width = image.shape[:2]
+        self.stage_ms = dict.fromkeys(("letterbox", "infer", "decode"), 0.0)
+        parts = []
+        for x1, y1, x2, y2 in slices.plan(self._grid, width, height, self.input["width"], self.input["height"]):
+            found = self._look_at(image[y1:y2, x1:x2].copy(), order)
+            boxes = found.boxes + np.array([x1, y1, x1, y1], np.float32)
+            keep = slices.uncut(boxes, (x1, y1, x2, y2), width, height)
+            parts.append((boxes[keep], found.scores[keep], found.classes[keep]))
+        whole = self._look_at(image, order, judge=True)
+        return self._merge(parts, whole) if parts else whole
+
+    def _look_at(self, image, order, judge=False):
+        """Detections in one image as a whole. judge: compare it with the training images."""
         t0 = time.perf_counter()
         batch, scale = self._letterbox(image, order)
-        if self.look is not None:
+        if judge and self.look is not None:
             self.look.add(batch[0], *self._letterbox.filled)
         t1 = time.perf_counter()
         outputs = self._engine.infer(batch)
         t2 = time.perf_counter()
         result = self.decode(outputs, scale, image.shape[1], image.shape[0])
         t3 = time.perf_counter()
-        self.stage_ms = {"letterbox": 1e3 * (t1 - t0), "infer": 1e3 * (t2 - t1), "decode": 1e3 * (t3 - t2)}
+        for name, seconds in (("letterbox", t1 - t0), ("infer", t2 - t1), ("decode", t3 - t2)):
+            self.stage_ms[name] += 1e3 * seconds
         return result
+
+    def _merge(self, parts, whole):
+        """One of each object: those of the slices, then what the whole image shows beside them."""
+        boxes, scores, classes = (np.concatenate(arrays) for arrays in zip(*parts))
+        keep = nms(boxes, scores, classes, self.nms_iou)
+        boxes, scores, classes = boxes[keep], scores[keep], classes[keep]
+        new = slices.not_seen_yet(whole.boxes, whole.classes, boxes, classes)
+        boxes, scores = np.concatenate([boxes, whole.boxes[new]]), np.concatenate([scores, whole.scores[new]])
+        classes = np.concatenate([classes, whole.classes[new]])
+        best = np.argsort(-scores, kind="mergesort")[: self.max_detections]
+        return Detections(boxes[best], scores[best], classes[best])
 
     def decode(self, outputs, scale, width, height):
         """Raw outputs -> Detections in a source image of `width` x `height`.

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 
+from . import slices
 from .errors import PerceptionError
 from .images.high_bit_depth import SCALINGS, conversion
 
@@ -40,6 +41,9 @@ SPECS = (
     _fixed("workspace_mb", 256, "scratch memory of TensorRT's builder", 16, 65536, "MB"),
     _live("engine_timeout_s", 10.0, "an engine that takes longer for one image ends the node; 0 off", 0.0, 600.0, "s"),
     _live("invert_image", False, "exchange dark and bright: for a camera that shows warm things dark"),
+    _live(
+        "slices", "1x1", "look at large images in slices too: 1x1 off, COLUMNSxROWS, or auto. Each costs an inference"
+    ),
     _live("class_filter", "", "labels that are looked at, comma-separated; empty: all. RISK: others alert nobody"),
     _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
     _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),
@@ -153,6 +157,10 @@ def check(values):
     for name, choices in _CHOICES.items():
         if name in values and values[name] not in choices:
             return "{} ({}) must be one of {}".format(name, values[name], ", ".join(choices))
+    try:
+        slices.parse(values["slices"])
+    except ValueError as e:
+        return str(e)
     tables = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
     if len({len(t) for t in tables}) != 1:
         text = "obstacles.classes, heights_m, height_sigmas_m have {}, {}, {} entries; they must agree"

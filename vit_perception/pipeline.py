@@ -19,7 +19,7 @@ from .tracking.growth import Expansion
 from .tracking.tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
-_DETECTOR_VALUES = ("nms_iou", "invert_image")
+_DETECTOR_VALUES = ("nms_iou", "invert_image", "slices")
 _SCORES = ("score_threshold", "weak_score")
 _OWN_VALUES = (
     "camera_motion", "pixel_growth", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m",
@@ -102,7 +102,7 @@ class Pipeline:
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 
-        'nms_iou' and 'invert_image' are the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
+        'nms_iou', 'invert_image' and 'slices' are the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
         'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe between two frames
         and, since each is one assignment, during one.
         """

@@ -34,7 +34,7 @@ def measure(plane):
     levels = np.clip(rows * BINS, 0, BINS - 1).astype(np.uint8)
     shares = np.cumsum(np.bincount(levels.ravel(), minlength=BINS)) / float(levels.size)
     near, far = np.abs(rows[:, 1:] - rows[:, :-1]).mean(), np.abs(rows[:, FAR:] - rows[:, :-FAR]).mean()
-    return np.append(shares[:-1], near / max(float(far), 1e-6))
+    return np.concatenate([shares[:-1], [near / max(float(far), 1e-6)]])
 
 
 def find_problem(given):
