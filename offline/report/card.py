@@ -168,7 +168,10 @@ def _bold(value: float | None) -> str:
 def _stage_table(run: Run, latency: dict[str, dict]) -> str:
     names = [d.name for d in (run.val_data, *run.also)]
     heads = ["stage or file", "parameters", "GMAC", "file MB"]
-    heads += [f"{k}, {Path(name).stem}" for name in names for k in ("mAP", "mAP50")] + ["ms", "time ratio"]
+    short = [Path(name).stem for name in names]
+    if len(set(short)) < len(short):  # sets of several folders, or of both polarities
+        short = [name.replace(".json", "") for name in names]
+    heads += [f"{k}, {name}" for name in short for k in ("mAP", "mAP50")] + ["ms", "time ratio"]
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for step in STEPS:
         if f"{step}.metrics" not in run.notes:
