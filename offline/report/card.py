@@ -2,7 +2,6 @@
 
 import json
 import platform
-from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from ..data.sample import sides
 from ..evaluation.accuracy import worst
 from ..progress import clock
 from ..run.run import Run
-from .card_plots import STEPS
+from .card_plots import STEPS, short_names
 from .tables import losses
 
 FEW_BOXES = 200  # a class with fewer in training is hardly learnt
@@ -168,10 +167,7 @@ def _bold(value: float | None) -> str:
 def _stage_table(run: Run, latency: dict[str, dict]) -> str:
     names = [d.name for d in (run.val_data, *run.also)]
     heads = ["stage or file", "parameters", "GMAC", "file MB"]
-    short = [Path(name).stem for name in names]
-    if len(set(short)) < len(short):  # sets of several folders, or of both polarities
-        short = [name.replace(".json", "") for name in names]
-    heads += [f"{k}, {name}" for name in short for k in ("mAP", "mAP50")] + ["ms", "time ratio"]
+    heads += [f"{k}, {name}" for name in short_names(names) for k in ("mAP", "mAP50")] + ["ms", "time ratio"]
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for step in STEPS:
         if f"{step}.metrics" not in run.notes:

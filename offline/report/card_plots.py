@@ -30,6 +30,12 @@ def plot_stages(run: Run, latency: dict[str, dict], path: Path) -> None:
     _save(figure, path)
 
 
+def short_names(names: list[str]) -> list[str]:
+    """Of validation sets: their files' names, with the folders only where those are alike."""
+    short = [Path(name).stem for name in names]
+    return short if len(set(short)) == len(short) else [name.replace(".json", "") for name in names]
+
+
 def plot_curves(run: Run, path: Path) -> None:
     """Precision against recall at IoU .5, one plot per class: the master on every validation set, the teacher pale.
 
@@ -39,14 +45,14 @@ def plot_curves(run: Run, path: Path) -> None:
     master, teacher = run.figures("fp32"), run.figures("teacher")
     labels = [c for c in run.val_data.labels if any(c in m["curves"] for m in master.values())]
     figure, axes = _figure(2.9 * max(len(labels), 2), 3.1, columns=len(labels))
-    recall = np.linspace(0, 1, 101)
+    recall, short = np.linspace(0, 1, 101), dict(zip(master, short_names(list(master)), strict=True))
     for axis, label in zip(axes, labels, strict=True):
         for (name, m), color in zip(master.items(), COLORS * len(master), strict=False):
             if label not in m["curves"]:
                 continue
             if label in teacher.get(name, {}).get("curves", {}):
                 axis.plot(recall, teacher[name]["curves"][label], color=color, alpha=0.35, linewidth=1.2)
-            axis.plot(recall, m["curves"][label], color=color, linewidth=1.6, label=Path(name).stem)
+            axis.plot(recall, m["curves"][label], color=color, linewidth=1.6, label=short[name])
             point, ring = m["working_point"]["per_class"][label], m["recall_at"]["per_class"][label]["recall"]
             if point["precision"] is not None:
                 axis.plot(point["recall"], point["precision"], "o", color=color, markersize=6)
@@ -65,10 +71,10 @@ def plot_confusion(run: Run, path: Path) -> None:
     """Confusions of the master at the bundle's own threshold, one matrix per validation set: counts, and shaded the
     share of what is there (of a row; the last row, background, has none)."""
     sets = run.figures("fp32")
-    labels = next(iter(sets.values()))["confusion"]["labels"]
-    side = 1.2 + 0.62 * len(labels)
+    side = 1.2 + 0.62 * max(len(m["confusion"]["labels"]) for m in sets.values())
     figure, axes = _figure(side * len(sets) + 0.4, side, columns=len(sets))
-    for axis, (name, m) in zip(axes, sets.items(), strict=True):
+    for axis, name, m in zip(axes, short_names(list(sets)), sets.values(), strict=True):
+        labels = m["confusion"]["labels"]
         counts = np.array(m["confusion"]["counts"])
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         share[-1] = 0
@@ -79,7 +85,7 @@ def plot_confusion(run: Run, path: Path) -> None:
                 axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color=color)
         axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
         axis.set_yticks(range(len(labels)), labels)
-        axis.set(title=Path(name).stem, xlabel="what the detector says")
+        axis.set(title=name, xlabel="what the detector says")
     axes[0].set_ylabel("what is there")
     _save(figure, path)
 

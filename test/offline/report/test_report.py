@@ -17,6 +17,7 @@ from offline.evaluation.accuracy import coco_metrics, precision_recall
 from offline.evaluation.working_point import over
 from offline.render import write_dataset
 from offline.report import write_report
+from offline.report.card_plots import short_names
 from offline.report.frames import match_frame, rank
 from offline.report.page import number, percent
 from offline.report.page_plots import front_of, part_of, part_order
@@ -224,3 +225,9 @@ def test_parts_are_in_the_order_of_the_network():
 
 def test_what_was_not_measured_is_blank():
     assert number(None) == number(float("nan")) == percent(None) == "" and number(1234567, 2, 1e6) == "1.23"
+
+
+def test_sets_are_named_by_their_files_unless_these_are_alike():
+    assert short_names(["hit_uav/val_flights.json", "hit_uav/val.json"]) == ["val_flights", "val"]
+    alike = ["hit_uav/val.json", "asl_tid/val.json", "asl_tid/val.json (inverted)"]
+    assert short_names(alike) == ["hit_uav/val", "asl_tid/val", "asl_tid/val (inverted)"]
