@@ -1,0 +1,29 @@
+"""The site: `make docs` builds it from these pages into out/site; rosdoc2 finds it by rosdoc2.yaml."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from vit_perception import __version__  # noqa: E402
+
+project, release = "vit_perception", __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["README.md"]
+
+# Pages are Markdown that GitHub shows too: headings are link targets there, and so they are here.
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+# The API reference imports everything but what only a board or another project has.
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_mock_imports = []
+napoleon_google_docstring, napoleon_numpy_docstring = True, False
+default_role = "code"  # docstrings set code in single backticks
+
+html_theme = "furo"
+html_title = "vit_perception"
+html_theme_options = {"source_directory": "docs/"}
+html_show_sphinx = False
