@@ -25,7 +25,7 @@ def as_rows(specs):
     """The table row of each parameter."""
     for s in specs:
         default = "the bundle's" if s.default is None else shown(s.default)
-        limits = "" if s.low is None else "{:g} to {:g} {}".format(s.low, s.high, s.unit).strip()
+        limits = "" if s.low is None else f"{s.low:g} to {s.high:g} {s.unit}".strip()
         yield [s.name, default, limits, "" if s.read_only else "yes", s.description]
 
 
@@ -91,5 +91,6 @@ def test_the_site_is_built_and_a_broken_link_or_reference_ends_it(tmp_path):
     def build():
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(docs), str(tmp_path / "site")]
         return subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, timeout=300)
+
     done = build()
     assert done.returncode == 0, done.stderr
