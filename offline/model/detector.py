@@ -9,7 +9,8 @@
 
 Attention sees the whole image where that is cheap (H W / 1024 tokens), and fine maps keep what small objects need.
 Early convolutions help small ViTs train (Xiao et al., arXiv 2106.14881), a depthwise conv is a position code for any
-input size (Chu et al., arXiv 2102.10882). Parameter names of the blocks are timm's, so DeiT and DINO weights load by key.
+input size (Chu et al., arXiv 2102.10882). Parameter names of the blocks are timm's, so that weights of DeiT and DINO
+load by key.
 With `mixer: conv` residual 3x3 convolutions take the place of position code, blocks and norm, and all else is the same:
 the transformer must beat that (offline/compression/conv_twin.py finds the widths).
 A model is rebuilt from `config()` alone, whatever pruning and factorisation did to it.
