@@ -16,14 +16,14 @@ exclude_patterns = ["README.md"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
-# The API reference imports everything but what only a board or another project has.
+# The API reference imports the modules themselves: nothing is mocked.
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_mock_imports = []
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 default_role = "code"  # docstrings set code in single backticks
 
 html_theme = "furo"
 html_title = "vit_perception"
 html_theme_options = {"source_directory": "docs/"}
+html_static_path, html_css_files = ["_static"], ["site.css"]
 html_show_sphinx = False

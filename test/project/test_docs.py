@@ -1,10 +1,17 @@
 """The pages agree with the code: parameters, the player, QoS of the topics; links and anchors lead somewhere."""
 
+import contextlib
 import re
+import shlex
+import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from blob_bundle import make_bundle
 
 from vit_perception import parameters
 
@@ -77,20 +84,91 @@ def test_every_page_stands_in_the_contents_of_the_site():
         assert name == "index" or re.search(rf"^{name}$", contents, re.MULTILINE), name
 
 
-def test_the_site_is_built_and_a_broken_link_or_reference_ends_it(tmp_path):
-    pytest.importorskip("sphinx", reason="Sphinx is not installed (make setup)")
-    import shutil
-    import sys
+def test_the_topic_page_has_every_topic_with_its_type_and_qos(ros_context, tmp_path):
+    from flight import NAME, Client, running
 
+    rows = [row for row in table_rows("docs/reference/topics.md") if "/" in row[1] and len(row) > 3]
+    outputs = {row[0].replace("~", NAME): row[1:3] for row in rows if len(row) == 5}
+    inputs = {row[0]: row[1:3] for row in rows if len(row) == 4}
+    assert len(outputs) == 12 and len(inputs) == 7
+    client = Client(ros_context)
+
+    def compare(topic, listed, ends):
+        end = next(e for e in ends if e.node_name == NAME[1:])
+        assert end.topic_type.replace("/msg/", "/") in listed[0]
+        assert listed[1].startswith(end.qos_profile.reliability.name.lower().replace("_", " ")), topic
+        return end.qos_profile.durability.name.lower().replace("_", " ")
+
+    options = {"model": make_bundle(tmp_path / "blob"), "publish_px4": True, "height_source": "range"}
+    with running("node", tmp_path / "log", **options):
+        client.connect()
+        graph = client.node
+        found = {n for n, _ in graph.get_publisher_names_and_types_by_node(NAME[1:], "/")}
+        ours = {n if n.startswith("/") else "/" + n: row for n, row in outputs.items() if "/mavros/" not in n}
+        assert found - {"/rosout", "/parameter_events"} - set(ours) == {NAME + "/transition_event"}
+        for topic, listed in ours.items():
+            durability = compare(topic, listed, graph.get_publishers_info_by_topic(topic))
+            assert durability in listed[1].split(", "), topic
+        for topic, listed in inputs.items():
+            if topic != "image_raw/compressed":  # instead of image_raw
+                name = topic if topic.startswith("/") else "/" + topic
+                compare(topic, listed, graph.get_subscriptions_info_by_topic(name))
+    client.close()
+
+
+def test_the_quick_start_works_in_three_terminals_as_written(ros_context, tmp_path):
+    """Its very commands, but for the place and length of the flight; ros_context: only where ROS is."""
+    text = (ROOT / "docs" / "quick_start.md").read_text(encoding="utf-8")
+    section = text[text.index("in three terminals") :]
+    commands = re.findall(r"^python (?:-m )?(?:vit_perception|offline|examples).*$", section, re.MULTILINE)[:4]
+    commands = [
+        c.replace("out/flight", str(tmp_path / "flight")).replace("--frames 90", "--frames 8") for c in commands
+    ]
+    node, listener, render, player = ([sys.executable, *shlex.split(c)[1:]] for c in commands)
+    subprocess.run(render, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    log = tmp_path / "log"
+    with contextlib.ExitStack() as stack:
+        started = []
+        for command, out in ((node, log), (listener, tmp_path / "heard")):
+            file = stack.enter_context(out.open("wb"))
+            started.append(subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT))
+            stack.callback(started[-1].kill)
+        played = subprocess.run(player, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert played.returncode == 0 and "8 images published" in played.stdout + played.stderr, played
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and len((tmp_path / "heard").read_text().splitlines()) < 2:
+            time.sleep(0.1)
+        for process in reversed(started):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0, log.read_text()
+    lines = (tmp_path / "heard").read_text().splitlines()
+    assert len(lines) >= 2, log.read_text()
+    assert all(re.fullmatch(r"\d+\.\d{9}: (nothing|((Person|Car|Bicycle) [01]\.\d\d(, )?)+)", line) for line in lines)
+
+
+def test_the_site_is_built_strictly_and_a_broken_link_ends_it(tmp_path):
+    """Without the API reference, which `make docs` adds and which takes most of the time."""
+    pytest.importorskip("sphinx", reason="Sphinx is not installed (make setup)")
     docs = tmp_path / "docs"
     shutil.copytree(ROOT / "docs", docs)
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config", "models"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (docs / "api.md").unlink()  # the reference takes most of the time, and `make docs` builds it
+    for entry in ROOT.iterdir():
+        if entry.suffix == ".md":
+            shutil.copy(entry, tmp_path)  # Sphinx follows links to where a file really is
+        elif entry.name not in ("docs", "out", ".git", ".venv"):
+            (tmp_path / entry.name).symlink_to(entry)
+    api = docs / "reference" / "api.md"
+    api.write_text(re.sub(r"```\{eval-rst\}.*?```", "", api.read_text(encoding="utf-8"), flags=re.DOTALL))
 
     def build():
-        command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(docs), str(tmp_path / "site")]
-        return subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, timeout=300)
+        command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "docs", "site"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     done = build()
     assert done.returncode == 0, done.stderr
+    assert "Vision Transformer" in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    page = docs / "faults.md"
+    page.write_text(
+        page.read_text(encoding="utf-8") + "\n[gone](no_such_page.md), [no heading](inputs.md#no-such-heading)\n"
+    )
+    done = build()
+    assert done.returncode != 0 and "no_such_page.md" in done.stderr and "no-such-heading" in done.stderr
