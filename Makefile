@@ -77,6 +77,8 @@ lint: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "error: run $(BIN)/ruff format ."; exit 1; }
 	@echo "lint: mypy"
 	@$(BIN)/mypy vit_perception offline tools
+	@echo "lint: imports between the rooms"
+	@told=$$($(BIN)/lint-imports --no-logo --no-cache) || { echo "$$told"; exit 1; }
 	@echo "lint: onboard code runs on Python 3.6"
 	@$(BIN)/vermin --target=3.6- --eval-annotations --violations --no-tips vit_perception launch setup.py \
 	    test/standin test/helpers/old_libraries.py test/helpers/python36_check.py

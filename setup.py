@@ -69,7 +69,7 @@ setup(
             "ros-rosidl-typesupport-introspection-c",
         ],
         "test": ["hypothesis", "pytest", "rosbags"],
-        "lint": ["mypy", "ruff", "vermin"],
+        "lint": ["import-linter", "mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
         "docs": ["furo", "myst-parser", "sphinx"],
     },

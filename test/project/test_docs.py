@@ -146,6 +146,19 @@ def test_the_quick_start_works_in_three_terminals_as_written(ros_context, tmp_pa
     assert all(re.fullmatch(r"\d+\.\d{9}: (nothing|((Person|Car|Bicycle) [01]\.\d\d(, )?)+)", line) for line in lines)
 
 
+def test_make_shell_opens_the_environment_in_one_domain(monkeypatch):
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        pytest.skip("not running in .venv")
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    typed = 'echo "$ROS_DOMAIN_ID"; python -c "import sys, vit_perception; print(sys.prefix, vit_perception.__file__)"'
+    command = ["make", "--silent", "--old-file=setup", "shell"]  # without installing anything
+    done = subprocess.run(command, cwd=ROOT, input=typed, capture_output=True, text=True, timeout=60)
+    domain, paths = done.stdout.splitlines()
+    prefix, package = map(Path, paths.split())
+    assert domain == "101", done
+    assert prefix.resolve() == (ROOT / ".venv").resolve() and package == ROOT / "vit_perception" / "__init__.py"
+
+
 def test_the_site_is_built_strictly_and_a_broken_link_ends_it(tmp_path):
     """Without the API reference, which `make docs` adds and which takes most of the time."""
     pytest.importorskip("sphinx", reason="Sphinx is not installed (make setup)")
