@@ -20,7 +20,28 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
+napoleon_use_ivar = True
+highlight_language = "text"
 default_role = "code"  # docstrings set code in single backticks
+
+
+def keep_layout(app, what, name, obj, options, lines):
+    """Indented blocks of a module's docstring are commands, code or small tables: show them as they stand."""
+    if what != "module":
+        return
+    out, inside = [], False
+    for before, line in zip(["", *lines], lines, strict=False):
+        starts = line.startswith("    ") and not before and not inside
+        if starts and not (out and "".join(out[-2:-1]).endswith("::")):
+            out += ["::", ""]
+        inside = line.startswith(" ") or (inside and not line)
+        out.append(line)
+    lines[:] = out
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", keep_layout)
+
 
 html_theme = "furo"
 html_title = "vit_perception"
