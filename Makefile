@@ -1,6 +1,6 @@
 # make setup   the environment .venv: Python packages, a ROS 2 from wheels, message packages
 # make demo    compress a small detector on rendered flights and fly it; results under out/demo/
-# make test    lint, types, the Python 3.6 check and all tests
+# make test    lint, types, the Python 3.6 check and all tests, in 2 processes side by side; JOBS=4 for more, 0 for none
 # make test-onboard ROS=kilted NUMPY=1.26.4 OPENCV=4.10.0.84   the onboard and node tests against other versions,
 #              each with an environment of its own: ROS jazzy or kilted; empty versions are those of the lock file
 # make bench   every benchmark in its quick form
@@ -14,6 +14,9 @@ TORCH := torch==2.13.0
 ROS ?= jazzy
 NUMPY ?=
 OPENCV ?=
+# Processes that test side by side. The tests of a file stay together, in their order.
+JOBS ?= 2
+PYTEST := pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv$(patsubst %,-%,$(filter-out jazzy,$(ROS)))$(NUMPY:%=-np%)$(OPENCV:%=-cv%)
 BIN := $(VENV)/bin
 # Runs a command with ROS confined to this machine; see tools/ros_environment.py.
@@ -77,8 +80,8 @@ lint: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "error: run $(BIN)/ruff format ."; exit 1; }
 	@echo "lint: mypy"
 	@$(BIN)/mypy vit_perception offline tools
-	@echo "lint: imports between the rooms"
-	@told=$$($(BIN)/lint-imports --no-logo --no-cache) || { echo "$$told"; exit 1; }
+	@echo "lint: the walls between the rooms"
+	@report=$$($(BIN)/lint-imports --no-logo --no-cache 2>&1) || { echo "$$report"; exit 1; }
 	@echo "lint: onboard code runs on Python 3.6"
 	@$(BIN)/vermin --target=3.6- --eval-annotations --violations --no-tips vit_perception launch setup.py \
 	    test/standin test/helpers/old_libraries.py test/helpers/python36_check.py
@@ -93,11 +96,11 @@ $(VENV)/.tensorrt: requirements/tensorrt.txt $(VENV)/.python
 	done; touch $@
 
 test: lint $(VENV)/.tensorrt
-	@$(RUN) pytest
+	@$(RUN) $(PYTEST)
 
 # Without what only trains and compresses; test_camera_motion.py renders its images.
 test-onboard: setup
-	@$(RUN) pytest $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
+	@$(RUN) $(PYTEST) $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
 	    test/onboard/tracking/test_camera_motion.py
 
 bench: setup

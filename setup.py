@@ -68,7 +68,7 @@ setup(
             "ros-rosidl-typesupport-fastrtps-c",
             "ros-rosidl-typesupport-introspection-c",
         ],
-        "test": ["hypothesis", "pytest", "rosbags"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "rosbags"],
         "lint": ["import-linter", "mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
         "docs": ["furo", "myst-parser", "sphinx"],
