@@ -50,6 +50,7 @@ class Run:
         self.budget_ms: float | None = None
         self.min_map: float | None = None
         self.attribution = ""
+        self.changed: list[str] = []  # what --set made other than the recipe has it
         self.input: dict = {}
         self.identity: dict = {}
         self.notes: dict = {}
@@ -106,6 +107,11 @@ class Run:
             results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the scores")
             self._found[identity, self.val_data.sha256] = results
             chosen = {k: score_at(self.val_data, results, rate) for k, rate in allowed.items() if rate}
+            score = chosen.get("score", t.score)
+            if "weak_score" not in chosen and t.weak_score > score:
+                text = "thresholds.weak_score %s is over the chosen score: lowered to it, %s"
+                log.warning(text, t.weak_score, score)
+                chosen["weak_score"] = score
             if "score" in chosen and not t.weak_score:
                 chosen.setdefault("weak_score", chosen["score"])  # 0: the same
             self.note("scores", chosen)
@@ -160,6 +166,7 @@ class Run:
             for v in sets
         ]
         config = self.load("quantise").config()
+        also = [{"name": d.name, "sha256": d.sha256} for d in self.also]
         versions = {m: importlib.metadata.version(m) for m in ("torch", "onnx", "onnxruntime", "numpy")}
         return {
             "format": FORMAT,
@@ -175,7 +182,7 @@ class Run:
             "fp16_refused": self.notes.get("fp16_refused", ""),
             "metrics": measured,
             "made": self.identity
-            | {"model": config, "also": [{"name": d.name, "sha256": d.sha256} for d in self.also]}
+            | {"changed": self.changed, "model": config, "also": also}
             | {"seconds": self.notes["seconds"], "versions": versions | {"vit_perception": __version__}},
         }
 

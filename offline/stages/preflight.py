@@ -19,7 +19,7 @@ from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
 from ..model.pretrained import load_teacher
 from ..run.recipe import Recipe
-from ..run.recipe_file import SCHEDULES
+from ..run.recipe_file import SCHEDULES, changes
 from ..run.run import Run
 from ..training.distill import check_comparable
 from ..training.distributed import world_size
@@ -59,6 +59,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         without = {"without": [data.name for data in (val, *run.also)]}
     for data in (val, *run.also):
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
+    run.changed = changes(recipe, args.recipe)
     run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
     run.budget_ms, run.min_map = args.budget_ms, args.min_map
     run.input = _input(run)
@@ -136,7 +137,10 @@ def _build(run: Run, group: str, options: Callable[[Run], dict]) -> dict:
                 model(torch.zeros(1, len(run.input["mean"]), height, width))
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError, AttributeError, KeyError) as e:
         why = (str(e).splitlines() or [type(e).__name__])[0]
-        raise RecipeError(f"recipe group '{group}' makes no model ({why}); mend its values") from e
+        mine = ("model.", "student.", "input.", "crops.")
+        changed = [f"--set {text}" for text in run.changed if text.startswith(mine)]
+        said = f" with {' '.join(changed)}" if changed else ""
+        raise RecipeError(f"recipe group '{group}' makes no model{said} ({why}); mend its values") from e
     if model.config()["classes"] != len(run.labels):
         raise RecipeError(f"recipe group '{group}' has {model.config()['classes']} classes, the data {len(run.labels)}")
     return model.config()

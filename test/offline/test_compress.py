@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
         (["--set", "input.size=[8192, 8192]"], "input has 8192 x 8192 pixels, more than"),
         (["--set", "thresholds.max_detections=200000"], "thresholds.max_detections must be a whole number from 1"),
         (["--set", "model.width=64"], "unknown model option ['width']"),
-        (["--set", "model.stem=3"], "recipe group 'model' makes no model"),
+        (["--set", "model.stem=3"], "recipe group 'model' makes no model with --set model.stem=3"),
         (["--set", "student.depht=1"], "unknown model option ['depht']"),
         (["--set", "student.mixer=twin", "--set", "student.dim=x"], "recipe group 'student' makes no model"),
         (["--set", "student.strides=[4, 8]"], "the student has strides [4, 8], its teacher [8]"),
