@@ -24,6 +24,7 @@ from ..run.run import Run
 from ..training.distill import check_comparable
 from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
+from ..training.threads import choose_threads
 from ..training.train import check_shared
 from .models import student_options, teacher_options
 
@@ -81,6 +82,9 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
+    threads = choose_threads(run.notes.get("threads"))
+    if threads and "threads" not in run.notes:
+        run.note("threads", threads)
     log.info("%s", train.summary())
     for data in (val, *run.also):
         log.info("%s", data.summary())
