@@ -12,10 +12,11 @@ from .images import detect_color, pixel_statistics, read_image
 from .near_duplicates import leak_warning, unseen
 from .options import add_data_options, label_rules
 from .read import FORMATS, Rules, read_coco, read_dataset, read_pair
-from .sample import Dataset, Sample
+from .sample import TINY_PX, Dataset, Sample, model_sizes
 
 __all__ = [
     "FORMATS",
+    "TINY_PX",
     "Dataset",
     "Rules",
     "Sample",
@@ -24,6 +25,7 @@ __all__ = [
     "label_rules",
     "leak_warning",
     "map_classes",
+    "model_sizes",
     "parse_map",
     "pixel_statistics",
     "read_coco",

@@ -15,10 +15,9 @@ from .annotations import Annotations, Findings
 from .images import examine
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, repeated
 from .read import FORMATS, NO_RULES, Rules, build, check_classes, find_format, read_annotations, unknown_classes
-from .sample import Dataset, sides
+from .sample import TINY_PX, Dataset, sides
 
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
-TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see
 FEW_BOXES, RARE = 50, 0.01  # a class with fewer boxes, or less than this share of the commonest one, is hardly learnt
 
 

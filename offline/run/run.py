@@ -14,7 +14,7 @@ from vit_perception.bundles.bundle import FORMAT, FORMAT_VERSION
 from vit_perception.detector import Detections, Detector, Letterbox
 
 from ..boards.targets import Target
-from ..data import Dataset, read_image
+from ..data import Dataset, model_sizes, read_image
 from ..data.near_duplicates import find_leak, fingerprints
 from ..evaluation.accuracy import detect, evaluate, make_detector, measure
 from ..evaluation.subsets import Grouping
@@ -155,6 +155,10 @@ class Run:
                 self.note("leaks", known)
         return {data.name: known[data.name] for data in (self.val_data, *self.also)}
 
+    def object_px(self) -> dict[str, list[float]]:
+        """Sizes of the objects it was trained on, as `model_sizes` tells them."""
+        return model_sizes(self.train_data, self.input["width"], self.input["height"])
+
     def manifest(self) -> dict:
         """bundle.json, with what is known so far."""
         files = self.notes["export"]["files"]
@@ -174,6 +178,7 @@ class Run:
             "name": self.name,
             "labels": self.labels,
             "input": self.input,
+            "object_px": self.object_px(),
             "head": {"strides": config["strides"]},
             "thresholds": self.thresholds(),
             "files": files,

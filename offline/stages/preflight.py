@@ -13,7 +13,7 @@ from vit_perception.images.high_bit_depth import DEFAULT
 
 from ..boards.targets import Target
 from ..compression.quantize import wanted_variants
-from ..data import detect_color, label_rules, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
+from ..data import TINY_PX, detect_color, label_rules, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
@@ -90,6 +90,13 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         log.info("%s", data.summary())
     for line in train.table():
         log.info("%s", line)
+    for label, side in run.object_px().items():
+        if side and side[1] < TINY_PX:
+            size = f"{run.input['width']}x{run.input['height']}"
+            text = (
+                "at an input of %s half of the %s boxes are under %.0f pixels, too small to be found: use a larger one"
+            )
+            log.warning(text, size, label, TINY_PX)
     for data in () if args.resume else (val, *run.also):
         if leak := leak_warning(train, data):
             log.warning("%s", leak)
