@@ -48,10 +48,12 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     check_values(recipe, str(path))
     if not overrides:
         return recipe
-    given = [_override(values, override) for override in overrides]
-    values = _give_way(values, [key for key, _ in given])
-    recipe = _fill(Recipe(), values, " ".join(f"--set {text}" for _, text in given), "")
-    check_values(recipe, " ".join(f"--set {text}" for _, text in given))
+    given = []
+    for override in overrides:
+        given.append(_override(values, override))
+        _fill(Recipe(), values, f"--set {override}", "")
+    recipe = _fill(Recipe(), _give_way(values, given), path.name, "")
+    check_values(recipe, " ".join(f"--set {override}" for override in overrides))
     return recipe
 
 
@@ -88,8 +90,8 @@ def _parse(text: str, where: str):
         raise RecipeError(f"{where} is not valid yaml: {' '.join(str(e).split())}") from e
 
 
-def _override(values: dict, text: str) -> tuple[str, str]:
-    """Put what `text` says into `values`; returns its key and itself."""
+def _override(values: dict, text: str) -> str:
+    """Put what `text` says into `values`; returns its key."""
     key, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"--set {text} is not of the form key.path=value, e.g. --set teacher.epochs=3")
@@ -100,7 +102,7 @@ def _override(values: dict, text: str) -> tuple[str, str]:
             raise RecipeError(f"--set {text}: '{parent}' holds a value, not a group of them")
         values[parent] = values = dict(group)  # a copy: yaml aliases may share it with other groups
     values[leaf] = _parse(value, f"--set {text}")
-    return key, text
+    return key
 
 
 def _fill(target, values, where: str, prefix: str):

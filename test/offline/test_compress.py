@@ -19,7 +19,7 @@ from offline.evaluation.accuracy import TorchEngine
 from offline.model.detector import build_model
 from offline.render import write_dataset
 from offline.report.latency import compare_latency
-from offline.run.recipe_file import changes, load_recipe
+from offline.run.recipe_file import changes, load_recipe, recipe_names
 from offline.stages.preflight import open_run
 from vit_perception.bundles.bundle import open_bundle
 
@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
         (["--ignore", "Dog"], "no category 'Dog' to ignore"),
         (["--classes", "Dog"], "--classes names 'Dog', which"),
         (["--target", "toaster"], "no target 'toaster'; choose one of: jetson-nano"),
-        (["--recipe", "none"], "no recipe 'none'; give one of ablation, fast, full, keep, quick"),
+        (["--recipe", "none"], "no recipe 'none'; give one of ablation, fast, full, hit_uav, keep, quick"),
         (["--set", "prune.heads=2"], "prune.heads must lie in 0..1"),
         (["--set", "prune.haeds=0"], "unknown key 'prune.haeds'; choose from"),
         (["--set", "teacher.lr=fast"], "'teacher.lr' must be a number"),
@@ -186,7 +186,7 @@ def test_bad_options_end_in_one_sentence_before_any_work(data, recipe, tmp_path,
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.run").exists()
 
 
-@pytest.mark.parametrize("name", ["ablation", "fast", "full", "keep", "quick"])
+@pytest.mark.parametrize("name", recipe_names().split(", "))
 def test_shipped_recipes_choose_their_scores_by_false_positives(name):
     t = load_recipe(name).thresholds
     assert 0 < t.fp_per_image <= 2 and t.weak_fp_per_image >= t.fp_per_image

@@ -1,12 +1,16 @@
 """Data sets as they are published and exported: read without copying, renaming or telling their format."""
 
 import pytest
-from published import COUNTS, PUBLISHED, SIDE, coco, scene, two, uavdt, visdrone
+from published import COUNTS, PUBLISHED, SIDE, coco, hit_uav, scene, two, uavdt, visdrone
 
+from offline import compress
+from offline.boards.targets import find_target
 from offline.data import Rules, read_dataset, read_pair
 from offline.data.__main__ import main
 from offline.data.read import FORMATS
 from offline.errors import DataError
+from offline.run.recipe_file import load_recipe
+from offline.stages.preflight import open_run
 
 
 def check(capsys, *arguments):
@@ -85,3 +89,21 @@ def test_a_class_that_sounds_like_regions_to_ignore_is_told(tmp_path, caplog):
 def test_a_plain_coco_set_may_be_named_by_its_splits(tmp_path):
     root = coco(tmp_path, "images/{}", "{}.json", two())
     assert len(read_dataset(root, "train")) == len(read_dataset(root, "train.json")) == COUNTS["train"]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "options", "labels"),
+    [
+        ("visdrone", visdrone, [], ["pedestrian", "people", "bicycle"]),
+        ("visdrone", visdrone, ["--map", "pedestrian,people=person; car,van,truck,bus=vehicle"], ["person", "bicycle"]),
+        ("hit_uav", hit_uav, ["--ignore", "DontCare"], ["Person", "Car"]),
+    ],
+)
+def test_the_command_in_a_recipes_head_opens_its_run(tmp_path, name, write, options, labels):
+    root = write(tmp_path / "set")
+    splits = ["--data", str(root), "--train", "train", "--val", "val", *options]
+    folders = ["--recipe", name, "--out", str(tmp_path / "out"), "--run", str(tmp_path / "run")]
+    args = compress.parse([*splits, *folders, "--set", "card.groups=''", "--set", "card.bands={}"])
+    run = open_run(args, load_recipe(args.recipe, args.set), find_target("jetson-nano"))
+    assert run.labels[: len(labels)] == labels
+    assert run.input["color"] == ("rgb" if name == "visdrone" else "gray")
