@@ -89,6 +89,8 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
 def check_card(folder, data):
     """What the recipe and --also say of the card, though they came after the training had begun."""
     bundle, text = open_bundle(folder), (folder / "CARD.md").read_text()
+    assert "changed: `thresholds.fp_per_image=0.5, thresholds.weak_fp_per_image=2.0`" in text.split("## ")[0]
+    assert bundle.input["high_bit_depth"]["scaling"] == "percentile" and set(bundle.object_px) == set(bundle.labels)
     sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert sections[:3] == ["Intended use", "Not intended", "Accuracy"] and sections[-1] == "Limits"
     assert "To find walkers." in text and "Not at sea." in text and "\nOurs.\n" in text

@@ -97,7 +97,8 @@ def find_images(folder, list_file=""):
         raise PerceptionError("no folder '{}'; set the parameter folder to a folder of images".format(folder))
     if list_file:
         try:
-            with open(os.path.expanduser(list_file)) as f:
+            # Names that are no UTF-8 stay as they are; Windows begins a file with a byte order mark.
+            with open(os.path.expanduser(list_file), encoding="utf-8-sig", errors="surrogateescape") as f:
                 names = [line.strip() for line in f if line.strip()]
         except (OSError, UnicodeDecodeError) as e:
             raise PerceptionError("cannot read the list of images: {}".format(e)) from None
