@@ -58,7 +58,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
 
 
 def changes(recipe: Recipe, name: str) -> list[str]:
-    """['teacher.epochs=3', ...]: what of `recipe`, but for the card's texts, that of this name or path has otherwise."""
+    """What of `recipe` that of this name or path has otherwise, but for the card's texts: ["teacher.epochs=3", ...]."""
     before, after = (dict(_leaves(r.as_dict())) for r in (load_recipe(name), recipe))
     return [f"{k}={v}" for k, v in after.items() if before.get(k) != v and not k.startswith("card.")]
 
