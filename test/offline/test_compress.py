@@ -207,6 +207,16 @@ def test_what_is_set_is_what_is_done(caplog):
     assert changes(load_recipe("quick"), "quick") == []
 
 
+def test_that_a_bundle_will_be_replaced_is_said_at_the_start(data, recipe, tmp_path, capsys, caplog):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "bundle.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        compress.main([*command(data, recipe, out)[3:], "--also", "other.json"])
+    assert f"{out} holds a bundle: it stays until this run is done" in caplog.text + capsys.readouterr().err
+    assert (out / "bundle.json").read_text() == "{}"
+
+
 def test_a_folder_that_is_no_bundle_is_not_taken_for_out(data, recipe, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "photo.jpg").write_text("precious")
