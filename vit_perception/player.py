@@ -226,9 +226,12 @@ class BagTape:
 
 
 def image_message(image):
-    """uint8 (H, W) -> mono8 Image, (H, W, 3) -> bgr8, uint16 (H, W) -> mono16; the header is left to the caller."""
+    """uint8 -> mono8 or bgr8 Image, uint16 -> mono16 or bgr16, float32 -> 32FC1; the header is left to the caller."""
     height, width = image.shape[:2]
-    encoding = "bgr8" if image.ndim == 3 else "mono8" if image.dtype.itemsize == 1 else "mono16"
+    if image.dtype.kind == "f":
+        encoding = "32FC1" if image.ndim == 2 else "32FC3"
+    else:
+        encoding = "{}{}".format("bgr" if image.ndim == 3 else "mono", 8 * image.dtype.itemsize)
     msg = Image(height=height, width=width, encoding=encoding, step=image[0].nbytes)
     msg.is_bigendian = int(sys.byteorder == "big")
     msg.data = array.array("B", image.tobytes())  # ten to a hundred times faster than bytes or an ndarray

@@ -8,6 +8,7 @@ import cv2
 
 from vit_perception.detector import Detections
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.images.files import show
 
 from ..data import Dataset, Sample, read_image
 from ..evaluation.accuracy import detect
@@ -62,7 +63,7 @@ def rank(data: Dataset, results: list[Detections]) -> tuple[list[Frame], list[Fr
 def picture(run: Run, frame: Frame, result: Detections) -> dict:
     """The annotated image as a data URI, with its caption's figures."""
     sample, color = run.val_data.samples[frame.index], run.input["color"]
-    image = read_image(sample, color)
+    image = read_image(sample, color, run.input)
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if color == "gray" else cv2.COLOR_RGB2BGR)
     scale = max(1, round(WIDTH / canvas.shape[1]))
     canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
@@ -71,7 +72,7 @@ def picture(run: Run, frame: Frame, result: Detections) -> dict:
     ok, jpeg = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert ok, "OpenCV cannot encode JPEG"
     uri = "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
-    return {"uri": uri, "name": sample.path.name, "frame": frame}
+    return {"uri": uri, "name": show(sample.path.name), "frame": frame}
 
 
 def class_colors(labels: list[str]) -> list[tuple[str, str]]:

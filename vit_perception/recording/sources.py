@@ -6,14 +6,15 @@ import os
 import cv2
 import yaml
 
-from ..errors import PerceptionError
+from ..errors import ImageError, PerceptionError
+from ..images.files import SUFFIXES, read_file
+from ..natural_order import natural_key
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 DEFAULT_FPS = 10.0
 
 
 class Images:
-    """The pictures of a folder, in the order of their names.
+    """The pictures of a folder, in the order of their names: numbers in them count as numbers.
 
     Args:
         folder: their folder. list_file: a file with one name per line; empty takes all.
@@ -34,14 +35,12 @@ class Images:
         return len(self.files)
 
     def __iter__(self):
-        """Yields uint8 (H, W) or BGR (H, W, 3), or uint16 (H, W). Raises PerceptionError for a file that is neither."""
+        """Yields uint8, uint16 or float32, (H, W) or BGR (H, W, 3). Raises PerceptionError for what is no image."""
         for name in self.files:
-            image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
-            deep = image is not None and image.dtype.name == "uint16" and image.ndim == 2
-            plain = image is not None and image.dtype.name == "uint8" and image.shape[2:] in ((), (3,))
-            if not (deep or plain):
-                raise PerceptionError("cannot play {}: not an 8-bit gray or colour, or 16-bit gray image".format(name))
-            yield image
+            try:
+                yield read_file(name)
+            except ImageError as e:
+                raise PerceptionError("cannot play: {}".format(e)) from None
 
 
 class Video:
@@ -98,18 +97,19 @@ def find_images(folder, list_file=""):
         raise PerceptionError("no folder '{}'; set the parameter folder to a folder of images".format(folder))
     if list_file:
         try:
-            with open(os.path.expanduser(list_file)) as f:
+            # Names that are no UTF-8 stay as they are; Windows begins a file with a byte order mark.
+            with open(os.path.expanduser(list_file), encoding="utf-8-sig", errors="surrogateescape") as f:
                 names = [line.strip() for line in f if line.strip()]
         except (OSError, UnicodeDecodeError) as e:
             raise PerceptionError("cannot read the list of images: {}".format(e)) from None
     else:
-        names = sorted(n for n in os.listdir(folder) if n.lower().endswith(IMAGES))
+        names = sorted((n for n in os.listdir(folder) if n.lower().endswith(SUFFIXES)), key=natural_key)
     missing = [n for n in names if not os.path.isfile(os.path.join(folder, n))]
     if missing:
         text = "{} of {} listed images are not in {}, first: {}"
         raise PerceptionError(text.format(len(missing), len(names), folder, missing[0]))
     if not names:
-        raise PerceptionError("no images in {}; supported: {}".format(list_file or folder, " ".join(IMAGES)))
+        raise PerceptionError("no images in {}; supported: {}".format(list_file or folder, " ".join(SUFFIXES)))
     return [os.path.join(folder, n) for n in names]
 
 

@@ -24,7 +24,7 @@ def read_parameters(args, say=print):
     options = {n: getattr(args, n) for n in ("model", "backend", "precision") if getattr(args, n) is not None}
     model = options.get("model", plain["model"])
     if args.params and "model" not in options:
-        known = dict(plain, **{s.name: 0.0 for s in parameters.EVALUATED})  # the bundle's, which is not known yet
+        known = {n: 0.0 if v is None else v for n, v in plain.items()}  # the bundle's are not known yet
         model = parameters_file.read(args.params, known)[0]["model"]
     bundle = open_bundle(find_bundle(model))
     values = parameters.defaults(bundle)
@@ -47,13 +47,16 @@ def replay_offline(args, given, stop, say=print):
             "model": "{} {}".format(bundle.name, bundle.sha256[:12]),
             "engine": "{}, {}, {}: {}".format(engine.name, engine.device, engine.precision, engine.reason),
         }
-        fly(flight, pipeline, FlightReport(args.out, about, flight.fps, len(flight), say), stop, say)
+        fly(flight, pipeline, FlightReport(args.out, about, flight.fps, len(flight), say), stop, say, bundle)
     finally:
         engine.close()
 
 
-def fly(flight, pipeline, report, stop, say):
-    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written."""
+def fly(flight, pipeline, report, stop, say, bundle=None):
+    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written.
+
+    bundle: to say what it is not made for.
+    """
     stages: Dict[str, Samples] = {}
     begun, problem = time.monotonic(), None
     progress = Progress(len(flight), say)
@@ -61,6 +64,10 @@ def fly(flight, pipeline, report, stop, say):
         for frame in flight:
             if stop.is_set():
                 break
+            if bundle is not None and not report.frames:
+                warning = bundle.shrinks(frame.image.shape[1], frame.image.shape[0])
+                if warning:
+                    say(warning)
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
