@@ -4,6 +4,7 @@ A file of a few bytes may claim billions of pixels. So size, and what else costs
 refused, before a decoder sees the data.
 """
 
+import re
 import struct
 
 import cv2
@@ -19,6 +20,7 @@ _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FRAME = (0xFFC0, 0xFFC1, 0xFFC2)  # baseline, extended, progressive; nobody sends the others
 _TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE} | set(range(0xFFE0, 0xFFF0))  # Huffman, quantisation, restart, texts, APPn
+_MARKER = re.compile(b"\xff[^\x00\xff\xd0-\xd7]")  # in coded data: neither a stuffed byte, padding nor a restart
 _CHECK = "check the camera driver"
 
 
@@ -37,16 +39,14 @@ def decode(msg):
         data = bytes(memoryview(msg.data))
     except TypeError:
         raise ImageError("image data is no array of bytes but a {}".format(type(msg.data).__name__)) from None
-    if data.startswith(_PNG):
-        width, height = _png_size(data)
-    elif data.startswith(b"\xff\xd8\xff"):
-        width, height = _jpeg_size(data)
-    else:
+    size = whole_size(data)
+    if size is None:
         raise ImageError(
             "compressed image is neither jpeg nor png (format '{}', {} bytes); publish one of them".format(
                 _short(msg.format), len(data)
             )
         )
+    width, height = size
     if width * height > MAX_PIXELS:
         raise ImageError(
             "compressed image claims {} x {} pixels, more than the {} that are decoded".format(
@@ -64,6 +64,17 @@ def decode(msg):
     if image.ndim == 3 and image.shape[2] != 3:
         raise ImageError("compressed image has {} channels; publish gray or colour".format(image.shape[2]))
     return image, "rgb" if "compressed rgb" in rest and image.ndim == 3 else encoding
+
+
+def whole_size(data):
+    """(width, height) of a whole jpeg or png (bytes), None of anything else. Decoders fill up what is cut off.
+
+    Raises:
+        ImageError: it is cut off, damaged, or of a kind that is not supported.
+    """
+    if data.startswith(_PNG):
+        return _png_size(data)
+    return _jpeg_size(data) if data.startswith(b"\xff\xd8\xff") else None
 
 
 def _parse(text):
@@ -111,7 +122,7 @@ def _jpeg_size(data):
                     "jpeg image of {} x {} pixels, {} channels of {} bits is not supported; publish 8-bit gray or ycc"
                 )
                 raise ImageError(text.format(width, height, channels, bits))
-            _check_jpeg_body(data)
+            _check_jpeg_body(data, at)
             return width, height
         elif marker in _TABLES and length >= 2:
             at += 2 + length
@@ -120,9 +131,23 @@ def _jpeg_size(data):
     raise ImageError("jpeg image of {} bytes has no usable header; {}".format(len(data), _CHECK))
 
 
-def _check_jpeg_body(data):
-    # Decoders fill what is missing with gray and say nothing: obstacles would vanish. Some cameras pad with zeros.
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ImageError("jpeg image is cut off after {} bytes; check the network's limits".format(len(data)))
-    if data.count(b"\xff\xda") > MAX_SCANS:
+def _check_jpeg_body(data, at):
+    """From its frame header on, a jpeg has an end. What is behind it is not looked at: frame buffers have a rest there.
+
+    Decoders fill what is missing with gray and say nothing: obstacles would vanish.
+    """
+    scans = 0
+    if data.count(b"\xff\xda", at, data.find(b"\xff\xd9", at)) > MAX_SCANS:
         raise ImageError("jpeg image has more than {} scans; {}".format(MAX_SCANS, _CHECK))
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None or found.group() == b"\xff\xd8":  # the next image begins
+            break
+        if found.group() == b"\xff\xd9" and scans:
+            return
+        at = found.start() + 2
+        scans += found.group() == b"\xff\xda"
+        if at + 2 > len(data) or scans > MAX_SCANS:
+            break
+        at += struct.unpack_from(">H", data, at)[0]
+    raise ImageError("jpeg image is cut off after {} bytes; check the network's limits".format(len(data)))

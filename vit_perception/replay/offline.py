@@ -55,7 +55,7 @@ def replay_offline(args, given, stop, say=print):
 def fly(flight, pipeline, report, stop, say):
     """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written."""
     stages: Dict[str, Samples] = {}
-    begun, problem = time.monotonic(), None
+    begun, problem, told = time.monotonic(), None, set()
     progress = Progress(len(flight), say)
     try:
         for frame in flight:
@@ -64,9 +64,15 @@ def fly(flight, pipeline, report, stop, say):
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
+            for sentence in pipeline.problems(frame.image, frame.order).values():
+                if sentence and sentence not in told:
+                    told.add(sentence)
+                    say(sentence)
             picture = draw(frame.image, frame.order, result, pipeline.labels)
             report.add(frame.stamp_s, picture, *rows(result, pipeline.labels))
             progress.step(report.frames)
+        if flight.problem:
+            problem = PerceptionError("{} images were left out, first: {}".format(flight.rejected, flight.problem))
     except PerceptionError as e:
         problem = e
     table = {

@@ -53,7 +53,7 @@ class FlightReport:
         except OSError as e:
             raise self._failure(e) from None
 
-    def add(self, stamp_s, picture, detections, tracks, alert):
+    def add(self, stamp_s, picture, detections, tracks, alert, name="", calibrated=True):
         """One frame.
 
         Args:
