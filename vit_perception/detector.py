@@ -143,6 +143,7 @@ class Detector:
         score_threshold, nms_iou, max_detections: None takes the bundle's.
 
     Attributes:
+        input (dict): the bundle's: what its images are to be.
         stage_ms (dict): milliseconds of letterbox, infer and decode in the last call.
     """
 
@@ -151,6 +152,7 @@ class Detector:
         self.score_threshold = limits["score"] if score_threshold is None else score_threshold
         self.nms_iou = limits["nms_iou"] if nms_iou is None else nms_iou
         self.max_detections = limits["max_detections"] if max_detections is None else max_detections
+        self.input = bundle.input
         self.stage_ms = {}
         self._engine = engine
         self._letterbox = Letterbox(bundle.input)

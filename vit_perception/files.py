@@ -1,9 +1,8 @@
-"""Files: written whole or not at all; text and names as people have them."""
+"""Files: written whole or not at all; text as people have it."""
 
 import codecs
 import contextlib
 import os
-import re
 
 
 def write_whole(path, data):
@@ -22,12 +21,6 @@ def write_whole(path, data):
     finally:  # after success it is gone already
         with contextlib.suppress(OSError):
             os.remove(temporary)
-
-
-def natural_key(name):
-    """Key that sorts names with their numbers as numbers: frame_10.png comes after frame_9.png."""
-    parts = re.split("([0-9]+)", name)  # text and digits in turn, text first
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def read_text(path):

@@ -138,7 +138,7 @@ def keep_classes(result: Detections, labels: list[str], wanted: list[str]) -> De
 def detect(detector: Detector, labels: list[str], color: str, data: Dataset, label: str) -> list[Detections]:
     """What `detector` (classes `labels`) finds of `data.labels` on every image; class indices are those of `data`."""
     order = "mono" if color == "gray" else "rgb"
-    results = [detector.detect(read_image(s, color), order) for s in track(data.samples, label)]
+    results = [detector.detect(read_image(s, color, detector.input), order) for s in track(data.samples, label)]
     return [keep_classes(r, labels, data.labels) for r in results]
 
 

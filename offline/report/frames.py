@@ -62,7 +62,7 @@ def rank(data: Dataset, results: list[Detections]) -> tuple[list[Frame], list[Fr
 def picture(run: Run, frame: Frame, result: Detections) -> dict:
     """The annotated image as a data URI, with its caption's figures."""
     sample, color = run.val_data.samples[frame.index], run.input["color"]
-    image = read_image(sample, color)
+    image = read_image(sample, color, run.input)
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if color == "gray" else cv2.COLOR_RGB2BGR)
     scale = max(1, round(WIDTH / canvas.shape[1]))
     canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)

@@ -44,7 +44,7 @@ def write_samples(run: Run, folder: Path) -> None:
     picks = [busy[i] for i in np.linspace(0, len(busy) - 1, min(COUNT, len(busy))).astype(int)]
     frames, bare = [], []
     for i in picks:
-        image = read_image(samples[i], color)
+        image = read_image(samples[i], color, run.input)
         found = detector.detect(image, order)
         canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if color == "gray" else cv2.COLOR_RGB2BGR)
         bare.append(annotate(np.full_like(canvas, DARK), found, run.labels, samples[i]))

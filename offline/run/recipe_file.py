@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from vit_perception.images import high_bit_depth
+
 from ..compression.prune import CRITERIA, SHARES
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
@@ -118,6 +120,8 @@ def check_values(r: Recipe, path: Path) -> None:
         r.input.color in ("auto", "gray", "rgb"),
         f"input.color must be auto, gray or rgb, not {r.input.color}",
     )
+    problem = high_bit_depth.find_problem(r.input.high_bit_depth)
+    demand(not problem, problem)
     scale = r.crops.scale
     demand(
         isinstance(scale, list) and len(scale) == 2 and all(map(is_number, scale)) and 0 < scale[0] <= scale[1],

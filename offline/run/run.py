@@ -73,7 +73,7 @@ class Run:
         letterbox = Letterbox(self.input)
         order = "mono" if self.input["color"] == "gray" else "rgb"
         samples = self.train_data.spread(CALIBRATION_IMAGES).samples
-        images = (read_image(s, self.input["color"]) for s in samples)
+        images = (read_image(s, self.input["color"], self.input) for s in samples)
         return [letterbox(image, order)[0].copy() for image in images]
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:

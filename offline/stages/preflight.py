@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from vit_perception.bundles.manifest import find_problem
+from vit_perception.images.high_bit_depth import DEFAULT
 
 from ..boards.targets import Target
 from ..compression.quantize import wanted_variants
@@ -183,7 +184,8 @@ def _take_teacher(run: Run, path: Path) -> None:
             "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
         )
     run.source = load_teacher(path, run.labels, len(run.input["mean"]))
-    run.input |= {k: run.source.input[k] for k in ("mean", "std")} if run.source.input else {}
+    given = run.source.input or {}
+    run.input |= {k: given[k] for k in ("mean", "std", "high_bit_depth") if k in given}
 
 
 def _input(run: Run) -> dict:
@@ -192,5 +194,7 @@ def _input(run: Run) -> dict:
     if size == "auto":
         size = [-(-max(getattr(s, k) for s in run.train_data.samples) // 32) * 32 for k in ("width", "height")]
     color = detect_color(run.train_data) if color == "auto" else color
-    mean, std = pixel_statistics(run.train_data, color)
-    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std}
+    named = run.recipe.input.high_bit_depth
+    deep = {"high_bit_depth": {k: named.get(k, v) for k, v in DEFAULT.items()}}
+    mean, std = pixel_statistics(run.train_data, color, spec=deep)
+    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std} | deep

@@ -31,7 +31,8 @@ class Bundle:
     Attributes:
         path (str): the bundle's folder.
         name (str), labels (list of str; the index is the class), version (int; of the format).
-        input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1).
+        input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1);
+            high_bit_depth, how images of 16 bits and floats became 8 bits (images/high_bit_depth.py), if it is named.
         head (dict): strides (list of int, finest first).
         thresholds (dict): score, nms_iou, max_detections; weak_score, if there is one.
         metrics (list of dict), made (dict): how good it is and how it was made.

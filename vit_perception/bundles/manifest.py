@@ -6,6 +6,8 @@ import os
 import re
 import stat
 
+from ..images import high_bit_depth
+
 REQUIRED = ("name", "labels", "input", "head", "thresholds", "files")
 CHANNELS = {"gray": 1, "rgb": 3}
 MAX_SIDE, MAX_PIXELS = 8192, 1 << 23  # of the model's input; 4K is 8.3 million, and a float batch of it 100 MB
@@ -138,7 +140,7 @@ def _input(size):
         values = size.get(key)
         if not (isinstance(values, list) and len(values) == channels and all(is_number(v, low, 1e3) for v in values)):
             return "input.{} must be {} numbers from {} to 1000".format(key, channels, low)
-    return ""
+    return high_bit_depth.find_problem(size.get("high_bit_depth", {}))
 
 
 def _strides(strides, size):

@@ -17,7 +17,7 @@ MAX_SCANS = 64  # of a progressive jpeg, which is decoded once for each; encoder
 _MAX_SEGMENTS = 1000  # before a jpeg's frame header, padding bytes included
 _MAX_CHUNKS = 1 << 16  # of a png; encoders write one for every 8 KB or more
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _FRAME = (0xFFC0, 0xFFC1, 0xFFC2)  # baseline, extended, progressive; nobody sends the others
 _TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE} | set(range(0xFFE0, 0xFFF0))  # Huffman, quantisation, restart, texts, APPn
 _MARKER = re.compile(b"\xff[^\x00\xff\xd0-\xd7]")  # in coded data: neither a stuffed byte, padding nor a restart
@@ -39,14 +39,16 @@ def decode(msg):
         data = bytes(memoryview(msg.data))
     except TypeError:
         raise ImageError("image data is no array of bytes but a {}".format(type(msg.data).__name__)) from None
-    size = whole_size(data)
-    if size is None:
+    if data.startswith(_PNG):
+        width, height = _png_size(data)
+    elif data.startswith(_JPEG):
+        width, height = _jpeg_size(data)
+    else:
         raise ImageError(
             "compressed image is neither jpeg nor png (format '{}', {} bytes); publish one of them".format(
                 _short(msg.format), len(data)
             )
         )
-    width, height = size
     if width * height > MAX_PIXELS:
         raise ImageError(
             "compressed image claims {} x {} pixels, more than the {} that are decoded".format(
@@ -66,15 +68,11 @@ def decode(msg):
     return image, "rgb" if "compressed rgb" in rest and image.ndim == 3 else encoding
 
 
-def whole_size(data):
-    """(width, height) of a whole jpeg or png (bytes), None of anything else. Decoders fill up what is cut off.
-
-    Raises:
-        ImageError: it is cut off, damaged, or of a kind that is not supported.
-    """
+def cut_off(data):
+    """Whether a jpeg or png (bytes) has no end. Decoders fill up what is missing, and say nothing; other files fail."""
     if data.startswith(_PNG):
-        return _png_size(data)
-    return _jpeg_size(data) if data.startswith(b"\xff\xd8\xff") else None
+        return b"IEND" not in data
+    return data.startswith(_JPEG) and not _jpeg_ends(data, 2)
 
 
 def _parse(text):
@@ -132,22 +130,25 @@ def _jpeg_size(data):
 
 
 def _check_jpeg_body(data, at):
-    """From its frame header on, a jpeg has an end. What is behind it is not looked at: frame buffers have a rest there.
-
-    Decoders fill what is missing with gray and say nothing: obstacles would vanish.
-    """
-    scans = 0
     if data.count(b"\xff\xda", at, data.find(b"\xff\xd9", at)) > MAX_SCANS:
         raise ImageError("jpeg image has more than {} scans; {}".format(MAX_SCANS, _CHECK))
+    if not _jpeg_ends(data, at):  # decoders fill what is missing with gray: obstacles would vanish
+        raise ImageError("jpeg image is cut off after {} bytes; check the network's limits".format(len(data)))
+
+
+def _jpeg_ends(data, at):
+    """Whether a jpeg, from a marker at `at` on, has its end. What is behind it is not looked at: frame buffers have a
+    rest of another image there, and cameras a preview."""
+    scans = 0
     for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, at)
         if found is None or found.group() == b"\xff\xd8":  # the next image begins
-            break
+            return False
         if found.group() == b"\xff\xd9" and scans:
-            return
+            return True
         at = found.start() + 2
         scans += found.group() == b"\xff\xda"
         if at + 2 > len(data) or scans > MAX_SCANS:
-            break
+            return False
         at += struct.unpack_from(">H", data, at)[0]
-    raise ImageError("jpeg image is cut off after {} bytes; check the network's limits".format(len(data)))
+    return False

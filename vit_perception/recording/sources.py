@@ -4,14 +4,13 @@ import math
 import os
 
 import cv2
-import numpy as np
 
 from ..errors import ImageError, PerceptionError
-from ..files import natural_key, read_text
-from ..images.compressed import whole_size
+from ..files import read_text
+from ..images.files import SUFFIXES, read_file, show
+from ..natural_order import natural_key
 from .calibration_file import read_calibration
 
-IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _BESIDE = (".yaml", ".yml", ".txt", ".csv", ".json", ".xml", ".md")  # that lie beside images, and are no images
 DEFAULT_FPS = 10.0
 
@@ -40,43 +39,18 @@ class Images:
         return len(self.files)
 
     def __iter__(self):
-        """Yields as `read_image` returns. Raises ImageError for a file that is no image."""
+        """Yields as `read_file` returns. Raises ImageError for a file that is no image."""
         for path in self.files:
-            yield read_image(path)
+            yield read_file(path)
 
     def named(self):
         """Yields (name, image, '') of each file, or (name, None, why it cannot be read)."""
         for path in self.files:
-            name = os.path.basename(path)
+            name = show(os.path.basename(path))
             try:
-                yield name, read_image(path), ""
+                yield name, read_file(path), ""
             except ImageError as e:
                 yield name, None, str(e)
-
-
-def read_image(path):
-    """An image file: uint8, uint16 or float32, (H, W) or BGR (H, W, 3); alpha is dropped, Exif's orientation ignored.
-
-    Raises:
-        ImageError: it cannot be read, is cut off or damaged, or of a kind that is not played.
-    """
-    try:
-        with open(path, "rb") as f:  # OpenCV cannot open all names that a file may have
-            data = f.read()
-        whole_size(data)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except (OSError, ImageError, cv2.error) as e:
-        raise ImageError("cannot read {}: {}".format(path, " ".join(str(e).split())[:200])) from None
-    if image is None:
-        raise ImageError("cannot read {}: it is damaged, or no image ({} bytes)".format(path, len(data)))
-    if image.dtype.name in ("int32", "float64"):
-        image = image.astype(np.float32)
-    if image.dtype.name not in ("uint8", "uint16", "float32") or image.ndim > 2 and image.shape[2] not in (1, 3, 4):
-        text = "cannot play {}: an image of {} channels of {} is not supported"
-        raise ImageError(text.format(path, image.shape[2] if image.ndim > 2 else 1, image.dtype))
-    if image.ndim == 3 and image.shape[2] == 4:
-        image = image[:, :, :3]
-    return np.ascontiguousarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
 
 
 class Video:
@@ -157,7 +131,7 @@ def find_images(folder, list_file=""):
         text = "{} of {} images are not in {}, first: {}"
         raise PerceptionError(text.format(len(missing), len(names), folder, missing[0]))
     if not names:
-        text = "no images in {}; supported: {}".format(list_file or folder, " ".join(IMAGES))
+        text = "no images in {}; supported: {}".format(list_file or folder, " ".join(SUFFIXES))
         raise PerceptionError(text + ("" if list_file else _hint(folder)))
     return [os.path.join(folder, n) for n in names], notes
 
@@ -166,7 +140,7 @@ def _images_of(folder):
     """(names in the order of play, notes) of the images that lie in a folder."""
     # macOS leaves files "._NAME" beside those that it copies.
     found = [n for n in os.listdir(folder) if not n.startswith(".") and not os.path.isdir(os.path.join(folder, n))]
-    names, notes = [n for n in found if n.lower().endswith(IMAGES)], []
+    names, notes = [n for n in found if n.lower().endswith(SUFFIXES)], []
     by_number = sorted(names, key=natural_key)
     if by_number != sorted(names):
         notes.append("images are played in the order of the numbers in their names: {} ... {}".format(

@@ -24,7 +24,7 @@ def read_parameters(args, say=print):
     options = {n: getattr(args, n) for n in ("model", "backend", "precision") if getattr(args, n) is not None}
     model = options.get("model", plain["model"])
     if args.params and "model" not in options:
-        known = dict(plain, **{s.name: 0.0 for s in parameters.EVALUATED})  # the bundle's, which is not known yet
+        known = {n: 0.0 if v is None else v for n, v in plain.items()}  # the bundle's are not known yet
         model = parameters_file.read(args.params, known)[0]["model"]
     bundle = open_bundle(find_bundle(model))
     values = parameters.defaults(bundle)
@@ -72,7 +72,7 @@ def fly(flight, pipeline, report, stop, say):
             report.add(frame.stamp_s, picture, *rows(result, pipeline.labels))
             progress.step(report.frames)
         if flight.problem:
-            problem = PerceptionError("{} images were left out, first: {}".format(flight.rejected, flight.problem))
+            problem = PerceptionError("{} images cannot be read and were left out, first: {}".format(flight.rejected, flight.problem))
     except PerceptionError as e:
         problem = e
     table = {

@@ -223,4 +223,4 @@ def test_an_unreadable_image_ends_it_with_its_name(folder, tmp_path):
     (folder / "000.png").write_bytes(b"not an image")
     player = start("player", tmp_path / "log", folder=folder, wait_for_subscribers=0)
     assert player.wait(20) == 1
-    assert "000.png: not an 8-bit" in (tmp_path / "log").read_text()
+    assert "000.png: damaged, or no image" in (tmp_path / "log").read_text()
