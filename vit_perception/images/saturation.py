@@ -35,7 +35,9 @@ class ColourCheck:
             text += "there; set model to one for colour"
             return text.format(self._name)
         if not self._gray and self._mean < GRAY:
-            text = "the images are gray (thermal, or a camera at night) but the model {} was trained on colour: it will "
+            text = (
+                "the images are gray (thermal, or a camera at night) but the model {} was trained on colour: it will "
+            )
             text += "miss what is there; set model to one for gray images"
             return text.format(self._name)
         return ""

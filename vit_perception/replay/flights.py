@@ -74,12 +74,14 @@ class PictureFlight:
         return len(self._pictures)
 
     def __iter__(self):
+        first = ""
         for i, (name, image, problem) in enumerate(self._pictures.named()):
             self._tell_notes()
             if problem:
                 self.rejected += 1
                 self._warn(problem, problem)
-                self.problem = self.problem or problem
+                first = first or problem
+                self.problem = "cannot read {} of the images; the first: {}".format(self.rejected, first)
                 continue
             if image.dtype != "uint8":
                 image = to_uint8(image, self._values)
@@ -108,10 +110,13 @@ class BagFlight:
         self._bag, self._values, self._decode = open_bag(path), values, make_decoder()
         self._inputs = find_inputs(self._bag.topics, given)
         self._reader, self._warn = ImageReader(values), _Once(warn)
+        for note in self._bag.notes:
+            self._warn(note, note)
         self._calibration = Calibration(values, self._warn)
         self._ego: Any = _ego_inputs(values, self._warn)
         self._drop_unknown_inputs()
-        self.fps, self.rejected, self.problem = mean_rate(self._bag, self._inputs["image_raw"]), 0, ""
+        self.fps, self.rejected = mean_rate(self._bag, self._inputs["image_raw"]), 0
+        self.problem = self._bag.damage
         self.source = "{} ({})".format(path, ", ".join("{} from {}".format(*i) for i in sorted(self._inputs.items())))
 
     def _drop_unknown_inputs(self):

@@ -72,7 +72,7 @@ def fly(flight, pipeline, report, stop, say):
             report.add(frame.stamp_s, picture, *rows(result, pipeline.labels))
             progress.step(report.frames)
         if flight.problem:
-            problem = PerceptionError("{} images cannot be read and were left out, first: {}".format(flight.rejected, flight.problem))
+            problem = PerceptionError(flight.problem)
     except PerceptionError as e:
         problem = e
     table = {

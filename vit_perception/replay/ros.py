@@ -15,8 +15,9 @@ import rclpy
 from ..bundles.bundle import find_bundle
 from ..child import child_environment
 from ..errors import PerceptionError
-from ..recording.bag import BagWriter, open_bag
+from ..recording.bag import open_bag
 from ..recording.bag_inputs import IMAGE_TYPES, find_inputs
+from ..recording.bag_writer import BagWriter
 from ..recording.sources import Images, Video
 from ..ros.process import init
 from .dds import confined
@@ -34,12 +35,12 @@ def replay_ros(args, given, stop, say=print):
     """Play to a node until the end or `stop` (threading.Event). Raises PerceptionError."""
     bundle, values = read_parameters(args, say)
     source, kind = os.path.expanduser(args.source), kind_of(os.path.expanduser(args.source))
-    inputs, compressed, names = {}, False, []
+    inputs, compressed, names, damage = {}, False, [], ""
     if kind == "bag":
         bag = open_bag(source)
         inputs = find_inputs(bag.topics, given)
         compressed, total = bag.topics[inputs["image_raw"]] != IMAGE_TYPES[0], bag.counts[inputs["image_raw"]]
-        fps = mean_rate(bag, inputs["image_raw"])
+        fps, damage = mean_rate(bag, inputs["image_raw"]), bag.damage
     else:
         pictures = Images(source) if kind == "folder" else Video(source)
         total, fps = len(pictures), args.fps or pictures.fps
@@ -65,6 +66,8 @@ def replay_ros(args, given, stop, say=print):
             if problem is None and kind == "folder" and report.frames + exchange.rejected < total and not stop.is_set():
                 text = "only {} of {} images were answered"
                 problem = PerceptionError(text.format(report.frames + exchange.rejected, total))
+            if problem is None and damage:
+                problem = PerceptionError(damage)
             finish(report, exchange.stages(), exchange.begun, stop, problem, exchange.rejected, say)
         finally:
             _end(node)
@@ -79,7 +82,9 @@ def _start_node(args, compressed):
     remaps = {"/diagnostics": SPACE + "/diagnostics", "/tf_static": SPACE + "/tf_static", "__ns": SPACE}
     command = [sys.executable, "-m", "vit_perception.node", "--ros-args", "--log-level", "error"]
     command += ["--params-file", args.params] if args.params else []
-    command += [part for n, v in dict(parameters, **given).items() for part in ("-p", "{}:={}".format(n, json.dumps(v)))]
+    command += [
+        part for n, v in dict(parameters, **given).items() for part in ("-p", "{}:={}".format(n, json.dumps(v)))
+    ]
     command += [part for old, new in remaps.items() for part in ("-r", "{}:={}".format(old, new))]
     # A session of its own: Ctrl-C in a terminal goes to this process alone, which ends the other.
     return subprocess.Popen(command, env=child_environment(), start_new_session=True)

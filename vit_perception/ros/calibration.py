@@ -37,7 +37,9 @@ class Calibration:
             self._warn("distortion", "camera_info: {}; the lens counts as ideal".format(self.camera.ignored))
         center = (msg.p[2], msg.p[6]) if rectified else (msg.k[2], msg.k[5])
         if max(abs(center[0] / msg.width - 0.5), abs(center[1] / msg.height - 0.5)) >= OFF_CENTER:
-            text = "camera_info: the principal point ({:.0f}, {:.0f}) is far from the middle of its {} x {} pixels; is it "
+            text = (
+                "camera_info: the principal point ({:.0f}, {:.0f}) is far from the middle of its {} x {} pixels; is it "
+            )
             self._warn("center", (text + "the calibration of another size?").format(*center, msg.width, msg.height))
 
     def camera_for(self, width, height):

@@ -90,6 +90,9 @@ class BagTape:
         chosen = inputs(topics) if not names else sorted(topics)
         if names not in ("", "all"):
             chosen = [n.strip() for n in names.split(",") if n.strip()]
+        for sentence in list(self._bag.notes) + [self._bag.damage]:
+            if sentence:
+                node.get_logger().warning(sentence)
         self._publishers, self._images = {}, set()
         for name in chosen:
             if name not in topics:

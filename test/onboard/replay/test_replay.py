@@ -24,7 +24,8 @@ from vision_msgs.msg import Detection2DArray  # noqa: E402
 
 from vit_perception.parameters import EVALUATED, SPECS  # noqa: E402
 from vit_perception.ros.tapes import image_message, info_message  # noqa: E402
-from vit_perception.recording.bag import BagWriter, open_bag  # noqa: E402
+from vit_perception.recording.bag import open_bag  # noqa: E402
+from vit_perception.recording.bag_writer import BagWriter  # noqa: E402
 from vit_perception.replay.__main__ import main  # noqa: E402
 from vit_perception.replay.parameters_file import read  # noqa: E402
 
