@@ -198,8 +198,8 @@ class Pipeline:
         """{kind: one sentence, or ''}: what is wrong with this model for these images, or for ranges. Once an image."""
         sizes = ""
         if self.labels and not self.obstacles.sizes:
-            text = "no class of the model ({}) has a known height: no range from sizes, only from the height above ground; "
-            sizes = (text + "set obstacles.classes and obstacles.heights_m").format(", ".join(self.labels))
+            text = "no class of the model ({}) has a known height: no range from sizes, only from the height above "
+            sizes = (text + "ground; set obstacles.classes and obstacles.heights_m").format(", ".join(self.labels))
         return {"colour": self.colour_check.update(image, order) if self.colour_check else "", "sizes": sizes}
 
     def _camera_motion(self, image, order):

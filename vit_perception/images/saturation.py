@@ -1,4 +1,4 @@
-"""Are the images of the kind that the model was trained on, colour or gray? By their pixels: thermal cameras send rgb8 too."""
+"""Are images in colour, as a model was trained, or gray? By their pixels: thermal cameras send rgb8 too."""
 
 import numpy as np
 
@@ -35,9 +35,7 @@ class ColourCheck:
             text += "there; set model to one for colour"
             return text.format(self._name)
         if not self._gray and self._mean < GRAY:
-            text = (
-                "the images are gray (thermal, or a camera at night) but the model {} was trained on colour: it will "
-            )
-            text += "miss what is there; set model to one for gray images"
+            text = "the images are gray (thermal, or a camera at night) but the model {} was trained on colour: it "
+            text += "will miss what is there; set model to one for gray images"
             return text.format(self._name)
         return ""

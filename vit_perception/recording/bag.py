@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 from collections import namedtuple
-from typing import Dict
+from typing import Dict, List
 
 import yaml
 
@@ -40,8 +40,8 @@ def open_bag(path):
 
     Returns:
         an object with `topics` ({name: type}), `counts` ({name: number of messages}), `duration_s`, `notes` (sentences
-        about what is left out), `damage` (one about what is missing, or "") and `messages(names)`, which yields the `Message`s of these topics in the
-        order of their stamps.
+        about what is left out), `damage` (one about what is missing, or "") and `messages(names)`, which yields the
+        `Message`s of these topics in the order of their stamps.
 
     Raises:
         BagError: there is none, it is damaged, or a package is missing that it takes. Also from `messages`.
@@ -163,7 +163,8 @@ class _Bag:
                 yield Message(*message)
 
     def _groups(self):
-        groups, end = [], None
+        groups: List[list] = []
+        end = None
         for f in self._files:
             if f.span is None:
                 continue

@@ -20,8 +20,8 @@ def read_calibration(folder):
     call them: image_width, image_height, camera_matrix, distortion_coefficients; and fps and frame_id.
 
     Returns:
-        dict: {} if there is no file; else `path`; `K` (9 floats), `D` (floats), `distortion_model`, `width` and `height`
-        where it is a calibration; `fps` and `frame_id` where they are given.
+        dict: {} if there is no file; else `path`; where it is a calibration, `K` (9 floats), `D` (floats),
+        `distortion_model`, `width` and `height`; `fps` and `frame_id` where they are given.
 
     Raises:
         PerceptionError: it is malformed.
@@ -83,10 +83,8 @@ def camera_of(calibration):
         return None, "no camera.yaml beside the images: no ranges, no scan"
     if "K" not in calibration:
         return None, "{} has neither K nor camera_matrix: no ranges, no scan".format(calibration["path"])
-    names = ("K", "width", "height")
-    camera = Camera.from_values(
-        *[calibration[n] for n in names], distortion=calibration["D"], model=calibration["distortion_model"]
-    )
+    k, width, height, d, model = (calibration[n] for n in ("K", "width", "height", "D", "distortion_model"))
+    camera = Camera.from_values(k, width, height, distortion=d, model=model)
     if camera is None:
         text = "{} is no calibration (K is zero, or width and height are): no ranges, no scan"
         return None, text.format(calibration["path"])

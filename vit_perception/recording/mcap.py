@@ -4,7 +4,7 @@ import heapq
 import os
 import struct
 import zlib
-from typing import Dict
+from typing import Dict, List, Tuple
 
 from ..errors import BagError
 from .unpack import unpack
@@ -31,8 +31,9 @@ class McapFile:
         self.path, self.notes, self.damage = path, [], ""
         self.topics: Dict[str, str] = {}
         self.counts: Dict[str, int] = {}
-        self._schemas, self._channels = {}, {}  # id -> name; id -> topic
-        self._parts = []  # (first stamp, last stamp, offset of a chunk's record, or of a message's)
+        self._schemas: Dict[int, str] = {}  # id -> name
+        self._channels: Dict[int, str] = {}  # id -> topic
+        self._parts: List[Tuple[int, int, int]] = []  # first stamp, last stamp, offset of the record
         with open(path, "rb") as f:
             if f.read(8) != MAGIC:
                 raise BagError("{} is damaged or no mcap file: it begins otherwise".format(path))
@@ -42,7 +43,8 @@ class McapFile:
 
     def messages(self, names):
         """Yields (topic, stamp_ns, data) of these topics in the order of their stamps."""
-        waiting, wanted = [], set(names)  # messages of the chunks that were read, as a heap
+        wanted = set(names)
+        waiting: List[tuple] = []  # messages of the chunks that were read, as a heap
         with open(self.path, "rb") as f:
             for number, (first, _, at) in enumerate(self._parts):
                 while waiting and waiting[0][0] < first:
@@ -73,7 +75,7 @@ class McapFile:
             if not known or at + _HEAD.size + length > size:
                 if opcode == _CHUNK:  # of one that is not compressed, what is there can be read
                     self._take_chunk(at, f.read(size - at))
-                text = "{0} was cut off after {1} messages (power lost?); `mcap recover {0} -o mended.mcap` writes a whole one"
+                text = "{0} was cut off after {1} messages (power lost?); `mcap recover {0} -o mended.mcap` closes it"
                 self.damage = text.format(self.path, sum(self.counts.values()))
                 return
             if opcode == _CHUNK:

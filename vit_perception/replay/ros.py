@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import Any, Dict
 
 import rclpy
 
@@ -21,7 +22,7 @@ from ..recording.bag_writer import BagWriter
 from ..recording.sources import Images, Video
 from ..ros.process import init
 from .dds import confined
-from .exchange import NODE, SPACE, Exchange
+from .exchange import SPACE, Exchange
 from .flights import kind_of, mean_rate
 from .offline import Progress, finish, read_parameters
 from .report import FlightReport
@@ -92,7 +93,7 @@ def _start_node(args, compressed):
 
 def _tape(kind, source, inputs, compressed, fps):
     """(what `make_tape` takes, {topic of the bag: name in the namespace})."""
-    values = {n: "" for n in ("folder", "list", "video", "bag", "topics", "frame_id")}
+    values: Dict[str, Any] = dict.fromkeys(("folder", "list", "video", "bag", "topics", "frame_id"), "")
     values.update({kind: os.path.abspath(source), "fps": float(fps), "rate": 1.0, "start_stamp_s": 1.0})
     values["topics"] = ",".join(sorted(inputs.values()))
     image = "image_raw/compressed" if compressed else "image_raw"

@@ -29,18 +29,19 @@ class Calibration:
         )  # fmt: skip
         if known != self._known:  # cameras repeat it with each image
             self._known, self.camera = known, Camera.from_info(msg, rectified)
-        problem = _problem(msg, rectified) if self.camera is None else ""
-        if problem:
-            self._warn("camera_info", "camera_info is uncalibrated ({}): no range, no scan".format(problem))
+        camera = self.camera
+        if camera is None:
+            text = "camera_info is uncalibrated ({}): no range, no scan"
+            self._warn("camera_info", text.format(_problem(msg, rectified)))
             return
-        if self.camera.ignored:
-            self._warn("distortion", "camera_info: {}; the lens counts as ideal".format(self.camera.ignored))
-        center = (msg.p[2], msg.p[6]) if rectified else (msg.k[2], msg.k[5])
-        if max(abs(center[0] / msg.width - 0.5), abs(center[1] / msg.height - 0.5)) >= OFF_CENTER:
+        if camera.ignored:
+            self._warn("distortion", "camera_info: {}; the lens counts as ideal".format(camera.ignored))
+        x, y = (msg.p[2], msg.p[6]) if rectified else (msg.k[2], msg.k[5])
+        if max(abs(x / msg.width - 0.5), abs(y / msg.height - 0.5)) >= OFF_CENTER:
             text = (
-                "camera_info: the principal point ({:.0f}, {:.0f}) is far from the middle of its {} x {} pixels; is it "
+                "camera_info: the principal point ({:.0f}, {:.0f}) is far from the middle of its {} x {} pixels: is it"
             )
-            self._warn("center", (text + "the calibration of another size?").format(*center, msg.width, msg.height))
+            self._warn("center", (text + " of another size?").format(x, y, msg.width, msg.height))
 
     def camera_for(self, width, height):
         """The Camera of images of this size, or None."""

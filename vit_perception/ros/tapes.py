@@ -1,4 +1,4 @@
-"""Recorded images as messages, one after the other: of a folder, a video or a bag. The player and the replay play them."""
+"""Recorded images as messages, one after the other: of a folder, a video or a bag. For the player and the replay."""
 
 import array
 import os
