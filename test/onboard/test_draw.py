@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from frame_results import BOX, LABELS, images, result
 
-from vit_perception.draw import NO_TRACK, THREAT_COLOURS, draw
+from vit_perception import palette
+from vit_perception.draw import draw
+
+NO_TRACK = palette.bgr(palette.NO_TRACK)
+THREAT_COLOURS = {threat: palette.bgr(colour) for threat, colour in palette.OF_THREAT.items()}
 
 
 def share(picture, colour, box):
@@ -62,7 +66,7 @@ def test_an_alert_is_a_banner_over_the_whole_width(width, height):
         draw(images(width, height)["mono"], "mono", result((5, 5, 20, 20), level=level), LABELS) for level in (0, 1, 2)
     )
     assert (quiet[-1] == 90).all()
-    assert (warned[-1] == np.array(THREAT_COLOURS[None])).all()
+    assert (warned[-1] == np.array(palette.bgr(palette.WARNING))).all()
     assert (alarmed[-1] == np.array(THREAT_COLOURS[True])).all()
 
 

@@ -17,6 +17,8 @@ from . import parameters_file
 from .flights import open_flight
 from .report import LEVELS, FlightReport
 
+LEAST_WIDTH = 640  # of the pictures in a report, pixels: letters need room
+
 
 def read_parameters(args, say=print):
     """(bundle, {parameter name: value}) as the node would have them with this file and these options."""
@@ -68,8 +70,10 @@ def fly(flight, pipeline, report, stop, say):
                 if sentence and sentence not in told:
                     told.add(sentence)
                     say(sentence)
-            picture = draw(frame.image, frame.order, result, pipeline.labels)
-            report.add(frame.stamp_s, picture, *rows(result, pipeline.labels))
+            zoom = -(-LEAST_WIDTH // frame.image.shape[1])
+            picture = draw(frame.image, frame.order, result, pipeline.labels, zoom)
+            found = rows(result, pipeline.labels)
+            report.add(frame.stamp_s, picture, *found, name=frame.name, calibrated=frame.camera is not None)
             progress.step(report.frames)
         if flight.problem:
             problem = PerceptionError(flight.problem)
@@ -87,9 +91,9 @@ def finish(report, table, begun, stop, problem, rejected, say):
     note = str(problem) if problem else "interrupted" if stop.is_set() else ""
     rate = round(report.frames / max(seconds, 1e-6), 2)
     report.close({"rejected": rejected, "seconds": round(seconds, 2), "fps": rate, "stages": table}, note)
-    say("{:<12}{:>10}{:>10}".format("stage", "p50 ms", "p95 ms"))
+    say("{:<20}{:>10}{:>10}".format("stage", "p50 ms", "p95 ms"))
     for name, figures in table.items():
-        say("{:<12}{:>10.2f}{:>10.2f}".format(name, figures["p50_ms"], figures["p95_ms"]))
+        say("{:<20}{:>10.2f}{:>10.2f}".format(name, figures["p50_ms"], figures["p95_ms"]))
     text = "{} frames in {:.1f} s, {} alerts, {} rejected; report: {}"
     say(text.format(report.frames, seconds, report.alerts, rejected, os.path.join(report.folder, "index.html")))
     if problem:
@@ -122,6 +126,7 @@ def _known(o, labels):
     names = ("range_m", "range_sigma_m", "ttc_s", "ttc_sigma_s", "threatens")
     row = {name: getattr(o, name) for name in names}
     row.update({"track_id": o.track.id, "class": labels[o.track.class_index]})
+    row.update(zip(("x1", "y1", "x2", "y2"), o.track.box))
     row["bearing_deg"] = None if o.bearing is None else math.degrees(o.bearing)
     return row
 

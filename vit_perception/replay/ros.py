@@ -83,10 +83,10 @@ def _start_node(args, compressed):
     remaps = {"/diagnostics": SPACE + "/diagnostics", "/tf_static": SPACE + "/tf_static", "__ns": SPACE}
     command = [sys.executable, "-m", "vit_perception.node", "--ros-args", "--log-level", "error"]
     command += ["--params-file", args.params] if args.params else []
-    command += [
-        part for n, v in dict(parameters, **given).items() for part in ("-p", "{}:={}".format(n, json.dumps(v)))
-    ]
-    command += [part for old, new in remaps.items() for part in ("-r", "{}:={}".format(old, new))]
+    for name, value in dict(parameters, **given).items():
+        command += ["-p", "{}:={}".format(name, json.dumps(value))]
+    for old, new in remaps.items():
+        command += ["-r", "{}:={}".format(old, new)]
     # A session of its own: Ctrl-C in a terminal goes to this process alone, which ends the other.
     return subprocess.Popen(command, env=child_environment(), start_new_session=True)
 

@@ -167,10 +167,8 @@ def _frame_problem(frame, mount):
         what = "lies on its side"
     else:
         return ""
-    text = (
-        "by /tf_static the camera {}; is '{}' an optical frame (z forward, x right; REP 103)? Give images the optical "
-    )
-    text += "frame's frame_id, or set mount_from_tf to false: until then the scan may leave out what is ahead"
+    text = "by /tf_static the camera {}; is '{}' an optical frame (z forward, x right; REP 103)? Give images the "
+    text += "optical frame's frame_id, or set mount_from_tf to false: until then the scan may leave out what is ahead"
     return text.format(what, frame)
 
 
