@@ -68,7 +68,7 @@ class Pen:
     """Draws on a picture, BGR uint8 (H, W, 3), with lines and letters that fit its size; `write` ends it.
 
     Args:
-        letters: how much larger than usual.
+        letters: how much larger than usual, lines and letters alike.
     """
 
     def __init__(self, picture, letters=1.0):
@@ -76,7 +76,7 @@ class Pen:
         self._height, self._width = picture.shape[:2]
         side = max(self._width, self._height)
         self._scale = max(letters * side / 1500.0, 0.4)  # 0.43 at 640 pixels, 0.85 at 1280, 2.6 at 3840
-        self._line = max(2, int(round(side / 640.0)))
+        self._line = max(2, int(round(letters * side / 640.0)))
         self._stroke = max(1, int(round(self._scale / 0.7)))
         self._plates = Plates(picture, self._scale, self._stroke)
 
@@ -84,7 +84,7 @@ class Pen:
         """A box (x1, y1, x2, y2) in '#rrggbb', and one of its texts; how: bold=True, dashed=False."""
         x1, y1, x2, y2 = (int(round(min(max(float(v), -_FARTHEST), _FARTHEST))) for v in box)
         bold = how.get("bold", True) and min(x2 - x1, y2 - y1) > 10 * self._line  # something small stays visible
-        line, ink = self._line if bold else max(1, self._line // 2), bgr(colour)
+        line, ink = self._line if bold else (self._line + 1) // 2, bgr(colour)
         if how.get("dashed"):
             self._dashes((x1, y1), (x2, y2), ink, line)
         else:

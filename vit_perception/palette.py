@@ -5,6 +5,7 @@ NOT_JUDGED, PASSES = "#ffa500", "#3cd250"
 NO_TRACK = "#ebebeb"  # a detection that is no track (yet); labels by people are white, too
 # What has no such meaning: classes, tracks, curves. None of them can be taken for the colours above.
 SERIES = ("#4c9be8", "#b58cf0", "#2fc4cf", "#f07cc8", "#b59a6a", "#93a5c4")
+ON_PAPER = ("#2563a8", "#7b5ea7", "#12858f", "#b34d8b", "#8a6f3e", "#5b6f94")  # the same, for lines on white
 
 OF_THREAT = {True: THREATENS, None: NOT_JUDGED, False: PASSES}
 OF_LEVEL = ("", WARNING, THREATENS)  # of alerts: OK, WARN, ERROR

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vit_perception import palette
+
 from ..files import write_atomically
 from ..run.run import Run
 from .page_plots import training
 from .tables import losses
 
 STEPS = ("teacher", "distil", "prune", "fp32", "int8", "fp16")
-COLORS = ("#2563a8", "#d9772b", "#3c8d63", "#7b5ea7")  # of the validation sets
+COLORS = palette.ON_PAPER  # of the validation sets
 DPI = 100
 
 
