@@ -49,8 +49,9 @@ setup(
             "pycocotools",
             "pyyaml",
             "rich",
+            "safetensors",
             "tensorboard",
-            "torch>=2.4",
+            "torch>=2.5",
         ],
         # A ROS 2 Jazzy where none is installed (Linux, Python 3.11), with what builds message packages.
         "ros": [

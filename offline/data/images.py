@@ -67,11 +67,6 @@ def examine(path: Path) -> tuple[str, float, float] | None:
     return pixels.dtype.name, low, high
 
 
-def is_sound(path: Path) -> bool:
-    """Whether the whole image can be decoded."""
-    return examine(path) is not None
-
-
 def read_image(sample: Sample, color: str, spec: dict | None = None) -> np.ndarray:
     """The pixels of a sample as the detector is fed them.
 

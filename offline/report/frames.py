@@ -9,6 +9,7 @@ import cv2
 from vit_perception import palette
 from vit_perception.detector import Detections
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.images.files import show
 
 from ..data import Dataset, Sample, read_image
 from ..evaluation.accuracy import detect
@@ -75,7 +76,7 @@ def picture(run: Run, frame: Frame, result: Detections) -> dict:
     ok, jpeg = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert ok, "OpenCV cannot encode JPEG"
     uri = "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
-    return {"uri": uri, "name": sample.path.name, "frame": frame}
+    return {"uri": uri, "name": show(sample.path.name), "frame": frame}
 
 
 def class_colors(labels: list[str]) -> list[tuple[str, str]]:

@@ -49,13 +49,16 @@ def replay_offline(args, given, stop, say=print):
             "model": "{} {}".format(bundle.name, bundle.sha256[:12]),
             "engine": "{}, {}, {}: {}".format(engine.name, engine.device, engine.precision, engine.reason),
         }
-        fly(flight, pipeline, FlightReport(args.out, about, flight.fps, len(flight), say), stop, say)
+        fly(flight, pipeline, FlightReport(args.out, about, flight.fps, len(flight), say), stop, say, bundle)
     finally:
         engine.close()
 
 
-def fly(flight, pipeline, report, stop, say):
-    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written."""
+def fly(flight, pipeline, report, stop, say, bundle=None):
+    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written.
+
+    bundle: to say what it is not made for.
+    """
     stages: Dict[str, Samples] = {}
     begun, problem, told = time.monotonic(), None, set()
     progress = Progress(len(flight), say)
@@ -63,6 +66,10 @@ def fly(flight, pipeline, report, stop, say):
         for frame in flight:
             if stop.is_set():
                 break
+            if bundle is not None and not report.frames:
+                warning = bundle.shrinks(frame.image.shape[1], frame.image.shape[0])
+                if warning:
+                    say(warning)
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
