@@ -160,7 +160,7 @@ class _Bag:
         for group in self._groups():
             parts = [f.messages(names) for f in group]
             for message in heapq.merge(*parts, key=lambda m: m[1]) if len(parts) > 1 else parts[0]:
-                yield Message(*message)
+                yield _plain(Message(*message))
 
     def _groups(self):
         groups: List[list] = []
@@ -173,6 +173,16 @@ class _Bag:
             groups[-1].append(f)
             end = f.span[1] if end is None else max(end, f.span[1])
         return groups
+
+
+def _plain(message):
+    """A message that was compressed by itself, as it was: others begin with 0 and their byte order."""
+    if not message.data.startswith(ZSTD):
+        return message
+    try:
+        return message._replace(data=unpack("zstd", message.data, "a message of " + message.topic))
+    except ValueError as e:
+        raise BagError("a compressed message of {} is damaged: {}".format(message.topic, e)) from None
 
 
 class SqliteFile:
@@ -201,12 +211,7 @@ class SqliteFile:
             "WHERE topics.name IN ({}) ORDER BY timestamp, messages.id".format(", ".join("?" * len(names)))
         )
         for topic, stamp_ns, data in self._rows(query, tuple(names)):
-            # A message begins with 0 and its byte order; what is compressed one by one begins so.
-            try:
-                yield topic, stamp_ns, unpack("zstd", data, self._path) if data.startswith(ZSTD) else data
-            except ValueError as e:
-                text = "a compressed message of {} in {} is damaged: {}"
-                raise BagError(text.format(topic, self._path, e)) from None
+            yield topic, stamp_ns, data
 
     def _rows(self, query, values):
         try:

@@ -23,7 +23,7 @@ class Images:
 
     Attributes:
         files (list of str): their paths. notes (list of str): sentences about what was left out or guessed.
-        fps (float): images a second, of camera.yaml, else 10.
+        fps (float): images a second, of camera.yaml, else 10. tells_rate (bool): whether the images themselves do.
         calibration (dict): what camera.yaml says, as `read_calibration` returns it.
 
     Raises:
@@ -32,7 +32,7 @@ class Images:
 
     def __init__(self, folder, list_file=""):
         self.files, self.notes = find_images(folder, list_file)
-        self.calibration = read_calibration(folder)
+        self.calibration, self.tells_rate = read_calibration(folder), False
         self.fps = self.calibration.get("fps", DEFAULT_FPS)
 
     def __len__(self):
@@ -69,8 +69,8 @@ class Video:
         capture = self._open()
         rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
-        sane = math.isfinite(rate) and 0 < rate <= 1000
-        self.fps = self.calibration.get("fps", rate if sane else DEFAULT_FPS)
+        self.tells_rate = math.isfinite(rate) and 0 < rate <= 1000
+        self.fps = self.calibration.get("fps", rate if self.tells_rate else DEFAULT_FPS)
         self._count = int(count) if 0 < count < 1e9 else 0
 
     def _unreadable(self):

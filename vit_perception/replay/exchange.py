@@ -41,12 +41,13 @@ class Exchange(Node):
 
     Attributes:
         rejected (int): images that the node could not use. begun: steady time of the first image.
+        unreadable (list of str): why images were not sent.
     """
 
     def __init__(self, bag, labels, named, say):
         super().__init__("replay", namespace=SPACE)
         self._bag, self._labels, self._named, self._say = bag, labels, named, say
-        self.begun, self.rejected = time.monotonic(), 0
+        self.begun, self.rejected, self.unreadable = time.monotonic(), 0, []
         self._tape: Any = None
         self._awaited: Any = None  # stamp of the image that is being answered
         self._part: Dict[str, Any] = {}  # what has come of it
@@ -88,19 +89,18 @@ class Exchange(Node):
 
     def open_tape(self, values, renamed):
         """What to play; arguments as `make_tape` takes them."""
-        self._tape = make_tape(self, values, QoSProfile(depth=10), renamed)
+        self._tape = make_tape(self, values, QoSProfile(depth=10), renamed, self.unreadable.append)
 
     def close(self):
         """Hear nothing more."""
         self._executor.shutdown()
         self.destroy_node()
 
-    def play(self, process, report, names, progress, stop):
+    def play(self, process, report, progress, stop):
         """Send every image and wait for its answer; returns the PerceptionError that ended it early, or None.
 
         Args:
-            process: the node's. report: `FlightReport`. names: of the images, in their order; may be empty.
-            progress: `Progress`. stop: threading.Event.
+            process: the node's. report: `FlightReport`. progress: `Progress`. stop: threading.Event.
         """
 
         def gone():
@@ -113,7 +113,7 @@ class Exchange(Node):
             for pause_s, make in self._tape:
                 due = max(due + pause_s, time.monotonic())  # after a delay: no burst to catch up
                 self._spin(gone, due - time.monotonic())
-                stamp, publish = make()
+                name, (stamp, publish) = self._tape.name, make()
                 if gone():
                     break
                 self._awaited, self._part = stamp, {}
@@ -122,7 +122,7 @@ class Exchange(Node):
                 if stamp is not None:
                     sent += 1
                     if self._answered(gone, sent, began):
-                        self._report(report, names[sent - 1] if names else "")
+                        self._report(report, name)
                         progress.step(report.frames)
             if not gone():
                 reports = self._reports
@@ -139,6 +139,10 @@ class Exchange(Node):
         if self._answer_ms.percentile(50) is not None:
             found["answer"] = {"p{}_ms".format(q): round(self._answer_ms.percentile(q), 3) for q in (50, 95)}
         return found
+
+    def engine(self):
+        """What the node computed with, in words."""
+        return ", ".join(self._health.get(n, "") for n in ("backend", "device", "precision", "backend_reason"))
 
     def _spin(self, until, seconds):
         """Handle what comes until `until()` is true, for `seconds` at most; returns whether it became true."""

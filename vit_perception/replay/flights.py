@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from ..errors import ImageError, PerceptionError
+from ..images.files import SUFFIXES
 from ..images.high_bit_depth import to_uint8
 from ..images.read import ImageReader
 from ..recording.bag import is_bag, open_bag
@@ -32,7 +33,19 @@ def kind_of(path):
         raise PerceptionError("nothing at '{}'; give a folder of images, a video or a bag".format(path))
     if is_bag(path):
         return "bag"
-    return "folder" if os.path.isdir(path) else "video"
+    if os.path.isdir(path):
+        return "folder"
+    if path.lower().endswith(SUFFIXES):  # OpenCV takes it for a video of all images with such a name
+        raise PerceptionError("'{}' is one image; give its folder, a video or a bag".format(path))
+    return "video"
+
+
+def assumed_rate(pictures, fps):
+    """One sentence if nobody says how many images a second there are, or ''."""
+    if fps or "fps" in pictures.calibration or pictures.tells_rate:
+        return ""
+    text = "{:g} images a second are assumed, and times to contact depend on it; set --fps, or fps in camera.yaml"
+    return text.format(pictures.fps)
 
 
 def open_flight(path, values, fps=0.0, given=None, warn=print):
@@ -67,8 +80,9 @@ class PictureFlight:
         self._pictures, self._values, self.source, self.rejected, self.problem = pictures, values, path, 0, ""
         self._warn, self.fps = _Once(warn), fps or pictures.fps
         self._camera, problem = camera_of(pictures.calibration)
-        if problem:
-            self._warn("camera", problem)
+        for sentence in (problem, assumed_rate(pictures, fps)):
+            if sentence:
+                self._warn(sentence, sentence)
 
     def __len__(self):
         return len(self._pictures)

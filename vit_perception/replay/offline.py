@@ -15,7 +15,7 @@ from ..pipeline import make_pipeline
 from ..stats import Samples
 from . import parameters_file
 from .flights import open_flight
-from .report import LEVELS, FlightReport
+from .report import LEVELS, FlightReport, Notes
 
 LEAST_WIDTH = 640  # of the pictures in a report, pixels: letters need room
 
@@ -40,7 +40,8 @@ def read_parameters(args, say=print):
 def replay_offline(args, given, stop, say=print):
     """Every frame through the pipeline, until the end or `stop` (threading.Event). Raises PerceptionError."""
     bundle, values = read_parameters(args, say)
-    flight = open_flight(os.path.expanduser(args.source), values, args.fps, given, say)
+    notes = Notes(say)
+    flight = open_flight(os.path.expanduser(args.source), values, args.fps, given, notes)
     engine = open_configured(bundle, values, say, stop)
     try:
         pipeline = make_pipeline(bundle, engine, values)
@@ -49,34 +50,31 @@ def replay_offline(args, given, stop, say=print):
             "model": "{} {}".format(bundle.name, bundle.sha256[:12]),
             "engine": "{}, {}, {}: {}".format(engine.name, engine.device, engine.precision, engine.reason),
         }
-        fly(flight, pipeline, FlightReport(args.out, about, flight.fps, len(flight), say), stop, say, bundle)
+        report = FlightReport(args.out, about, flight.fps, len(flight), notes)
+        fly(flight, pipeline, report, stop, say, notes, bundle)
     finally:
         engine.close()
 
 
-def fly(flight, pipeline, report, stop, say, bundle=None):
+def fly(flight, pipeline, report, stop, say, notes, bundle):
     """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written.
 
-    bundle: to say what it is not made for.
+    notes: `Notes`. bundle: to say what it is not made for.
     """
     stages: Dict[str, Samples] = {}
-    begun, problem, told = time.monotonic(), None, set()
+    begun, problem = time.monotonic(), None
     progress = Progress(len(flight), say)
     try:
         for frame in flight:
             if stop.is_set():
                 break
-            if bundle is not None and not report.frames:
-                warning = bundle.shrinks(frame.image.shape[1], frame.image.shape[0])
-                if warning:
-                    say(warning)
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
-            for sentence in pipeline.problems(frame.image, frame.order).values():
-                if sentence and sentence not in told:
-                    told.add(sentence)
-                    say(sentence)
+            problems = list(pipeline.problems(frame.image, frame.order).values())
+            for sentence in problems + [bundle.shrinks(frame.image.shape[1], frame.image.shape[0])]:
+                if sentence:
+                    notes(sentence)
             zoom = -(-LEAST_WIDTH // frame.image.shape[1])
             picture = draw(frame.image, frame.order, result, pipeline.labels, zoom)
             found = rows(result, pipeline.labels)

@@ -12,6 +12,7 @@ _BOXES = (
     (palette.NO_TRACK, "thin", "a detection that is no track (yet)"),
     (palette.NOT_JUDGED, "dashed", "dashed, of any colour: not seen now, but predicted or remembered"),
 )
+MOST_NOTES = 10
 _ALERTS = ((palette.WARNING, "", "alert WARN"), (palette.THREATENS, "", "alert ERROR"))
 
 
@@ -26,12 +27,15 @@ def page(facts, counts, stages, timeline, video, pictures, files):
     """The page as text.
 
     Args:
-        facts: {name: value} about the flight and the model; empty ones are left out. 'note' is what went wrong.
+        facts: {name: value} about the flight and the model; empty ones are left out. 'note' is what went wrong, 'notes'
+            are warnings.
         counts: `Counts` of report.py. stages: {stage: {'p50_ms', 'p95_ms'}}.
         timeline: an SVG image. video: (name of the file or '', whether browsers play it).
         pictures: [(name, why)]. files: names of all files to link.
     """
-    note = '<p class="note bad">{}</p>'.format(html.escape(str(facts["note"]))) if facts.get("note") else ""
+    shape = '<p class="note{}">{}</p>'
+    note = shape.format(" bad", html.escape(str(facts["note"]))) if facts.get("note") else ""
+    note += "".join(shape.format("", html.escape(text)) for text in facts.get("notes", ())[:MOST_NOTES])
     body = "".join(
         [
             "<header><h1>Replay</h1><p>{}</p></header>".format(html.escape(str(facts.get("source", "")))),
@@ -45,7 +49,7 @@ def page(facts, counts, stages, timeline, video, pictures, files):
             "<h2>Milliseconds</h2>",
             _table(("stage", "p50", "p95"), [(k, _ms(v["p50_ms"]), _ms(v["p95_ms"])) for k, v in stages.items()]),
             "<h2>How it was made</h2>",
-            _list([(k, v) for k, v in facts.items() if v != "" and k not in ("stages", "note")]),
+            _list([(k, v) for k, v in facts.items() if v != "" and k not in ("stages", "note", "notes")]),
             "<h2>Files</h2><p>{}</p>".format(" &middot; ".join('<a href="{0}">{0}</a>'.format(n) for n in files)),
             "<footer>Made by vit_perception. A detector that sees nothing is no proof of free space.</footer>",
         ]

@@ -29,6 +29,22 @@ MOST_POINTS = 200000  # of the timeline
 PICTURES = 8  # frames kept as PNG, at most: where alerts begin, and some spread over the flight
 
 
+class Notes:
+    """Says each sentence once, and keeps it for the page.
+
+    Args:
+        say: say(sentence).
+    """
+
+    def __init__(self, say):
+        self._say, self.kept = say, []
+
+    def __call__(self, sentence):
+        if sentence not in self.kept:
+            self.kept.append(sentence)
+            self._say(sentence)
+
+
 class Counts:
     """What a flight had, in numbers.
 
@@ -79,7 +95,7 @@ class FlightReport:
     Args:
         folder: where to. about: {name: value} that the page shows: the source, the model.
         fps: of the video. total: frames to come, 0 if that is not known.
-        say: say(sentence), for what could not be done.
+        notes: `Notes`, of what was guessed or could not be done; the page shows them.
 
     Attributes:
         counts (Counts).
@@ -88,8 +104,8 @@ class FlightReport:
         PerceptionError: the folder cannot be written; in every method.
     """
 
-    def __init__(self, folder, about, fps, total=0, say=print):
-        self.folder, self._about, self._fps, self._say = os.path.expanduser(folder), about, fps, say
+    def __init__(self, folder, about, fps, total, notes):
+        self.folder, self._about, self._fps, self._notes = os.path.expanduser(folder), about, fps, notes
         self.counts, self._calibrated = Counts(), False
         self._every = max(1, total // (PICTURES // 2)) if total else 100
         self._points, self._levels, self._pictures = [], [], []
@@ -145,7 +161,7 @@ class FlightReport:
 
     def _show(self, picture, place, raised):
         if self._video is None:
-            self._video = Video(self.folder, self._fps, picture.shape[1::-1], self._say)
+            self._video = Video(self.folder, self._fps, picture.shape[1::-1], self._notes)
         self._video.add(picture)
         spread = place["frame"] % self._every == self._every // 2
         kept = len([1 for _, _, why in self._pictures if bool(why) == bool(raised)])
@@ -169,7 +185,14 @@ class FlightReport:
             write_whole(os.path.join(self.folder, "timeline.svg"), plot.encode("utf-8"))
             c = self.counts
             found = {"detections": c.detections, "tracks": c.tracks, "calibrated": "yes" if self._calibrated else "no"}
-            facts = dict(self._about, frames=self.frames, alerts=self.alerts, note=note, **dict(found, **timing))
+            facts = dict(
+                self._about,
+                notes=self._notes.kept,
+                frames=self.frames,
+                alerts=self.alerts,
+                note=note,
+                **dict(found, **timing),
+            )
             write_whole(os.path.join(self.folder, "timing.json"), (json.dumps(facts, indent=1) + "\n").encode())
             files = (
                 [t + ".csv" for t in self._tables] + ["timing.json", "timeline.svg"] + ([video[0]] if video[0] else [])

@@ -23,9 +23,9 @@ from ..recording.sources import Images, Video
 from ..ros.process import init
 from .dds import confined
 from .exchange import SPACE, Exchange
-from .flights import kind_of, mean_rate
+from .flights import assumed_rate, kind_of, mean_rate
 from .offline import Progress, finish, read_parameters
-from .report import FlightReport
+from .report import FlightReport, Notes
 
 QUIET = {
     "publish_px4": False, "publish_mavros": False, "reliable_input": True, "debug.max_rate_hz": 0.0, "max_rate_hz": 0.0,
@@ -36,7 +36,7 @@ def replay_ros(args, given, stop, say=print):
     """Play to a node until the end or `stop` (threading.Event). Raises PerceptionError."""
     bundle, values = read_parameters(args, say)
     source, kind = os.path.expanduser(args.source), kind_of(os.path.expanduser(args.source))
-    inputs, compressed, names, damage = {}, False, [], ""
+    inputs, compressed, damage, notes = {}, False, "", Notes(say)
     if kind == "bag":
         bag = open_bag(source)
         inputs = find_inputs(bag.topics, given)
@@ -45,9 +45,10 @@ def replay_ros(args, given, stop, say=print):
     else:
         pictures = Images(source) if kind == "folder" else Video(source)
         total, fps = len(pictures), args.fps or pictures.fps
-        names = [os.path.basename(path) for path in getattr(pictures, "files", ())]
-    about = {"source": source, "model": "{} {}".format(bundle.name, bundle.sha256[:12]), "engine": "in the node"}
-    report = FlightReport(args.out, about, fps, total, say)
+        if assumed_rate(pictures, args.fps):
+            notes(assumed_rate(pictures, args.fps))
+    about = {"source": source, "model": "{} {}".format(bundle.name, bundle.sha256[:12]), "engine": ""}
+    report = FlightReport(args.out, about, fps, total, notes)
     recorded = os.path.join(report.folder, "topics")
     shutil.rmtree(recorded, ignore_errors=True)  # of an earlier replay into the same folder
     node = None
@@ -55,24 +56,32 @@ def replay_ros(args, given, stop, say=print):
         init(args=[])
         try:
             with BagWriter(recorded) as writer:
-                exchange = Exchange(writer, bundle.labels, values["class_id_as_name"], say)
+                exchange = Exchange(writer, bundle.labels, values["class_id_as_name"], notes)
                 try:
                     exchange.check_alone()
                     node = _start_node(args, compressed)
                     tape, renamed = _tape(kind, source, inputs, compressed, fps)
                     exchange.open_tape(tape, renamed)
-                    problem = exchange.play(node, report, names, Progress(total, say), stop)
+                    problem = exchange.play(node, report, Progress(total, say), stop)
                 finally:
                     exchange.close()
-            if problem is None and kind == "folder" and report.frames + exchange.rejected < total and not stop.is_set():
-                text = "only {} of {} images were answered"
-                problem = PerceptionError(text.format(report.frames + exchange.rejected, total))
-            if problem is None and damage:
-                problem = PerceptionError(damage)
+            if problem is None and not stop.is_set():
+                problem = _missing(exchange, report.frames, total if kind == "folder" else 0, damage)
+            about["engine"] = exchange.engine()
             finish(report, exchange.stages(), exchange.begun, stop, problem, exchange.rejected, say)
         finally:
             _end(node)
             rclpy.shutdown()
+
+
+def _missing(exchange, frames, total, damage):
+    """A PerceptionError about images that were not played, or not answered, or None. total: 0 if it is not exact."""
+    left_out, heard = exchange.unreadable, frames + exchange.rejected + len(exchange.unreadable)
+    if left_out:
+        damage = "cannot read {} of the images; the first: {}".format(len(left_out), left_out[0])
+    elif heard < total:
+        damage = "only {} of {} images were answered".format(heard, total)
+    return PerceptionError(damage) if damage else None
 
 
 def _start_node(args, compressed):

@@ -15,13 +15,14 @@ from .messages import seconds_to_stamp
 from .qos import STATIC
 
 
-def make_tape(node, values, image_qos, names=None):
+def make_tape(node, values, image_qos, names=None, skip=None):
     """What `values` say is to be played.
 
     Args:
         node: the rclpy node that publishes. image_qos: of images and camera_info.
         values: the player's parameters folder, list, video, bag, topics, rate, fps, frame_id and start_stamp_s.
         names: {topic of the bag: name under which it is published}, where they differ.
+        skip: skip(why) is called for an image that cannot be read; None ends the tape by an ImageError.
 
     Raises:
         PerceptionError: it is not one thing, or cannot be read.
@@ -33,7 +34,7 @@ def make_tape(node, values, image_qos, names=None):
     if given == ["bag"]:
         return BagTape(node, values, path, image_qos, names or {})
     source = Video(path) if given == ["video"] else Images(path, values["list"])
-    return PictureTape(node, values, source, image_qos)
+    return PictureTape(node, values, source, image_qos, skip)
 
 
 class PictureTape:
@@ -42,14 +43,15 @@ class PictureTape:
     A stamp is (sec, nanosec) of an image, or None for other messages.
 
     Attributes:
-        images (list): the publishers of images.
+        images (list): the publishers of images. name (str): of the newest image's file, or ''.
     """
 
-    def __init__(self, node, values, source, image_qos):
+    def __init__(self, node, values, source, image_qos, skip):
         self._node, self._source, self._calibration = node, source, source.calibration
         self._fps = values["fps"] or source.fps
         self._frame_id = values["frame_id"] or self._calibration.get("frame_id", "camera")
         self._start_s, self._index = values["start_stamp_s"], 0
+        self._skip, self.name = skip, ""
         self.images = [node.create_publisher(Image, "image_raw", image_qos)]
         self._infos = node.create_publisher(CameraInfo, "camera_info", image_qos)
         problem = camera_of(self._calibration)[1]
@@ -62,7 +64,14 @@ class PictureTape:
         return self.images + [self._infos]
 
     def __iter__(self):
-        for image in self._source:
+        for name, image, problem in self._source.named():
+            self.name = name
+            if problem and self._skip is None:
+                raise ImageError(problem)
+            if problem:
+                self._skip(problem)
+                self._index += 1  # its place in time is kept
+                continue
             yield (1.0 / self._fps if self._index else 0.0), lambda i=image: self._make(i)
 
     def _make(self, image):
@@ -83,6 +92,8 @@ class PictureTape:
 
 class BagTape:
     """A bag, message by message as it was serialised; yields as `PictureTape` does."""
+
+    name = ""
 
     def __init__(self, node, values, path, image_qos, renamed):
         self._bag, self._rate = open_bag(path), values["rate"]

@@ -14,7 +14,7 @@ import pytest
 from vit_perception.errors import PerceptionError
 from vit_perception.replay import video
 from vit_perception.replay.page import style_sheet
-from vit_perception.replay.report import FlightReport
+from vit_perception.replay.report import FlightReport, Notes
 from vit_perception.replay.timeline import timeline
 
 TIMING = {"rejected": 2, "seconds": 1.0, "fps": 20.0, "stages": {"infer": {"p50_ms": 4.0, "p95_ms": 5.0}}}
@@ -23,7 +23,7 @@ TIMING = {"rejected": 2, "seconds": 1.0, "fps": 20.0, "stages": {"infer": {"p50_
 def fly(folder, frames=30, calibrated=True, said=None, **timing):
     """A report of a made-up flight: one track, a WARN and then an ERROR."""
     say = (said if said is not None else []).append
-    report = FlightReport(str(folder), {"source": "a <b> & c", "model": "m"}, 20.0, frames, say)
+    report = FlightReport(str(folder), {"source": "a <b> & c", "model": "m"}, 20.0, frames, Notes(say))
     for i in range(frames):
         box = {"x1": i, "y1": 10, "x2": i + 20, "y2": 40}
         detections = [dict(box, score=0.75, track_id="7", **{"class": "person"}), dict(box, **{"class": "car"})]
@@ -166,8 +166,8 @@ def test_an_alert_that_lasts_is_one_and_shown_as_one_bar(tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PerceptionError, match="cannot write the report in .*file/r"):
-        FlightReport(str(tmp_path / "file" / "r"), {}, 20.0)
+        FlightReport(str(tmp_path / "file" / "r"), {}, 20.0, 1, Notes(print))
     if os.geteuid():
         (tmp_path / "shut").mkdir(mode=0o500)
         with pytest.raises(PerceptionError, match="cannot write the report"):
-            FlightReport(str(tmp_path / "shut" / "r"), {}, 20.0)
+            FlightReport(str(tmp_path / "shut" / "r"), {}, 20.0, 1, Notes(print))
