@@ -16,14 +16,16 @@ from .page import page
 from .timeline import timeline
 from .video import CODECS, Video
 
-_PLACE, _BOX = ("frame", "stamp_s", "image"), ("x1", "y1", "x2", "y2")
-DETECTIONS = _PLACE + ("class", "score") + _BOX + ("track_id",)
+_PLACE, _BOX = ("frame", "stamp_s"), ("x1", "y1", "x2", "y2")
+# New columns go to the end: people count them.
+DETECTIONS = _PLACE + ("class", "score") + _BOX + ("track_id", "image")
 TRACKS = (
     _PLACE
     + ("track_id", "class", "seen", "range_m", "range_sigma_m", "bearing_deg", "ttc_s", "ttc_sigma_s", "threatens")
     + _BOX
+    + ("image",)
 )
-ALERTS = _PLACE + ("level", "threat", "class", "track_id", "ttc_s", "range_m", "bearing_deg") + _BOX
+ALERTS = _PLACE + ("level", "threat", "class", "track_id", "ttc_s", "range_m", "bearing_deg") + _BOX + ("image",)
 LEVELS = ("OK", "WARN", "ERROR", "STALE")
 MOST_POINTS = 200000  # of the timeline
 PICTURES = 8  # frames kept as PNG, at most: where alerts begin, and some spread over the flight
