@@ -32,7 +32,7 @@ class ColourCheck:
             return ""
         if self._gray and self._mean > COLOUR:
             text = "the images are in colour but the model {} was trained on gray ones (thermal): it will miss what is "
-            text += "there; set model to one for colour"
+            text += "there; set model to one for colour, or a thermal camera to white-hot"
             return text.format(self._name)
         if not self._gray and self._mean < GRAY:
             text = "the images are gray (thermal, or a camera at night) but the model {} was trained on colour: it "

@@ -35,8 +35,10 @@ class McapFile:
         self._channels: Dict[int, str] = {}  # id -> topic
         self._parts: List[Tuple[int, int, int]] = []  # first stamp, last stamp, offset of the record
         with open(path, "rb") as f:
-            if f.read(8) != MAGIC:
-                raise BagError("{} is damaged or no mcap file: it begins otherwise".format(path))
+            start = f.read(8)
+            if start != MAGIC:
+                why = "it begins otherwise" if start else "it is empty (power lost?)"
+                raise BagError("{} is damaged or no mcap file: {}".format(path, why))
             self._scan(f, os.path.getsize(path))
         self._parts.sort()
         self.span = (self._parts[0][0], max(p[1] for p in self._parts)) if self._parts else None

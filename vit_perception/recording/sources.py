@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 
 import cv2
 
@@ -11,6 +12,7 @@ from ..images.files import SUFFIXES, read_file, show
 from ..natural_order import natural_key
 from .calibration_file import read_calibration
 
+_TIME = re.compile(r"[0-9]+\.[0-9]+\.[A-Za-z]+$")
 _BESIDE = (".yaml", ".yml", ".txt", ".csv", ".json", ".xml", ".md")  # that lie beside images, and are no images
 DEFAULT_FPS = 10.0
 
@@ -141,7 +143,7 @@ def _images_of(folder):
     # macOS leaves files "._NAME" beside those that it copies.
     found = [n for n in os.listdir(folder) if not n.startswith(".") and not os.path.isdir(os.path.join(folder, n))]
     names, notes = [n for n in found if n.lower().endswith(SUFFIXES)], []
-    by_number = sorted(names, key=natural_key)
+    by_number = sorted(names, key=_order(names))
     if by_number != sorted(names):
         notes.append("images are played in the order of the numbers in their names: {} ... {}".format(
             by_number[0], by_number[-1]))  # fmt: skip
@@ -149,6 +151,13 @@ def _images_of(folder):
     if names and others:
         notes.append("{} files of {} are not played, first: {}".format(len(others), folder, others[0]))
     return by_number, notes
+
+
+def _order(names):
+    """Key that sorts `names`: by their numbers; times such as 12.5.png and 12.25.png are decimals."""
+    if all(_TIME.match(n) for n in names):
+        return lambda n: (int(n.partition(".")[0]), n.split(".")[1])
+    return natural_key
 
 
 def _hint(folder):

@@ -89,7 +89,7 @@ class Exchange(Node):
 
     def open_tape(self, values, renamed):
         """What to play; arguments as `make_tape` takes them."""
-        self._tape = make_tape(self, values, QoSProfile(depth=10), renamed, self.unreadable.append)
+        self._tape = make_tape(self, values, QoSProfile(depth=10), renamed, self.unreadable.append, self._say)
 
     def close(self):
         """Hear nothing more."""

@@ -26,6 +26,7 @@ TRACKS = (
     + ("image",)
 )
 ALERTS = _PLACE + ("level", "threat", "class", "track_id", "ttc_s", "range_m", "bearing_deg") + _BOX + ("image",)
+MOST_WIDTH = 1280  # of pictures, pixels
 LEVELS = ("OK", "WARN", "ERROR", "STALE")
 MOST_POINTS = 200000  # of the timeline
 PICTURES = 8  # frames kept as PNG, at most: where alerts begin, and some spread over the flight
@@ -162,6 +163,10 @@ class FlightReport:
         self._levels.append((stamp_s, level))
 
     def _show(self, picture, place, raised):
+        height, width = picture.shape[:2]
+        if width > MOST_WIDTH:  # encoders and browsers take long for more, and nobody sees it
+            size = MOST_WIDTH, int(round(height * MOST_WIDTH / float(width)))
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         if self._video is None:
             self._video = Video(self.folder, self._fps, picture.shape[1::-1], self._notes)
         self._video.add(picture)

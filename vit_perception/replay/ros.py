@@ -53,10 +53,10 @@ def replay_ros(args, given, stop, say=print):
     shutil.rmtree(recorded, ignore_errors=True)  # of an earlier replay into the same folder
     node = None
     with confined():
-        init(args=[])
+        _start(lambda: init(args=[]))
         try:
             with BagWriter(recorded) as writer:
-                exchange = Exchange(writer, bundle.labels, values["class_id_as_name"], notes)
+                exchange = _start(lambda: Exchange(writer, bundle.labels, values["class_id_as_name"], notes))
                 try:
                     exchange.check_alone()
                     node = _start_node(args, compressed)
@@ -72,6 +72,14 @@ def replay_ros(args, given, stop, say=print):
         finally:
             _end(node)
             rclpy.shutdown()
+
+
+def _start(part):
+    """part(); what rcl says of the environment, a domain that is none, as a PerceptionError."""
+    try:
+        return part()
+    except RuntimeError as e:
+        raise PerceptionError("ROS cannot start: {}".format(" ".join(str(e).split())[:300])) from None
 
 
 def _missing(exchange, frames, total, damage):

@@ -15,7 +15,7 @@ from .messages import seconds_to_stamp
 from .qos import STATIC
 
 
-def make_tape(node, values, image_qos, names=None, skip=None):
+def make_tape(node, values, image_qos, names=None, skip=None, warn=None):
     """What `values` say is to be played.
 
     Args:
@@ -23,6 +23,7 @@ def make_tape(node, values, image_qos, names=None, skip=None):
         values: the player's parameters folder, list, video, bag, topics, rate, fps, frame_id and start_stamp_s.
         names: {topic of the bag: name under which it is published}, where they differ.
         skip: skip(why) is called for an image that cannot be read; None ends the tape by an ImageError.
+        warn: warn(sentence); None: the node's log.
 
     Raises:
         PerceptionError: it is not one thing, or cannot be read.
@@ -30,11 +31,11 @@ def make_tape(node, values, image_qos, names=None, skip=None):
     given = [name for name in ("folder", "video", "bag") if values[name]]
     if len(given) != 1:
         raise PerceptionError("set exactly one of the parameters folder, video and bag; {} are set".format(len(given)))
-    path = os.path.expanduser(values[given[0]])
+    path, warn = os.path.expanduser(values[given[0]]), warn or node.get_logger().warning
     if given == ["bag"]:
-        return BagTape(node, values, path, image_qos, names or {})
+        return BagTape(node, values, path, image_qos, names or {}, warn)
     source = Video(path) if given == ["video"] else Images(path, values["list"])
-    return PictureTape(node, values, source, image_qos, skip)
+    return PictureTape(node, values, source, image_qos, skip, warn)
 
 
 class PictureTape:
@@ -46,7 +47,7 @@ class PictureTape:
         images (list): the publishers of images. name (str): of the newest image's file, or ''.
     """
 
-    def __init__(self, node, values, source, image_qos, skip):
+    def __init__(self, node, values, source, image_qos, skip, warn):
         self._node, self._source, self._calibration = node, source, source.calibration
         self._fps = values["fps"] or source.fps
         self._frame_id = values["frame_id"] or self._calibration.get("frame_id", "camera")
@@ -56,7 +57,7 @@ class PictureTape:
         self._infos = node.create_publisher(CameraInfo, "camera_info", image_qos)
         problem = camera_of(self._calibration)[1]
         for sentence in source.notes + ([problem] if problem else []):
-            node.get_logger().warning(sentence)
+            warn(sentence)
 
     @property
     def publishers(self):
@@ -95,7 +96,7 @@ class BagTape:
 
     name = ""
 
-    def __init__(self, node, values, path, image_qos, renamed):
+    def __init__(self, node, values, path, image_qos, renamed, warn):
         self._bag, self._rate = open_bag(path), values["rate"]
         names, topics = values["topics"], self._bag.topics
         chosen = inputs(topics) if not names else sorted(topics)
@@ -103,7 +104,7 @@ class BagTape:
             chosen = [n.strip() for n in names.split(",") if n.strip()]
         for sentence in list(self._bag.notes) + [self._bag.damage]:
             if sentence:
-                node.get_logger().warning(sentence)
+                warn(sentence)
         self._publishers, self._images = {}, set()
         for name in chosen:
             if name not in topics:
@@ -111,7 +112,7 @@ class BagTape:
             kind, is_image = message_class(topics[name]), topics[name] in IMAGE_TYPES
             if kind is None:
                 text = "{} is not played: no package is installed for {}"
-                node.get_logger().warning(text.format(name, topics[name]))
+                warn(text.format(name, topics[name]))
                 continue
             qos = image_qos if is_image else STATIC if name.endswith(("tf_static", "label_info")) else 10
             self._publishers[name] = node.create_publisher(kind, renamed.get(name, name), qos)

@@ -29,6 +29,11 @@ def test_numbers_in_names_are_numbers_and_that_is_told(tmp_path):
     assert Images(str(fill(tmp_path / "g", "a01.png", "a02.png", "a10.png"))).notes == [], "nothing was guessed"
 
 
+def test_times_as_names_are_decimals(tmp_path):
+    played = ["12.05.png", "12.25.png", "12.5.png", "100.125.png"]
+    assert names(Images(str(fill(tmp_path / "f", *reversed(played))))) == played
+
+
 def test_what_is_left_out_is_told(tmp_path):
     folder = fill(tmp_path / "f", "1.PNG", "2.jpg", "3.webp")
     (folder / "._1.png").write_bytes(b"of macOS")

@@ -107,6 +107,14 @@ def test_without_a_codec_for_browsers_it_says_so(tmp_path, monkeypatch, codecs, 
     assert all((tmp_path / name).is_file() for name in links.found)
 
 
+def test_pictures_of_large_cameras_are_made_smaller(tmp_path):
+    report = FlightReport(str(tmp_path), {}, 20.0, 1, Notes(print))
+    report.add(1.0, np.full((2160, 3840, 3), 90, np.uint8), [], [], None)
+    report.close(TIMING)
+    capture = cv2.VideoCapture(str(tmp_path / "annotated.webm"))
+    assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (1280, 720)
+
+
 def test_nothing_of_an_earlier_replay_is_left(tmp_path):
     for name in ("annotated.mp4", "annotated.avi", "timeline.png"):
         (tmp_path / name).write_bytes(b"old")

@@ -364,6 +364,11 @@ def test_over_dds_images_that_the_node_cannot_use_are_told(bundle, tmp_path):
     assert (facts["frames"], facts["rejected"]) == (3, 1) and "image encoding 'unheard_of'" in done.stdout
 
 
+def test_over_dds_a_domain_that_is_none_is_one_sentence(recordings, bundle, tmp_path):
+    done = replay(recordings["folder"], tmp_path / "r", "--model", bundle, "--ros", env={"ROS_DOMAIN_ID": "abc"})
+    assert done.returncode == 1 and "replay: ROS cannot start: " in done.stderr and "Traceback" not in done.stderr
+
+
 def test_over_dds_a_second_replay_is_refused(client, recordings, bundle, tmp_path):
     client.node.create_publisher(Detection2DArray, "/replay/vit_perception/detections", 10)
     done = replay(recordings["folder"], tmp_path / "r", "--model", bundle, "--ros")
