@@ -92,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         log.warning("%s holds a bundle: it stays until this run is done, then the new one takes its place", args.out)
     run = open_run(args, recipe, target)
     start = time.monotonic()
+    stages.tell_estimate(run)
     draft = run.folder / "bundle"
     draft.mkdir(exist_ok=True)
     for stage in STAGES:

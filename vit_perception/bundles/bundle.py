@@ -31,7 +31,8 @@ class Bundle:
 
     Attributes:
         path (str): the bundle's folder.
-        name (str), labels (list of str; the index is the class), version (int; of the format).
+        name (str): of the bundle. version (int): of the format.
+        labels (list of str): class names; the index is the class.
         input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1);
             high_bit_depth, how images of 16 bits and floats became 8 bits (images/high_bit_depth.py), if it is named.
         head (dict): strides (list of int, finest first).

@@ -1,4 +1,4 @@
-"""Warnings that keep quiet: each kind once in a while, or once and for as long as it holds."""
+"""Throttled warnings: each kind is logged at most once in a period, or once for as long as it holds."""
 
 import time
 
