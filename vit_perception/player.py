@@ -22,7 +22,7 @@ from .ros.process import run
 from .ros.tapes import make_tape
 
 SPECS = (
-    Spec("folder", "", None, None, "", True, "folder of images, played in the order of their names"),
+    Spec("folder", "", None, None, "", True, "folder of images, played in the order of the numbers in their names"),
     Spec("list", "", None, None, "", True, "file with one image name per line; empty plays the folder"),
     Spec("video", "", None, None, "", True, "video file"),
     Spec("bag", "", None, None, "", True, "rosbag2 bag"),

@@ -6,8 +6,8 @@ import sys
 
 import cv2
 
-# (file, codec, whether browsers play it). VP8 and VP9 in WebM play in Chromium, Firefox and Safari from 14.1 on, and
-# OpenCV's own wheels write them; H.264 is where FFmpeg was built with it; the rest is for players such as VLC.
+# (file, codec, whether browsers play it). VP8 in WebM plays in Chromium and Firefox, and OpenCV's own wheels write
+# it; H.264 is where FFmpeg was built with it; the rest is for players such as VLC.
 CODECS = (
     ("annotated.webm", "VP80", True),
     ("annotated.webm", "VP90", True),
