@@ -34,8 +34,6 @@ def draw(image, order, result, labels, zoom=1):
     pen = Pen(picture)
     found, tracks = result.detections, result.tracks
     tracked = {t.detection for t in tracks}
-    if result.alert.level:
-        pen.banner(result.alert, labels)
     for i in range(len(found)):
         if i not in tracked:
             text = "{} {:.2f}".format(labels[found.classes[i]], found.scores[i])
@@ -45,6 +43,8 @@ def draw(image, order, result, labels, zoom=1):
         seen = o.track.detection >= 0 and any(t is o.track for t in tracks)
         texts = _caption(o, labels), "#{}".format(o.track.id)
         pen.box(zoom * np.asarray(o.track.box), OF_THREAT[o.threatens], *texts, dashed=not seen)
+    if result.alert.level:
+        pen.banner(result.alert, labels)
     pen.write()
     return picture
 

@@ -183,11 +183,12 @@ def test_files_tell_what_they_are_where_metadata_does_not(tmp_path, plugin, dama
 
 
 @pytest.mark.parametrize("where", ["folder", "file", "folder without metadata"])
-def test_messages_that_are_compressed_one_by_one_are_read(tmp_path, where):
-    bag = recorded(tmp_path / "bag", StoragePlugin.SQLITE3, CompressionMode.MESSAGE)
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_messages_that_are_compressed_one_by_one_are_read(tmp_path, where, plugin):
+    bag = recorded(tmp_path / "bag", plugin, CompressionMode.MESSAGE)
     if "without" in where:
         (bag / "metadata.yaml").unlink()
-    read = list(open_bag(str(next(bag.glob("*.db3")) if where == "file" else bag)).messages(["/image"]))
+    read = list(open_bag(str(next(bag.glob("bag*")) if where == "file" else bag)).messages(["/image"]))
     assert [deserialize_message(m.data, Image) for m in read] == [image(i) for i in range(40)]
 
 
