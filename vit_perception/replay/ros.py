@@ -66,7 +66,7 @@ def replay_ros(args, given, stop, say=print):
                 finally:
                     exchange.close()
             if problem is None and not stop.is_set():
-                problem = _missing(exchange, report.frames, total if kind == "folder" else 0, damage)
+                problem = _missing(exchange, report.frames, 0 if kind == "video" else total, damage)
             about["engine"] = exchange.engine()
             finish(report, exchange.stages(), exchange.begun, stop, problem, exchange.rejected, say)
         finally:
