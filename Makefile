@@ -4,6 +4,8 @@
 # make test-onboard ROS=kilted NUMPY=1.26.4 OPENCV=4.10.0.84   the onboard and node tests against other versions,
 #              each with an environment of its own: ROS jazzy or kilted; empty versions are those of the lock file
 # make bench   every benchmark in its quick form
+# make shell   a subshell with the environment and its ROS, DDS domain 101 unless ROS_DOMAIN_ID says another
+# make docs    the site of these pages and the API, out/site/index.html; warnings and broken links are errors
 # Needs: Linux, Python 3.11, a C and C++ compiler, make. PYTHON=... chooses another interpreter.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -24,7 +26,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-onboard lint bench clean
+.PHONY: help setup shell demo test test-onboard lint bench docs clean
 
 # A ROS sourced in the calling shell, or another environment of wheels, must not leak into this one.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -64,6 +66,11 @@ $(VENV)/.messages: $(VENV)/.packages $(wildcard tools/ros_messages/*.py tools/ro
 	@for package in tools/ros_messages/*/msg; do $(BIN)/python -m tools.ros_messages $${package%/msg}; done
 	@touch $@
 
+# Outside of 1 to 100, of which a run by itself takes a free one; shells that are opened so find each other.
+shell: setup
+	@ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-101} $(RUN) bash --rcfile <(echo '[ -r ~/.bashrc ] && . ~/.bashrc; \
+	    PATH="$(CURDIR)/$(BIN):$$PATH"; PS1="(vit_perception) $$PS1"')
+
 demo: setup
 	@$(RUN) python -m tools.demo
 
@@ -100,6 +107,10 @@ bench: setup
 	@for script in $(sort $(wildcard bench/*.py)); do \
 	    echo "== $$script"; $(RUN) python "$$script" --quick; \
 	done
+
+docs: setup
+	@$(BIN)/python -m sphinx -q -E -W --keep-going docs out/site
+	@echo "docs: out/site/index.html"
 
 clean:
 	rm -rf .venv .venv-* build install log out .mypy_cache .pytest_cache .ruff_cache

@@ -71,6 +71,7 @@ setup(
         "test": ["hypothesis", "pytest", "pytest-xdist", "rosbags"],
         "lint": ["import-linter", "mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
+        "docs": ["furo", "myst-parser", "sphinx"],
     },
     zip_safe=True,
     entry_points={

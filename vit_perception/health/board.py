@@ -1,4 +1,4 @@
-"""What Linux tells of the board, from /sys and /proc: temperature, throttling, memory. What is absent says nothing."""
+"""The board as Linux reports it in /sys and /proc: temperature, throttling, memory. A missing file reports nothing."""
 
 import ctypes
 import glob
