@@ -23,8 +23,10 @@ def write_whole(path, data):
             os.remove(temporary)
 
 
-def read_text(path):
+def read_text(path, errors="strict"):
     """Text of a file as people write them: UTF-8, or UTF-16 with its mark at the start, as Windows does.
+
+    errors: what becomes of other bytes, as `bytes.decode` takes it.
 
     Raises:
         OSError: it cannot be read. UnicodeDecodeError: it is no such text.
@@ -32,4 +34,4 @@ def read_text(path):
     with open(path, "rb") as f:
         data = f.read()
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if wide else "utf-8-sig")
+    return data.decode("utf-16" if wide else "utf-8-sig", errors)

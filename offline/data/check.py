@@ -14,7 +14,17 @@ from . import yolo
 from .annotations import Annotations, Findings
 from .images import examine
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, repeated
-from .read import FORMATS, NO_RULES, Rules, build, check_classes, find_format, read_annotations, unknown_classes
+from .read import (
+    FORMATS,
+    NO_RULES,
+    Rules,
+    build,
+    check_classes,
+    find_format,
+    read_annotations,
+    sounds_ignored,
+    unknown_classes,
+)
 from .sample import TINY_PX, Dataset, sides
 
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
@@ -163,6 +173,8 @@ def _box_troubles(image) -> Iterator[tuple[str, str]]:
 
 def _check_balance(data: Dataset, findings: Findings) -> None:
     counts = data.counts()
+    for label in sounds_ignored(data.labels):
+        findings.warn(data.name, f"class '{label}' sounds like regions to leave alone", f"pass --ignore '{label}'")
     for label, count in zip(data.labels, counts, strict=True):
         if count == 0:
             findings.warn(data.name, f"no boxes of class {label}", "it cannot be learnt: add some or drop the class")

@@ -58,9 +58,9 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
 
 
 def changes(recipe: Recipe, name: str) -> list[str]:
-    """['teacher.epochs=3', ...]: what of `recipe` differs from the recipe of that name or path."""
+    """What of `recipe` that of this name or path has otherwise, but for the card's texts: ["teacher.epochs=3", ...]."""
     before, after = (dict(_leaves(r.as_dict())) for r in (load_recipe(name), recipe))
-    return [f"{k}={v}" for k, v in after.items() if before.get(k) != v]
+    return [f"{k}={v}" for k, v in after.items() if before.get(k) != v and not k.startswith("card.")]
 
 
 def _leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -56,6 +56,24 @@ def coco(root, where, file, categories, names=None, keys=("file_name", "annotati
     return root
 
 
+def coco_file(root, change=None, names=("a.png", "b.png")):
+    """One file f.json of two images with two boxes each, changed by `change`."""
+    (root / "images").mkdir(parents=True)
+    labels = {"images": [], "annotations": [], "categories": [{"id": 0, "name": "Person"}, {"id": 1, "name": "Car"}]}
+    for i, name in enumerate(names):
+        image, boxes = scene(i)
+        cv2.imwrite(str(root / "images" / name), image)
+        labels["images"].append({"id": i, "file_name": name, "width": WIDTH, "height": HEIGHT})
+        labels["annotations"] += [
+            {"id": 2 * i + k, "image_id": i, "category_id": k, "bbox": list(b), "iscrowd": 0}
+            for k, b in enumerate(boxes)
+        ]
+    if change:
+        change(labels)
+    (root / "f.json").write_text(json.dumps(labels))
+    return root
+
+
 def two(first=0):
     return [{"id": first, "name": "Person"}, {"id": first + 1, "name": "Car"}]
 

@@ -89,6 +89,8 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
 def check_card(folder, data):
     """What the recipe and --also say of the card, though they came after the training had begun."""
     bundle, text = open_bundle(folder), (folder / "CARD.md").read_text()
+    assert "changed: `thresholds.fp_per_image=0.5, thresholds.weak_fp_per_image=2.0`" in text.split("## ")[0]
+    assert bundle.input["high_bit_depth"]["scaling"] == "percentile" and set(bundle.object_px) == set(bundle.labels)
     sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert sections[:3] == ["Intended use", "Not intended", "Accuracy"] and sections[-1] == "Limits"
     assert "To find walkers." in text and "Not at sea." in text and "\nOurs.\n" in text
@@ -203,6 +205,16 @@ def test_what_is_set_is_what_is_done(caplog):
     assert load_recipe("quick", ["teacher.epochs=3", "teacher.min_steps=9"]).teacher.min_steps == 9
     assert changes(recipe, "quick")[:2] == ["teacher.epochs=3", "teacher.min_steps=0"]
     assert changes(load_recipe("quick"), "quick") == []
+
+
+def test_that_a_bundle_will_be_replaced_is_said_at_the_start(data, recipe, tmp_path, capsys, caplog):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "bundle.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        compress.main([*command(data, recipe, out)[3:], "--also", "other.json"])
+    assert f"{out} holds a bundle: it stays until this run is done" in caplog.text + capsys.readouterr().err
+    assert (out / "bundle.json").read_text() == "{}"
 
 
 def test_a_folder_that_is_no_bundle_is_not_taken_for_out(data, recipe, tmp_path, capsys):

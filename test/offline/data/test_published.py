@@ -1,5 +1,7 @@
 """Data sets as they are published and exported: read without copying, renaming or telling their format."""
 
+import shutil
+
 import pytest
 from published import COUNTS, PUBLISHED, SIDE, coco, hit_uav, scene, two, uavdt, visdrone
 
@@ -71,6 +73,13 @@ def test_bad_lines_are_told_with_their_place(tmp_path):
     (root / "UAV-benchmark-MOTD_v1.0/GT/M0101_gt_whole.txt").write_text("1,1,x\n")
     with pytest.raises(DataError, match=r"M0101_gt_whole.txt:1: a line is not 'frame,track"):
         read_dataset(root, "train")
+
+
+def test_images_of_the_splits_own_folder_that_are_not_listed_are_told(tmp_path, caplog):
+    root = PUBLISHED["roboflow-coco"][0](tmp_path)
+    shutil.copy(root / "train/frame_000000.jpg", root / "train/more.jpg")
+    read_dataset(root, "train")
+    assert "is not listed, so it is left out" in caplog.text and "train/more.jpg" in caplog.text
 
 
 def test_another_format_than_said_is_told(tmp_path, caplog):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
@@ -374,6 +376,28 @@ def test_over_dds_a_second_replay_is_refused(client, recordings, bundle, tmp_pat
     done = replay(recordings["folder"], tmp_path / "r", "--model", bundle, "--ros")
     assert done.returncode == 1 and "another replay runs in DDS domain" in done.stderr
     assert "set another ROS_DOMAIN_ID" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_deep_images_of_any_kind_are_replayed_as_the_bundle_says_in_the_order_of_their_numbers(bundle, tmp_path):
+    """A 14-bit camera whose warm square is 27 to 35 of 255 in the high byte: only the named conversion shows it."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i in range(12):
+        image = np.full((96, 128), 7000)
+        image[32:48, 8 * i : 8 * i + 16] = 9000
+        kind = (np.uint16, np.int32, np.float32)[i % 3]
+        PIL.Image.fromarray(image.astype(kind)).save(folder / f"frame_{i + 1}.tiff")
+    fixed = Path(shutil.copytree(bundle, tmp_path / "fixed"))
+    manifest = json.loads((fixed / "bundle.json").read_text())
+    manifest["input"]["high_bit_depth"] = {"scaling": "fixed", "min": 7000, "max": 60000}
+    (fixed / "bundle.json").write_text(json.dumps(manifest))
+    for model, frames in ((bundle, 12), (str(fixed), 0)):
+        done = replay(folder, tmp_path / "r", "--model", model)
+        assert done.returncode == 0, done.stderr
+        rows = table(tmp_path / "r" / "detections.csv")
+        left = {int(r["frame"]): float(r["x1"]) for r in reversed(rows)}
+        assert len(left) == frames and [left[k] for k in sorted(left)] == sorted(left.values())
+        shutil.rmtree(tmp_path / "r")
 
 
 @pytest.mark.parametrize(
