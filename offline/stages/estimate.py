@@ -28,8 +28,9 @@ CANDIDATES = 4  # of a search, for each level of its budget: with and without to
 def tell_estimate(run: Run) -> dict[str, float]:
     """Log how long what is left of the run will take, and return it: {stage: seconds}.
 
-    An estimate: a stage is timed on its first, unpruned model, and a search on the teacher, so both tend to take less;
-    other work on the machine, and the images that do not fit into memory, make it more.
+    An estimate of training and evaluation: a stage is timed on its first, unpruned model, and a search on the teacher,
+    so both tend to take less. Other work on the machine, and images that do not fit into memory, make it more. What
+    does not grow with the recipe (importance, calibration, export, report) is left out.
     """
     with torch.random.fork_rng():  # the stages draw what they would have drawn without it
         seconds = _seconds(run)
