@@ -227,7 +227,7 @@ class _Table:
 
     def __init__(self, path, columns):
         self._path, self._columns = path, columns
-        self._file = open(path + ".tmp", "w", newline="")  # noqa: SIM115 (closed by close)
+        self._file = open(path + ".tmp", "w", newline="", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self._writer = csv.DictWriter(self._file, columns, restval="", extrasaction="ignore")
         self._writer.writeheader()
 
