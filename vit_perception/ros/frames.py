@@ -61,6 +61,8 @@ class FrameProcessor:
         camera = node.calibration.camera_for(width, height)
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
         self.mount_source = "parameters" if mount is None else "tf"
+        for kind, problem in dict(self._pipeline.problems(image, order), mount=node.ego_inputs.mount_problem).items():
+            node.notices.hold(kind, problem)
         ego = node.ego_inputs.ego(received)
         seen = self._pipeline.detect_and_track(image, order, stamp_s, camera, mount, ego)
         watch.start()
