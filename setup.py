@@ -32,6 +32,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.6",
     packages=find_packages(include=[package_name, package_name + ".*"]),
+    package_data={package_name + ".finds": ["page.html"]},
     data_files=data_files(),
     install_requires=["setuptools", "numpy"],
     extras_require={

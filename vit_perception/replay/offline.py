@@ -11,10 +11,11 @@ from ..bundles.bundle import find_bundle, open_bundle
 from ..draw import draw
 from ..engines import open_configured
 from ..errors import PerceptionError
+from ..finds.search import Search
 from ..pipeline import make_pipeline
 from ..stats import Samples
 from . import parameters_file
-from .flights import open_flight
+from .flights import Once, open_flight
 from .report import LEVELS, FlightReport
 
 
@@ -47,13 +48,15 @@ def replay_offline(args, given, stop, say=print):
             "model": "{} {}".format(bundle.name, bundle.sha256[:12]),
             "engine": "{}, {}, {}: {}".format(engine.name, engine.device, engine.precision, engine.reason),
         }
-        fly(flight, pipeline, FlightReport(args.out, about, flight.fps, len(flight), say), stop, say)
+        report = FlightReport(args.out, about, flight.fps, len(flight), say)
+        search = Search(values, bundle.labels, Once(say), os.path.join(report.folder, "finds"))
+        fly(flight, pipeline, report, stop, say, search)
     finally:
         engine.close()
 
 
-def fly(flight, pipeline, report, stop, say):
-    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written."""
+def fly(flight, pipeline, report, stop, say, search):
+    """Process the frames of `flight` into `report` and `search`; what goes wrong is raised once they are written."""
     stages: Dict[str, Samples] = {}
     begun, problem = time.monotonic(), None
     progress = Progress(len(flight), say)
@@ -62,6 +65,11 @@ def fly(flight, pipeline, report, stop, say):
             if stop.is_set():
                 break
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
+            for method, arguments in frame.told:
+                getattr(search, method)(*arguments)
+            if search.frame is not None:
+                mount = pipeline.mount if frame.mount is None else frame.mount
+                search.add_image(frame.stamp_s, result.tracks, frame.image, frame.order, frame.camera, mount)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
             picture = draw(frame.image, frame.order, result, pipeline.labels)
@@ -69,6 +77,9 @@ def fly(flight, pipeline, report, stop, say):
             progress.step(report.frames)
     except PerceptionError as e:
         problem = e
+    search.close()
+    if search.writer.folder:
+        report.links.append("finds/finds.html")
     table = {
         name: {"p50_ms": round(s.percentile(50), 3), "p95_ms": round(s.percentile(95), 3)} for name, s in stages.items()
     }

@@ -40,7 +40,7 @@ class FlightReport:
 
     def __init__(self, folder, about, fps, total=0, say=print):
         self.folder, self._about, self._fps, self._say = os.path.expanduser(folder), about, fps, say
-        self.frames, self.alerts = 0, 0
+        self.frames, self.alerts, self.links = 0, 0, []
         self._every = max(1, total // (PICTURES // 2)) if total else 100
         self._points, self._levels, self._pictures, self._level = [], [], [], 0
         self._video = None
@@ -110,7 +110,7 @@ class FlightReport:
     def _page(self, facts, video):
         rows = [(k, v) for k, v in facts.items() if k != "stages" and v != ""]
         stages = [(k, "{p50_ms:.2f}".format(**v), "{p95_ms:.2f}".format(**v)) for k, v in facts["stages"].items()]
-        names = [t + ".csv" for t in self._tables] + ["timing.json"] + ([video] if video else [])
+        names = [t + ".csv" for t in self._tables] + ["timing.json"] + ([video] if video else []) + self.links
         links = " &middot; ".join('<a href="{0}">{0}</a>'.format(n) for n in names)
         pictures = "".join('<figure><img src="{0}"><figcaption>{0}</figcaption></figure>'.format(n)
                            for n, _ in sorted(self._pictures))  # fmt: skip

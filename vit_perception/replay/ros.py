@@ -76,6 +76,7 @@ def replay_ros(args, given, stop, say=print):
 
 def _node_arguments(args, compressed):
     parameters = dict(QUIET, image_transport="compressed" if compressed else "raw")
+    parameters["finds.folder"] = os.path.abspath(os.path.join(os.path.expanduser(args.out), "finds"))
     given = {n: getattr(args, n) for n in ("model", "backend", "precision") if getattr(args, n) is not None}
     if "model" in given:
         given["model"] = find_bundle(given["model"])
