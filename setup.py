@@ -69,7 +69,7 @@ setup(
             "ros-rosidl-typesupport-fastrtps-c",
             "ros-rosidl-typesupport-introspection-c",
         ],
-        "test": ["hypothesis", "pytest", "rosbags"],
+        "test": ["geographiclib", "geojson", "hypothesis", "pykml", "pytest", "rosbags"],
         "lint": ["mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
     },

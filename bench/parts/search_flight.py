@@ -1,7 +1,7 @@
 """Rendered search flights with exact truth, and what an autopilot would tell of them: for bench/finds.py.
 
-A lawnmower over people who stand and walk, among walls, trees and cars. The images are painted (offline/render), the
-boxes are the true ones of what is at least partly visible, with the committed detector's measured noise; the tracker
+Three legs of a lawnmower over people who stand and walk, among walls, trees and cars. The images are painted
+(offline/render), the boxes are the true ones of what is at least partly visible, with the committed detector's measured noise; the tracker
 gets the camera's motion from the images. World: ENU metres, ground at 0.
 """
 
@@ -21,7 +21,7 @@ SIZE, FPS = (640, 512), 10.0
 FLIGHTS = {15: (57.0, 4.0), 30: (45.0, 6.0), 60: (30.0, 7.0)}
 LOOKS_DOWN_DEG = 60.0
 REACH = 40.0  # the legs go from -REACH to REACH
-TURN_S = 8.0
+LEGS, TURN_S = 3, 8.0
 STANDING, WALKING = 12, 5
 VISIBLE, LEAST_PX = 0.3, 10.0  # below, the detector finds nothing (offline/simulate/world.py)
 
@@ -56,11 +56,15 @@ class Course:
 
     def __init__(self, height: float, speed: float, spacing: float, rng: np.random.Generator, legs: int | None = None):
         self.height, self.speed = height, speed
-        count = legs or int(np.ceil(2 * REACH / spacing))
+        count = legs or LEGS
         self._rows = (np.arange(count) - (count - 1) / 2) * spacing
         self._leg_s = 2 * REACH / speed
         self.duration = count * self._leg_s + (count - 1) * TURN_S
         self._phase, self._rate = rng.uniform(0, 6.28, 3), rng.uniform(0.5, 2.0, 3)
+
+    def turns(self, t: float) -> bool:
+        """Whether it is between two legs: no images then, as survey cameras do."""
+        return t % (self._leg_s + TURN_S) > self._leg_s
 
     def at(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) and rotation (3, 3) base_link -> ENU."""
@@ -74,7 +78,6 @@ class Course:
         sway = np.radians(1.5) * np.sin(self._rate * t + self._phase)
         position = np.array([ahead * (self.speed * flown - REACH), y, self.height + 0.3 * np.sin(0.2 * t)])
         return position, rotation_z(yaw) @ rotation_y(np.radians(3.0) + sway[0]) @ rotation_x(sway[1])
-
 
     def turning(self, t: float) -> np.ndarray:
         """Rates (3,) rad/s about the axes of the camera's optical frame."""
@@ -144,6 +147,8 @@ def record(seed: int, height: float, legs: int | None = None) -> dict[str, Recor
     seen = {n: Seen(people, np.random.default_rng([seed, 5]), n == "ground") for n in ("image", "ground")}
     for i in range(int(course.duration * FPS)):
         t = i / FPS
+        if course.turns(t):
+            continue
         position, rotation = course.at(t)
         camera = Camera(K, *SIZE, position + rotation @ MOUNT.translation, (rotation @ MOUNT.rotation).T)
         view = renderer.render(camera, t)

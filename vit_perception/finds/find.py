@@ -17,8 +17,8 @@ WANDER = 0.05  # m^2/s^3, white acceleration of somebody in view: 0.2 m/s in a s
 # What somebody who stands does out of view, m^2/s: a metre in a minute.
 FIDGET = 0.02
 LAPSE_S = 3.0  # out of view for longer, who stands is taken to stay and who walks to walk on
-WALKS_MPS, WALKS_SIGMAS = 0.45, 3.0  # who is faster, and surely not standing, walks ...
-MOST_SIGMA_MPS = 0.45  # ... once the speed is known so well
+WALKS_MPS, WALKS_SIGMAS = 0.45, 2.2  # who is faster, and hardly standing, walks ...
+MOST_SIGMA_MPS = 0.5  # ... once the speed is known so well
 # Who walks keeps a course for about so long (s), and then goes at about this speed anywhere.
 COURSE_S, PACE_MPS = 30.0, 0.7
 

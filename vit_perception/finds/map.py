@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Set
 
 import numpy as np
 
-from .find import LAPSE_S, Find
+from .find import FIDGET, LAPSE_S, Find
 from .sighting import COUNT
 
 Look = namedtuple("Look", "track label score place noise lasting size_px ground_m")
@@ -198,6 +198,8 @@ class FindMap:
                 continue
             if older.looks < KEPT_LOOKS or older.id in find.apart or find.id in older.apart:
                 continue
+            if not older.walks and _far(find, older):
+                continue
             difference, spread = find.difference(older)
             area = float(np.linalg.det(spread))
             if not 0 < area < MOST_SIGMA_M**4:
@@ -298,6 +300,14 @@ class FindMap:
 
 def _cell(place):
     return int(math.floor(place[0] / CELL_M)), int(math.floor(place[1] / CELL_M))
+
+
+def _far(find, older):
+    """Whether two who stand are surely apart: quick, before the exact comparison."""
+    offset = find.state[:2] - older.state[:2]
+    doubt = find.covariance[0, 0] + find.covariance[1, 1] + older.covariance[0, 0] + older.covariance[1, 1]
+    grown = FIDGET * max(find.last_s - older.last_s, 0.0)
+    return float(offset.dot(offset)) > 4 * SAME_PERSON * (doubt + grown)
 
 
 def _too_fast(find):

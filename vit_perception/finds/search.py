@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 from collections import deque
 from typing import Any, Deque
 
@@ -70,6 +71,7 @@ class Search:
         self._altitude_m: Any = None
         self._waiting: Deque[_Seen] = deque()
         self.placed = self.unplaced = 0
+        self.lock = threading.RLock()  # who writes now, in another thread, must not see a half of an image
         self.writer: Any = None
         if folder or v["folder"]:
             self.writer = Writer(folder or os.path.expanduser(v["folder"]), folder is None, v["write_every_s"], warn)
@@ -135,8 +137,9 @@ class Search:
             if middle is not None and track.detection >= 0 and not _cut(track.box, image.shape):
                 crop = _crop(image, order, track.box) if self.writer is not None else None
                 boxes.append((track.id, track.class_index, track.score, track.box.copy(), crop))
-        self._waiting.append(_Seen(stamp_s, camera, mount, boxes))
-        return self._work(stamp_s)
+        with self.lock:
+            self._waiting.append(_Seen(stamp_s, camera, mount, boxes))
+            return self._work(stamp_s)
 
     def _in_time(self, stamp_s):
         if self.poses.ahead_s(stamp_s) > LATE_S:

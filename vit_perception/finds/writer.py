@@ -39,7 +39,7 @@ class Writer:
         self._pictures: Dict[int, tuple] = {}
         self._events: List[dict] = []
         self._have: Set[int] = set()
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._thread: Any = None
         self._due = self._page_due = 0.0  # steady clock
 
@@ -78,7 +78,9 @@ class Writer:
             raise PerceptionError("no finds yet: {}".format(search.missing()))
         if self._thread is not None:
             self._thread.join(LAST_WORDS_S)
-        self._write(_Snapshot(search), True)
+        with search.lock:
+            snapshot = _Snapshot(search)
+        self._write(snapshot, True)
         if self.failure:
             raise PerceptionError(self.failure)
         return self.folder
@@ -90,6 +92,10 @@ class Writer:
                 self.write_now(search)
 
     def _write(self, snapshot, with_page):
+        with self._writing:  # one at a time
+            self._write_all(snapshot, with_page)
+
+    def _write_all(self, snapshot, with_page):
         try:
             self._make_folder()
             self._write_pictures(snapshot)

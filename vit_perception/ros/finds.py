@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 import time
 from collections import deque
 from typing import Deque
@@ -88,7 +89,6 @@ class Finds:
         self._node, self._keep = node, keep
         self.search, self._inputs = Search(values, labels, warn), FindsInputs(values, warn)
         self._waiting: Deque[tuple] = deque(maxlen=MOST_WAITING)
-        self._asked: Deque[Future] = deque()
         self._listed_s = -float("inf")
         self._list = node.create_publisher(Detection3DArray, "~/finds", 5)
         self._find = node.create_publisher(NavSatFix, "~/find", 50)
@@ -111,8 +111,6 @@ class Finds:
             self._publish(header.stamp, self.search.add_image(
                 seen.stamp_s, seen.tracks, seen.image, seen.order, camera, mount
             ))  # fmt: skip
-        while self._asked:  # between two images, so that nothing changes meanwhile
-            self._asked.popleft().set_result(self._written())
 
     def _publish(self, stamp, news):
         for find in news:
@@ -145,14 +143,16 @@ class Finds:
         return True, json.dumps({"folder": folder, "finds": rows})
 
     async def _on_write(self, request, response):
-        received = self._node.newest_received_s
-        if received is not None and time.monotonic() - received < 1.0:
-            future = Future()
-            self._asked.append(future)  # the worker answers, after its next image
-            response.success, response.message = await future
-        else:
-            response.success, response.message = self._written()
+        future = Future()
+        threading.Thread(target=self._write_for, args=(future,), name="write_finds", daemon=True).start()
+        response.success, response.message = await future  # the executor goes on meanwhile
         return response
+
+    def _write_for(self, future):
+        try:
+            future.set_result(self._written())
+        except Exception as e:  # the one who asked hears it
+            future.set_result((False, "cannot write the finds: {!r}".format(e)))
 
     def status(self):
         """{key: text} for /diagnostics."""
@@ -168,8 +168,6 @@ class Finds:
 
     def close(self):
         """Write what is known and take the topics away."""
-        while self._asked:
-            self._asked.popleft().set_result((False, "the node was deactivated: ask again"))
         self.search.close()
         for publisher in (self._list, self._find):
             self._node.destroy_publisher(publisher)

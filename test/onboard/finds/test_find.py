@@ -16,9 +16,9 @@ def look(position=(0.0, 0.0, 30.0), yaw=0.3, person=(18.0, 8.0), sigmas=None, ve
     rotation = rotation_z(yaw) @ rotation_y(0.05) @ rotation_x(-0.03)
     position, velocity = np.array(position), np.array([*velocity, 0.0])
 
-    def pose(dt=0.0, turn=np.identity(3), move=(0.0, 0.0, 0.0)):
+    def pose(dt=0.0, turn=None, move=(0.0, 0.0, 0.0)):
         p = position + dt * velocity + move
-        return Pose(p[:2], turn @ rotation, p[2])
+        return Pose(p[:2], rotation if turn is None else turn @ rotation, p[2])
 
     box = box_of(person, position, rotation)
     found = sightings(View(CAMERA, DOWN, pose()), (pose(-STEP_S), pose(STEP_S)), [box], [0.85], sigmas or Sigmas())
@@ -62,7 +62,8 @@ def test_tilts_move_the_place_as_their_columns_say():
 def test_the_horizon_says_nothing():
     flat = Pose((0.0, 0.0), np.identity(3), 30.0)
     ahead = type(DOWN).from_angles()
-    found = sightings(View(CAMERA, ahead, flat), (None, None), [[310, 250, 330, 262], [0, 0, 20, 20]], [0.85] * 2, Sigmas())
+    boxes = [[310, 250, 330, 262], [0, 0, 20, 20]]
+    found = sightings(View(CAMERA, ahead, flat), (None, None), boxes, [0.85] * 2, Sigmas())
     assert np.isnan(found.places).all()
 
 

@@ -1,4 +1,4 @@
-"""Once per person: over several legs of a flight, behind what hides them, walking, in groups; undone where it was wrong."""
+"""Once per person: over several legs of a flight, behind what hides them, walking, in groups; undone where wrong."""
 
 import json
 import time
