@@ -16,11 +16,13 @@ SPEED_SIGMA_MPS = 2.0  # of what nothing is known of yet: most stand, some walk,
 WANDER = 0.05  # m^2/s^3, white acceleration of somebody in view: 0.2 m/s in a second
 # What somebody who stands does out of view, m^2/s: a metre in a minute.
 FIDGET = 0.02
+STILL_MPS = 0.3  # standard deviation of the speed of somebody who stands
 LAPSE_S = 3.0  # out of view for longer, who stands is taken to stay and who walks to walk on
+MAY_WALK_MPS = 0.3
 WALKS_MPS, WALKS_SIGMAS = 0.45, 2.2  # who is faster, and hardly standing, walks ...
 MOST_SIGMA_MPS = 0.5  # ... once the speed is known so well
 # Who walks keeps a course for about so long (s), and then goes at about this speed anywhere.
-COURSE_S, PACE_MPS = 30.0, 0.7
+COURSE_S, PACE_MPS = 60.0, 0.5
 
 
 class Find:
@@ -68,16 +70,16 @@ class Find:
         """Radius of a circle as large as the ellipse of one standard deviation, metres."""
         return math.sqrt(math.sqrt(max(float(np.linalg.det(self.covariance[:2, :2])), 0.0)))
 
-    def predicted(self, stamp_s):
-        """(state, covariance, shared) at a moment; the find stays as it is."""
+    def predicted(self, stamp_s, walks=None):
+        """(state, covariance, shared) at a moment; the find stays as it is. walks: None takes what it seems to do."""
         dt = stamp_s - self.last_s
         if dt <= 0:
             return self.state, self.covariance, self.shared
         state, shared = self.state.copy(), self.shared * np.exp(-dt / FADES_S)
-        if dt > LAPSE_S and not self.walks:
+        if dt > LAPSE_S and not (self.walks if walks is None else walks):
             covariance = np.zeros((4, 4))
             covariance[:2, :2] = self.covariance[:2, :2] + FIDGET * dt * np.eye(2)
-            covariance[2, 2] = covariance[3, 3] = SPEED_SIGMA_MPS**2
+            covariance[2, 2] = covariance[3, 3] = STILL_MPS**2
             state[2:], shared[2:] = 0.0, 0.0
             return state, covariance, shared
         move, noise = _steady(dt) if dt <= LAPSE_S else _on_course(dt)
@@ -101,6 +103,12 @@ class Find:
         self.looks, self.last_s = self.looks + 1, max(stamp_s, self.last_s)
         self._judge_walk()
 
+    @property
+    def may_walk(self):
+        """Whether the speed is more than nothing, however unsure."""
+        speed = float(np.hypot(self.state[2], self.state[3]))
+        return speed > max(MAY_WALK_MPS, math.sqrt(max(float(self.covariance[2:, 2:].max()), 0.0)))
+
     def _judge_walk(self):
         speed = float(np.hypot(self.state[2], self.state[3]))
         ray = self.state[2:] / max(speed, 1e-9)
@@ -108,19 +116,21 @@ class Find:
         sure = (0.7 if self.walks else 1.0) * max(WALKS_MPS, WALKS_SIGMAS * sigma)
         self.walks = sigma < MOST_SIGMA_MPS and speed > sure
 
-    def difference(self, older):
-        """(difference (2,), its covariance (2, 2)) to an older find, at the time of this one's last look.
+    def difference(self, older, walks):
+        """(difference (4,), its covariance (4, 4)) to an older find, at the time of this one's last look.
 
         Both have errors in common: what lasts. The covariance of the two errors is shared shared'.
-        """
-        state, covariance, shared = older.predicted(self.last_s)
-        common = self.shared.dot(shared[:2].T)
-        spread = self.covariance[:2, :2] + covariance[:2, :2] - common[:2] - common[:2].T
-        return state[:2] - self.state[:2], spread
 
-    def absorb(self, older):
-        """Take in what an older find knows of the same person, as a measurement of the place with common errors."""
-        state, covariance, shared = older.predicted(self.last_s)
+        Args:
+            walks: whether that one is taken to have walked on since, or to have stood still.
+        """
+        state, covariance, shared = older.predicted(self.last_s, walks)
+        common = self.shared.dot(shared.T)
+        return state - self.state, self.covariance + covariance - common - common.T
+
+    def absorb(self, older, walks):
+        """Take in where an older find of the same person was, as a measurement of the place with common errors."""
+        state, covariance, shared = older.predicted(self.last_s, walks)
         common = self.shared.dot(shared[:2].T)  # (4, 2)
         spread = self.covariance[:2, :2] + covariance[:2, :2] - common[:2] - common[:2].T
         gain = np.linalg.solve(spread, (self.covariance[:, :2] - common).T).T

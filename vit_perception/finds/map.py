@@ -20,9 +20,10 @@ Look = namedtuple("Look", "track label score place noise lasting size_px ground_
 Look.__doc__ = """One box of one image: the track's id, its class's name and score, place (2,), noise (2, 2) and lasting
 (2, COUNT) as `sighting.Sightings` has them, sqrt(w h) in pixels, altitude of the ground or None."""
 
-SAME_TRACK, SAME_PERSON, CHANGED_PACE = 16.0, 9.21, 4.61  # chi-square of 2: 99.97%, 99%, 90%
+SAME_TRACK, LOST_TRACK = 16.0, 9.21  # chi-square of 2, of a place: 99.97%, 99%
+SAME_PERSON, WALKED_ON = 13.28, 7.78  # of 4, of a place and a speed: 99%, 90%
 MISFITS = 3  # looks in a row far from where their track's find is: the track is now on another object
-MOST_SIGMA_M = 8.0  # doubt beyond which two finds are never taken for one person
+MOST_SIGMA_M, WALKED_SIGMA_M = 8.0, 5.0  # doubt beyond which two finds are never taken for one person
 COMPARED = (1, 2, 4, 8, 16)  # times min_looks at which a find is compared with those of before
 FORGOTTEN_S, KEPT_LOOKS = 10.0, 3  # unconfirmed and of fewer looks: forgotten so long after the last
 TOLD_EVERY_S, BETTER, MOVED = 1.0, 0.8, 0.5  # news: a sigma smaller by this, or a place moved by this part of it
@@ -158,7 +159,7 @@ class FindMap:
             if not recent or find.looks < 2:
                 continue
             misfit = find.misfit(stamp_s, *look[3:6])
-            if misfit < SAME_PERSON and (best is None or misfit < best[0]):
+            if misfit < LOST_TRACK and (best is None or misfit < best[0]):
                 best = misfit, find
         if best is None:
             return None
@@ -175,16 +176,16 @@ class FindMap:
 
     def _consider(self, find, stamp_s):
         """Confirm a find that is ready, or take it for one of before; returns what it is now."""
-        if find.confirmed and _too_fast(find):
+        if find.confirmed and find.looks < COMPARED[3] * self.min_looks and _too_fast(find):
             find.confirmed = False  # it was taken for somebody before its speed was known
         ready = find.looks >= self.min_looks and find.last_s - find.first_s >= self.min_duration_s
         if not ready or find.score < self.min_score or _too_fast(find) or _speed_sigma(find) > SPEED_KNOWN_MPS:
             return find
         if find.confirmed and find.looks not in [n * self.min_looks for n in COMPARED]:
             return find
-        older = self._same_person(find)
-        if older is not None:
-            return self._merge(older, find)
+        same = self._same_person(find)
+        if same is not None:
+            return self._merge(same[0], find, same[1])
         if not find.confirmed:
             find.confirmed = True
             self._young.discard(find.id)
@@ -192,27 +193,29 @@ class FindMap:
         return find
 
     def _same_person(self, find):
+        """(older find, whether it walked on since) that this one is, or None."""
         best: Any = None
         for older in self._near(find.state[:2]):
             if older.id == find.id or older.label != find.label or older.last_s >= find.last_s:
                 continue
             if older.looks < KEPT_LOOKS or older.id in find.apart or find.id in older.apart:
                 continue
-            if not older.walks and _far(find, older):
+            if not older.may_walk and _far(find, older):
                 continue
-            difference, spread = find.difference(older)
-            area = float(np.linalg.det(spread))
-            if not 0 < area < MOST_SIGMA_M**4:
-                continue
-            misfit = float(difference.dot(np.linalg.solve(spread, difference)))
-            gate = SAME_PERSON if older.walks == find.walks else CHANGED_PACE
-            if misfit < gate and (best is None or misfit + math.log(area) < best[0]):
-                best = misfit + math.log(area), older
-        return None if best is None else best[1]
+            for walks in (False, True) if older.may_walk else (False,):
+                difference, spread = find.difference(older, walks)
+                area = float(np.linalg.det(spread))
+                most = WALKED_SIGMA_M if walks else MOST_SIGMA_M
+                if not (area > 0 and 0 < float(np.linalg.det(spread[:2, :2])) < most**4):
+                    continue
+                misfit = float(difference.dot(np.linalg.solve(spread, difference)))
+                if misfit < (WALKED_ON if walks else SAME_PERSON) and (best is None or misfit + math.log(area) < best[0]):
+                    best = misfit + math.log(area), older, walks
+        return None if best is None else best[1:]
 
-    def _merge(self, older, find):
+    def _merge(self, older, find, walks):
         before = [_plain(older), _plain(find)]
-        find.absorb(older)
+        find.absorb(older, walks)
         find.merged = older.merged + [find.id] + find.merged
         self._remove(older.id)
         self._remove(find.id)
