@@ -69,9 +69,10 @@ setup(
             "ros-rosidl-typesupport-fastrtps-c",
             "ros-rosidl-typesupport-introspection-c",
         ],
-        "test": ["geographiclib", "geojson", "hypothesis", "pykml", "pytest", "rosbags"],
-        "lint": ["mypy", "ruff", "vermin"],
+        "test": ["geographiclib", "geojson", "hypothesis", "pykml", "pytest", "pytest-xdist", "rosbags"],
+        "lint": ["import-linter", "mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
+        "docs": ["furo", "myst-parser", "sphinx"],
     },
     zip_safe=True,
     entry_points={
