@@ -3,16 +3,17 @@
     python bench/finds.py [--seed N] [--flights N] [--quick]
 
 Three legs of a lawnmower at 15, 30 and 60 m over 12 people who stand and 5 who walk, among walls, trees and cars, the
-camera 60 degrees down. Boxes are the rendered ones with the committed detector's measured noise, false positives included; the
-tracker is the node's. Then the same boxes are placed with exact poses, with every error of an autopilot at once, and
-with each alone: position 1.5 m drifting, attitude 1 degree, heading 5 degrees, clocks 0.1 s apart, mount 1 degree,
-height 0.5 m (one standard deviation each, drawn several times for each flight). The finds' parameters are the node's
-defaults. False positives stand still in the image, as in the project's other benchmarks: over the ground they move with
-the vehicle, and the map leaves them out by their speed. "all, ground" is the harder case: there they lie on the ground.
+camera 60 degrees down. Boxes are the rendered ones with the committed detector's measured noise, false positives
+included; the tracker is the node's. Then the same boxes are placed with exact poses, with every error of an autopilot
+at once, and with each alone: position 1.5 m drifting, attitude 1 degree, heading 5 degrees, clocks 0.1 s apart, mount
+1 degree, height 0.5 m (one standard deviation each, drawn several times for each flight). The finds' parameters are the
+node's defaults. False positives stand still in the image, as in the project's other benchmarks: over the ground they
+move with the vehicle, and the map leaves them out by their speed. "all, ground" is the harder case: there they lie on
+the ground.
 
 people: those of whom the detector saw at least 5 whole boxes. found: share of them with a confirmed find. duplicates:
-confirmed finds of somebody who has one already, as a share of the people found. false_finds: confirmed finds a flight that are
-mostly no person. The last line is one JSON object: keys without a suffix are all errors at 30 m.
+confirmed finds of somebody who has one already, as a share of the people found. false_finds: confirmed finds a flight
+that are mostly no person. The last line is one JSON object: keys without a suffix are all errors at 30 m.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Rendered search flights with exact truth, and what an autopilot would tell of them: for bench/finds.py.
 
 Three legs of a lawnmower over people who stand and walk, among walls, trees and cars. The images are painted
-(offline/render), the boxes are the true ones of what is at least partly visible, with the committed detector's measured noise; the tracker
-gets the camera's motion from the images. World: ENU metres, ground at 0.
+(offline/render), the boxes are the true ones of what is at least partly visible, with the committed detector's measured
+noise; the tracker gets the camera's motion from the images. World: ENU metres, ground at 0.
 """
 
 from dataclasses import dataclass

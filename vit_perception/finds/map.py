@@ -203,14 +203,9 @@ class FindMap:
             if not older.may_walk and _far(find, older):
                 continue
             for walks in (False, True) if older.may_walk else (False,):
-                difference, spread = find.difference(older, walks)
-                area = float(np.linalg.det(spread))
-                most = WALKED_SIGMA_M if walks else MOST_SIGMA_M
-                if not (area > 0 and 0 < float(np.linalg.det(spread[:2, :2])) < most**4):
-                    continue
-                misfit = float(difference.dot(np.linalg.solve(spread, difference)))
-                if misfit < (WALKED_ON if walks else SAME_PERSON) and (best is None or misfit + math.log(area) < best[0]):
-                    best = misfit + math.log(area), older, walks
+                cost = _cost(walks, *find.difference(older, walks))
+                if cost is not None and (best is None or cost < best[0]):
+                    best = cost, older, walks
         return None if best is None else best[1:]
 
     def _merge(self, older, find, walks):
@@ -303,6 +298,15 @@ class FindMap:
 
 def _cell(place):
     return int(math.floor(place[0] / CELL_M)), int(math.floor(place[1] / CELL_M))
+
+
+def _cost(walks, difference, spread):
+    """-2 log likelihood, less a constant, that two finds are one person, from `Find.difference`; None: surely not."""
+    area, doubt = float(np.linalg.det(spread)), float(np.linalg.det(spread[:2, :2]))
+    if not (area > 0 and 0 < doubt < (WALKED_SIGMA_M if walks else MOST_SIGMA_M) ** 4):
+        return None
+    misfit = float(difference.dot(np.linalg.solve(spread, difference)))
+    return misfit + math.log(area) if misfit < (WALKED_ON if walks else SAME_PERSON) else None
 
 
 def _far(find, older):

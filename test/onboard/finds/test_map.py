@@ -154,10 +154,10 @@ def test_ten_thousand_finds_do_not_slow_a_frame_down():
         find.looks, find.confirmed = 5, True
         finds._add(find)
     finds._next_id = 10001
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for i in range(10):
         finds.update(99.0 + 0.1 * i, looks_at([(12.0 * j, 600.0) for j in range(8)], 0, first_track=10**6))
-    assert (time.perf_counter() - begun) / 10 < 0.1, "a tenth of a second is far too long, on the busiest machine"
+    assert (time.thread_time() - begun) / 10 < 0.04, "0.008 s of the CPU for eight people were measured"
     assert len(finds.finds) == 10000, "all eight were known"
 
 
