@@ -177,3 +177,26 @@ def _blocks(place, both, speed):
     noise = np.diag([place, place, speed, speed])
     noise[0, 2] = noise[2, 0] = noise[1, 3] = noise[3, 1] = both
     return noise
+
+
+_ARRAYS = ("state", "covariance", "shared")
+_SETS = ("apart",)
+_LEFT_OUT = ("told", "track", "misfits")
+
+
+def plain(find):
+    """A find as a dict of plain values, for the log."""
+    values = {n: getattr(find, n) for n in Find.__slots__ if n not in _LEFT_OUT}
+    values.update({n: values[n].tolist() for n in _ARRAYS})
+    values.update({n: sorted(values[n]) for n in _SETS})
+    values["merged"] = list(values["merged"])
+    return values
+
+
+def restored(values):
+    """The Find of such a dict."""
+    find = Find(values["id"], values["label"], values["last_s"], (0.0, 0.0), np.zeros((2, 2)), np.zeros((2, COUNT)))
+    for name, value in values.items():
+        if name in Find.__slots__:
+            setattr(find, name, np.array(value) if name in _ARRAYS else set(value) if name in _SETS else value)
+    return find

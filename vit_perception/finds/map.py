@@ -13,8 +13,7 @@ from typing import Any, Dict, List, Set
 
 import numpy as np
 
-from .find import FIDGET, LAPSE_S, Find
-from .sighting import COUNT
+from .find import FIDGET, LAPSE_S, Find, plain, restored
 
 Look = namedtuple("Look", "track label score place noise lasting size_px ground_m")
 Look.__doc__ = """One box of one image: the track's id, its class's name and score, place (2,), noise (2, 2) and lasting
@@ -105,7 +104,7 @@ class FindMap:
 
     def undo(self, event):
         """Take back a merge or a split, an event as it was recorded: what it joined or parted is as it was before."""
-        before = [_restored(d) for d in event["before"]]
+        before = [restored(d) for d in event["before"]]
         ids = {f.id for f in before}
         for find_id in set(event["after"]) | ids:
             self._remove(find_id)
@@ -189,7 +188,7 @@ class FindMap:
         if not find.confirmed:
             find.confirmed = True
             self._young.discard(find.id)
-            self._record(dict(event="confirmed", stamp_s=stamp_s, **_plain(find)))
+            self._record(dict(event="confirmed", stamp_s=stamp_s, **plain(find)))
         return find
 
     def _same_person(self, find):
@@ -209,7 +208,7 @@ class FindMap:
         return None if best is None else best[1:]
 
     def _merge(self, older, find, walks):
-        before = [_plain(older), _plain(find)]
+        before = [plain(older), plain(find)]
         find.absorb(older, walks)
         find.merged = older.merged + [find.id] + find.merged
         self._remove(older.id)
@@ -229,7 +228,7 @@ class FindMap:
 
     def _split(self, find, look, stamp_s):
         """A find that two tracks claim keeps the one that fits better; the other begins anew."""
-        before = [_plain(find)]
+        before = [plain(find)]
         new = self._new(look, stamp_s)
         self._record({"event": "split", "stamp_s": stamp_s, "before": before, "after": [find.id, new.id]})
         return new
@@ -324,26 +323,3 @@ def _too_fast(find):
 
 def _speed_sigma(find):
     return math.sqrt(max(float(find.covariance[2, 2]), float(find.covariance[3, 3]), 0.0))
-
-
-_ARRAYS = ("state", "covariance", "shared")
-_SETS = ("apart",)
-_LEFT_OUT = ("told", "track", "misfits")
-
-
-def _plain(find):
-    """A find as a dict of plain values, for the log."""
-    values = {n: getattr(find, n) for n in Find.__slots__ if n not in _LEFT_OUT}
-    values.update({n: values[n].tolist() for n in _ARRAYS})
-    values.update({n: sorted(values[n]) for n in _SETS})
-    values["merged"] = list(values["merged"])
-    return values
-
-
-def _restored(values):
-    """The Find of such a dict."""
-    find = Find(values["id"], values["label"], values["last_s"], (0.0, 0.0), np.zeros((2, 2)), np.zeros((2, COUNT)))
-    for name, value in values.items():
-        if name in Find.__slots__:
-            setattr(find, name, np.array(value) if name in _ARRAYS else set(value) if name in _SETS else value)
-    return find
