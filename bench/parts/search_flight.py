@@ -73,6 +73,8 @@ class Course:
         within = t - leg * (self._leg_s + TURN_S)
         ahead = 1 if leg % 2 == 0 else -1
         flown, turned = min(within, self._leg_s), max(within - self._leg_s, 0.0) / TURN_S
+        if leg == len(self._rows) - 1:
+            turned = 0.0  # not even by rounding
         y = self._rows[leg] + (turned * (self._rows[leg + 1] - self._rows[leg]) if turned else 0.0)
         yaw = (0.0 if ahead > 0 else np.pi) + turned * np.pi
         sway = np.radians(1.5) * np.sin(self._rate * t + self._phase)
