@@ -146,7 +146,7 @@ def test_nothing_is_said_where_no_position_comes(client, bundle, log, tmp_path):
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_node_that_is_ended_in_flight_leaves_whole_files(client, bundle, log, tmp_path, end):
-    options = {"finds.folder": str(tmp_path), "finds.write_every_s": 0.5, **SET}
+    options = {"finds.folder": str(tmp_path / "finds"), "finds.write_every_s": 0.5, **SET}
     process = start("node", log, model=bundle, **options)
     try:
         client.connect()
@@ -160,7 +160,7 @@ def test_a_node_that_is_ended_in_flight_leaves_whole_files(client, bundle, log, 
     finally:
         process.kill()
         process.wait()
-    folder = files_in(tmp_path)
+    folder = files_in(tmp_path / "finds")
     with open(os.path.join(folder, "finds.geojson")) as f:
         points = [p for p in json.load(f)["features"] if p["geometry"]["type"] == "Point"]
     assert len(points) == 1 and os.path.isfile(os.path.join(folder, points[0]["properties"]["picture"]))
