@@ -16,8 +16,8 @@ from flight import HEIGHT, ROOT, WIDTH, white_blocks  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 from sensor_msgs.msg import NavSatFix  # noqa: E402
 
-from vit_perception.player import image_message, info_message  # noqa: E402
-from vit_perception.recording.bag import BagWriter  # noqa: E402
+from vit_perception.recording.bag_writer import BagWriter  # noqa: E402
+from vit_perception.ros.tapes import image_message, info_message  # noqa: E402
 
 K = [100.0, 0.0, WIDTH / 2, 0.0, 100.0, HEIGHT / 2, 0.0, 0.0, 1.0]
 FRAMES, FPS, BEGIN_S = 30, 10.0, 1700000000
