@@ -20,11 +20,20 @@ import json
 import logging
 from dataclasses import replace
 
-from vit_perception.bundles.bundle import open_bundle
+from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
-from .data import Dataset, add_data_options, check_alone, is_sets_file, label_rules, read_dataset, read_measured
+from .data import (
+    Dataset,
+    add_data_options,
+    check_alone,
+    is_sets_file,
+    label_rules,
+    model_sizes,
+    read_dataset,
+    read_measured,
+)
 from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure, worst
 from .evaluation.subsets import Grouping
@@ -119,6 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     found = {}
     for data in sets:
         print(data.summary())
+        warn_of_sizes(bundle, data)
         groups = grouping if data in fitting else Grouping()
         metrics = measure(detector, bundle.labels, bundle.input["color"], data, score, groups)
         print_figures(metrics)
@@ -131,6 +141,17 @@ def main(argv: list[str] | None = None) -> None:
         return
     print_sets(found, classes)
     print(json.dumps(about | {"worst": worst(found), "sets": found}))
+
+
+def warn_of_sizes(bundle: Bundle, data: Dataset) -> None:
+    """Say where objects are smaller than those that the model was trained on."""
+    for label, side in model_sizes(data, bundle.input["width"], bundle.input["height"]).items():
+        taught = bundle.object_px.get(label)
+        if side and taught and side[1] < taught[0]:
+            text = (
+                "half of the %s are under %.0f pixels in the model's input; 95%% of those it learnt from were over %.0f"
+            )
+            logging.warning(text, label, side[1], taught[0])
 
 
 def read_wanted(args: argparse.Namespace, labels: list[str], classes: list[str]) -> list[Dataset]:

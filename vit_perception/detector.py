@@ -51,6 +51,7 @@ class Letterbox:
         self.batch = np.zeros((1, len(self._gain), self.height, self.width), np.float32)
         self.invert, self.filled = False, (self.height, self.width)
         self._gray = self._scaled = None  # written anew by every image; another size replaces them
+        self._halves = []  # so are these: half the size, a quarter, ...
 
     def __call__(self, image, order):
         """Returns (batch, scale): float32 (1, C, H, W), which the next call overwrites; model pixels per source pixel.
@@ -66,15 +67,30 @@ class Letterbox:
         h = min(self.height, max(1, int(round(height * scale))))
         if self.color == "gray" and order != "mono":
             image = self._gray = to_gray(image, order, self._gray)
-        if (h, w) != (height, width):
-            shrinks = scale < 0.5  # linear interpolation would skip pixels, and with them small people
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            image = self._scaled = cv2.resize(image, (w, h), self._scaled, interpolation=how)
+        image = self._halve(image, scale)
+        if (h, w) != image.shape[:2]:
+            image = self._scaled = cv2.resize(image, (w, h), self._scaled, interpolation=cv2.INTER_LINEAR)
         if (h, w) != self.filled:
             self.batch[:] = 0.0
             self.filled = (h, w)
         self._fill(image, order, self.batch[0, :, :h, :w])
         return self.batch, scale
+
+    def _halve(self, image, scale):
+        """Halve until linear interpolation skips no pixel, and with it no small person: from half the size on.
+
+        Means of 2 x 2 pixels are several times as fast as OpenCV's area interpolation by any other factor. An odd last
+        row or column is left out: less than a pixel of the model's input.
+        """
+        done = 0
+        while scale <= 0.5:
+            height, width = max(1, image.shape[0] // 2), max(1, image.shape[1] // 2)
+            if done == len(self._halves):
+                self._halves.append(None)
+            even, out = image[: 2 * height, : 2 * width], self._halves[done]
+            image = self._halves[done] = cv2.resize(even, (width, height), out, interpolation=cv2.INTER_AREA)
+            scale, done = 2 * scale, done + 1
+        return image
 
     def _fill(self, image, order, out):
         """Normalise the image's planes into `out`, float32 (C, h, w), in the model's order: one pass for each."""

@@ -12,11 +12,12 @@ from .images import detect_color, pixel_statistics, read_image
 from .near_duplicates import leak_warning, unseen
 from .options import add_data_options, check_alone, label_rules
 from .read import FORMATS, Rules, read_coco, read_dataset, read_pair
-from .sample import Dataset, Sample
+from .sample import TINY_PX, Dataset, Sample, model_sizes
 from .sets import check_colors, is_sets_file, read_measured, read_sets, repeats
 
 __all__ = [
     "FORMATS",
+    "TINY_PX",
     "Dataset",
     "Rules",
     "Sample",
@@ -28,6 +29,7 @@ __all__ = [
     "label_rules",
     "leak_warning",
     "map_classes",
+    "model_sizes",
     "parse_map",
     "pixel_statistics",
     "read_coco",

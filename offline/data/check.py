@@ -14,12 +14,21 @@ from . import yolo
 from .annotations import Annotations, Findings
 from .images import examine
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, leak_warning, repeated
-from .read import FORMATS, NO_RULES, Rules, build, check_classes, find_format, read_annotations, unknown_classes
-from .sample import Dataset, sides
+from .read import (
+    FORMATS,
+    NO_RULES,
+    Rules,
+    build,
+    check_classes,
+    find_format,
+    read_annotations,
+    sounds_ignored,
+    unknown_classes,
+)
+from .sample import TINY_PX, Dataset, sides
 from .sets import check_colors, parse_sets, read_sets, repeats
 
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
-TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see
 FEW_BOXES, RARE = 50, 0.01  # a class with fewer boxes, or less than this share of the commonest one, is hardly learnt
 
 
@@ -186,6 +195,8 @@ def _box_troubles(image) -> Iterator[tuple[str, str]]:
 
 def _check_balance(data: Dataset, findings: Findings) -> None:
     counts = data.counts()
+    for label in sounds_ignored(data.labels):
+        findings.warn(data.name, f"class '{label}' sounds like regions to leave alone", f"pass --ignore '{label}'")
     for label, count in zip(data.labels, counts, strict=True):
         if count == 0:
             findings.warn(data.name, f"no boxes of class {label}", "it cannot be learnt: add some or drop the class")

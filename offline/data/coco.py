@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..errors import DataError
 from .annotations import Annotations, Findings, Image, Label, flag, measure
-from .coco_layouts import find_json, image_folders, layout_of, splits
-from .find import Finder
+from .coco_layouts import find_json, image_folders, layout_of, splits, subset_of
+from .find import Finder, walk
+from .images import SUFFIXES
 from .text import decode_text
 
 __all__ = ["is_coco", "read", "splits"]
@@ -32,8 +33,21 @@ def read(root: Path, split: str, findings: Findings) -> Annotations:
         _add(path, images, entry, names, findings)
     found = [image for image in images.values() if image]
     layout = layout_of(root, path, coco)
+    _tell_strays(root, path, found, findings)
     listed = [n for n in dict.fromkeys(names.values()) if n not in _groups(coco, names)]
     return Annotations(path, f"{root.name}/{split}", listed, found, sha256, layout=layout)
+
+
+def _tell_strays(root: Path, path: Path, found: list[Image], findings: Findings) -> None:
+    """Images of the split's own folder that its file does not list."""
+    used = {image.path for image in found}
+    folders = {image.path.parent for image in found}
+    for folder in folders if len(folders) == 1 else ():
+        own = folder.name == subset_of(path) or subset_of(path) == folder.parent.name or path.parent == folder != root
+        for stray in walk(folder, SUFFIXES) if own else ():
+            if stray not in used:
+                what = f"an image beside those that {path.name} lists is not listed, so it is left out"
+                findings.warn(stray, what, "list it, without boxes if it shows none of the classes, or delete it")
 
 
 def _load(path: Path) -> tuple[str, dict]:

@@ -84,12 +84,16 @@ def read_dataset(
     """
     findings = Findings()
     data = build(read_annotations(root, annotations, format, findings), ignore, labels, rules)
-    for name in data.labels if labels is None else ():
-        if name.lower() in IGNORED:
-            log.warning("class '%s' sounds like regions to leave alone; if so, pass --ignore '%s'", name, name)
+    for name in sounds_ignored(data.labels) if labels is None else ():
+        log.warning("class '%s' sounds like regions to leave alone; if so, pass --ignore '%s'", name, name)
     for line in findings.lines():
         log.warning("%s", line)
     return data
+
+
+def sounds_ignored(labels: list[str]) -> list[str]:
+    """Classes that are hardly meant to be found."""
+    return [name for name in labels if name.lower().replace("_", " ") in IGNORED]
 
 
 def read_coco(

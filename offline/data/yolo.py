@@ -32,6 +32,8 @@ def read(root: Path, split: str, findings: Findings) -> Annotations:
             continue
         file = label_file(path)
         raw = file.read_bytes() if file.is_file() else b""
+        if not file.is_file():
+            findings.warn(path, "an image has no label file, so it is taken to show nothing", "else label it")
         digest.update(os.fsencode(path.name) + b"\0" + raw)
         labels = list(_labels(file, raw, size, names, findings))
         images.append(Image(path, number, *size, labels))

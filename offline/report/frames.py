@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from vit_perception import palette
 from vit_perception.detector import Detections
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.images.files import show
@@ -14,10 +15,11 @@ from ..data import Dataset, Sample, read_image
 from ..evaluation.accuracy import detect
 from ..evaluation.working_point import FALSE, match
 from ..run.run import Run
-from .samples import COLORS, annotate
+from .samples import annotate
 
 SHOWN = 4  # best frames, and as many worst ones
-WIDTH = 480  # pixels; smaller frames are drawn larger
+WIDTH = 960  # pixels, about: smaller frames are drawn larger, since the page shows two in a row
+LETTERS = 1.7  # times larger than usual: the page shows frames at half their size
 
 
 @dataclass
@@ -68,7 +70,9 @@ def picture(run: Run, frame: Frame, result: Detections) -> dict:
     scale = max(1, round(WIDTH / canvas.shape[1]))
     canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     larger = Sample(sample.path, sample.id, 0, 0, sample.boxes * scale, sample.classes, sample.ignore * scale)
-    annotate(canvas, Detections(result.boxes * scale, result.scores, result.classes), run.val_data.labels, larger)
+    annotate(
+        canvas, Detections(result.boxes * scale, result.scores, result.classes), run.val_data.labels, larger, LETTERS
+    )
     ok, jpeg = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert ok, "OpenCV cannot encode JPEG"
     uri = "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
@@ -77,4 +81,4 @@ def picture(run: Run, frame: Frame, result: Detections) -> dict:
 
 def class_colors(labels: list[str]) -> list[tuple[str, str]]:
     """(label, CSS colour that `annotate` draws it in)."""
-    return [(label, "rgb({2}, {1}, {0})".format(*COLORS[c % len(COLORS)])) for c, label in enumerate(labels)]
+    return [(label, palette.series(c)) for c, label in enumerate(labels)]

@@ -14,6 +14,7 @@ from vit_perception.images.high_bit_depth import DEFAULT
 from ..boards.targets import Target
 from ..compression.quantize import wanted_variants
 from ..data import (
+    TINY_PX,
     Dataset,
     check_alone,
     check_colors,
@@ -33,11 +34,12 @@ from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
 from ..model.pretrained import load_teacher
 from ..run.recipe import Recipe
-from ..run.recipe_file import SCHEDULES
+from ..run.recipe_file import SCHEDULES, changes
 from ..run.run import Run
 from ..training.distill import check_comparable
 from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
+from ..training.threads import choose_threads
 from ..training.train import check_shared
 from .models import student_options, teacher_options
 
@@ -71,6 +73,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     fitting = [data for data in (val, *run.also) if run.grouping(data).pattern]
     for data in fitting or [val]:
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
+    run.changed = changes(recipe, args.recipe)
     run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
     run.budget_ms, run.min_map = args.budget_ms, args.min_map
     run.input = _input(run)
@@ -97,11 +100,21 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
+    threads = choose_threads(run.notes.get("threads"))
+    if threads and "threads" not in run.notes:
+        run.note("threads", threads)
     log.info("%s", train.summary())
     for data in (val, *run.also):
         log.info("%s", data.summary())
     for line in [*train.part_lines(), *train.table()]:
         log.info("%s", line)
+    for label, side in run.object_px().items():
+        if side and side[1] < TINY_PX:
+            size = f"{run.input['width']}x{run.input['height']}"
+            text = (
+                "at an input of %s half of the %s boxes are under %.0f pixels, too small to be found: use a larger one"
+            )
+            log.warning(text, size, label, TINY_PX)
     for line in () if args.resume else _warnings(train, (val, *run.also)):
         log.warning("%s", line)
     return run
@@ -191,7 +204,10 @@ def _build(run: Run, group: str, options: Callable[[Run], dict]) -> dict:
                 model(torch.zeros(1, len(run.input["mean"]), height, width))
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError, AttributeError, KeyError) as e:
         why = (str(e).splitlines() or [type(e).__name__])[0]
-        raise RecipeError(f"recipe group '{group}' makes no model ({why}); mend its values") from e
+        mine = ("model.", "student.", "input.", "crops.")
+        changed = [f"--set {text}" for text in run.changed if text.startswith(mine)]
+        said = f" with {' '.join(changed)}" if changed else ""
+        raise RecipeError(f"recipe group '{group}' makes no model{said} ({why}); mend its values") from e
     if model.config()["classes"] != len(run.labels):
         raise RecipeError(f"recipe group '{group}' has {model.config()['classes']} classes, the data {len(run.labels)}")
     return model.config()

@@ -65,6 +65,17 @@ def test_defaults_agree_with_the_parts():
         assert getattr(pipeline, name) == VALUES[name]
 
 
+def test_a_bundle_names_how_deep_images_become_8_bits():
+    limits = {"score": 0.5, "nms_iou": 0.5, "max_detections": 100}
+    for named, expected in (({}, 65535.0), ({"scaling": "fixed", "min": 7000, "max": 9000}, 9000.0)):
+        bundle = SimpleNamespace(thresholds=limits, input={"high_bit_depth": named} if named else {})
+        values = parameters.defaults(bundle)
+        assert values["high_bit_depth.scaling"] == named.get("scaling", "percentile")
+        assert values["high_bit_depth.max"] == expected and isinstance(values["high_bit_depth.max"], float)
+        assert parameters.check(values) == ""
+    assert parameters.check({s.name: s.default for s in parameters.SPECS}) == ""  # before a bundle is open
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

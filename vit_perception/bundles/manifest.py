@@ -19,6 +19,7 @@ _TYPES = (
     ("head", dict, "an object"),
     ("thresholds", dict, "an object"),
     ("files", dict, "an object"),
+    ("object_px", dict, "an object"),
     ("metrics", list, "a list"),
     ("made", dict, "an object"),
     ("fp32_layers", list, "a list"),
@@ -113,7 +114,15 @@ def find_problem(manifest):
     layers = manifest.get("fp32_layers", [])
     if len(layers) > MAX_LAYERS or not all(isinstance(layer, str) for layer in layers):
         return "fp32_layers must be names of nodes"
-    return _strides(manifest["head"].get("strides"), manifest["input"])
+    return _sizes(manifest.get("object_px", {})) or _strides(manifest["head"].get("strides"), manifest["input"])
+
+
+def _sizes(sizes):
+    for side in sizes.values():
+        known = isinstance(side, list) and len(side) in (0, 3) and all(is_number(v, 0, 1e5) for v in side)
+        if not known:
+            return "object_px must give 3 sizes in pixels, or none, for each label"
+    return ""
 
 
 def _labels(labels):

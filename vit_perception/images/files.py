@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from ..errors import ImageError
+from .compressed import cut_off
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp")  # in any case
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -39,6 +40,8 @@ def decode_bytes(data, name, flags=cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH):
     """As `read_file`, of the bytes of a file; name: what to call it. flags: OpenCV's."""
     if data.startswith(LFS_POINTER):
         raise ImageError("{} is a Git LFS pointer, not the image; fetch it (git lfs pull)".format(name))
+    if cut_off(data):
+        raise ImageError("{} is cut off after {} bytes".format(name, len(data)))
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as e:  # more pixels than OpenCV takes

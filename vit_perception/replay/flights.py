@@ -1,29 +1,35 @@
 """Recorded flights as frames for the pipeline, in this process and without a running node."""
 
 import os
-from typing import Any
+from typing import Any, List
 
-from ..avoidance.camera import Camera
 from ..errors import ImageError, PerceptionError
+from ..images.files import SUFFIXES
 from ..images.high_bit_depth import to_uint8
 from ..images.read import ImageReader
 from ..recording.bag import is_bag, open_bag
 from ..recording.bag_inputs import find_inputs, make_decoder
+from ..recording.calibration_file import camera_of
 from ..recording.sources import Images, Video
 from ..ros.calibration import Calibration
 
-EGO_TYPES = {"odometry": "nav_msgs/msg/Odometry", "twist": "geometry_msgs/msg/TwistStamped"}
+EGO_TYPES = {
+    "odometry": "nav_msgs/msg/Odometry",
+    "twist": "geometry_msgs/msg/TwistStamped",
+    "fix": "sensor_msgs/msg/NavSatFix",
+}
 HEIGHT_TYPES = {"pose": "geometry_msgs/msg/PoseStamped", "range": "sensor_msgs/msg/Range"}
 
 
 class Frame:
-    """What `Pipeline.process` takes: image, order, stamp_s, camera, mount, ego."""
+    """What `Pipeline.process` takes: image, order, stamp_s, camera, mount, ego; the name of the file, or ''; and what
+    the vehicle told since the frame before, as `vit_perception.ros.finds.FindsInputs.read` returns it."""
 
-    __slots__ = ("image", "order", "stamp_s", "camera", "mount", "ego")
+    __slots__ = ("image", "order", "stamp_s", "camera", "mount", "ego", "name", "told")
 
-    def __init__(self, image, order, stamp_s, camera=None, mount=None, ego=None):
-        self.image, self.order, self.stamp_s = image, order, stamp_s
-        self.camera, self.mount, self.ego = camera, mount, ego
+    def __init__(self, image, order, stamp_s, camera=None, mount=None, ego=None, name="", told=()):
+        self.image, self.order, self.stamp_s, self.name = image, order, stamp_s, name
+        self.camera, self.mount, self.ego, self.told = camera, mount, ego, told
 
 
 def kind_of(path):
@@ -32,7 +38,19 @@ def kind_of(path):
         raise PerceptionError("nothing at '{}'; give a folder of images, a video or a bag".format(path))
     if is_bag(path):
         return "bag"
-    return "folder" if os.path.isdir(path) else "video"
+    if os.path.isdir(path):
+        return "folder"
+    if path.lower().endswith(SUFFIXES):  # OpenCV takes it for a video of all images with such a name
+        raise PerceptionError("'{}' is one image; give its folder, a video or a bag".format(path))
+    return "video"
+
+
+def assumed_rate(pictures, fps):
+    """One sentence if nobody says how many images a second there are, or ''."""
+    if fps or "fps" in pictures.calibration or pictures.tells_rate:
+        return ""
+    text = "{:g} images a second are assumed, and times to contact depend on it; set --fps, or fps in camera.yaml"
+    return text.format(pictures.fps)
 
 
 def open_flight(path, values, fps=0.0, given=None, warn=print):
@@ -45,8 +63,8 @@ def open_flight(path, values, fps=0.0, given=None, warn=print):
         warn: warn(sentence).
 
     Returns:
-        an iterable of `Frame` with `len` (0: unknown), `fps`, `source` (text) and `rejected` (images that could not be
-        read).
+        an iterable of `Frame` with `len` (0: unknown), `fps`, `source` (text), `rejected` (images that could not be
+        read) and `problem` (what else is wrong with the recording, or '').
 
     Raises:
         PerceptionError: it cannot be opened; iterating raises it for what is damaged.
@@ -54,28 +72,54 @@ def open_flight(path, values, fps=0.0, given=None, warn=print):
     kind = kind_of(path)
     if kind == "bag":
         return BagFlight(path, values, given or {}, warn)
-    return PictureFlight(Images(path) if kind == "folder" else Video(path), path, values, fps)
+    return PictureFlight(Images(path) if kind == "folder" else Video(path), path, values, fps, warn)
 
 
 class PictureFlight:
-    """A folder or a video: image i has the stamp i / fps; nothing is known of the vehicle."""
+    """A folder or a video: image i has the stamp i / fps; nothing is known of the vehicle.
 
-    def __init__(self, pictures, path, values, fps):
-        self._pictures, self._values, self.source, self.rejected = pictures, values, path, 0
-        self.fps = fps or pictures.fps
-        known = pictures.calibration
-        self._camera = Camera.from_values(known["K"], known["width"], known["height"]) if "K" in known else None
+    A file that cannot be read is rejected, its place in time is kept, and `problem` tells in the end.
+    """
+
+    def __init__(self, pictures, path, values, fps, warn):
+        self._pictures, self._values, self.source, self.rejected, self.problem = pictures, values, path, 0, ""
+        self._warn, self.fps = Once(warn), fps or pictures.fps
+        self._camera, problem = camera_of(pictures.calibration)
+        for sentence in (problem, assumed_rate(pictures, fps)):
+            if sentence:
+                self._warn(sentence, sentence)
 
     def __len__(self):
         return len(self._pictures)
 
     def __iter__(self):
-        for i, image in enumerate(self._pictures):
+        first = ""
+        for i, (name, image, problem) in enumerate(self._pictures.named()):
+            self._tell_notes()
+            if problem:
+                self.rejected += 1
+                self._warn(problem, problem)
+                first = first or problem
+                self.problem = "cannot read {} of the images; the first: {}".format(self.rejected, first)
+                continue
             if image.dtype != "uint8":
                 image = to_uint8(image, self._values)
-            fits = self._camera is not None and self._camera.fits(image.shape[1], image.shape[0])
-            camera = self._camera if fits else None
-            yield Frame(image, "mono" if image.ndim == 2 else "bgr", i / self.fps, camera)
+            camera = self._camera_for(image.shape[1], image.shape[0])
+            yield Frame(image, "mono" if image.ndim == 2 else "bgr", i / self.fps, camera, name=name)
+        self._tell_notes()
+
+    def _tell_notes(self):
+        for sentence in self._pictures.notes:
+            self._warn(sentence, sentence)
+
+    def _camera_for(self, width, height):
+        camera = self._camera
+        if camera is None or camera.fits(width, height):
+            return camera
+        text = "{} is for {} x {} pixels, but images have {} x {}: no ranges, no scan"
+        path = self._pictures.calibration["path"]
+        self._warn("size", text.format(path, camera.width, camera.height, width, height))
+        return None
 
 
 class BagFlight:
@@ -84,16 +128,22 @@ class BagFlight:
     def __init__(self, path, values, given, warn):
         self._bag, self._values, self._decode = open_bag(path), values, make_decoder()
         self._inputs = find_inputs(self._bag.topics, given)
-        self._reader, self._warn = ImageReader(values), _Once(warn)
+        self._reader, self._warn = ImageReader(values), Once(warn)
+        for note in self._bag.notes:
+            self._warn(note, note)
         self._calibration = Calibration(values, self._warn)
         self._ego: Any = _ego_inputs(values, self._warn)
+        self._told: List[tuple] = []
         self._drop_unknown_inputs()
+        if "fix" in self._inputs:
+            self._listen(self._warn)
         self.fps, self.rejected = mean_rate(self._bag, self._inputs["image_raw"]), 0
+        self.problem = self._bag.damage
         self.source = "{} ({})".format(path, ", ".join("{} from {}".format(*i) for i in sorted(self._inputs.items())))
 
     def _drop_unknown_inputs(self):
         kinds = dict(EGO_TYPES, height=HEIGHT_TYPES.get(self._values["height_source"]))
-        for name in sorted(set(self._inputs) & {"odometry", "twist", "height", "/tf_static"}):
+        for name in sorted(set(self._inputs) & {"odometry", "twist", "height", "fix", "/tf_static"}):
             if self._ego is None:
                 self._warn(name, "{} in the bag is not used: that takes ROS 2".format(name))
             elif name in kinds and kinds[name] != self._bag.topics[self._inputs[name]]:
@@ -132,9 +182,24 @@ class BagFlight:
         mount = ego = None
         if self._ego is not None:
             mount = self._ego.mount(msg.header.frame_id) if self._values["mount_from_tf"] else None
+            if self._ego.mount_problem:
+                self._warn("mount_frame", self._ego.mount_problem)
             ego = self._ego.ego(recorded_s)
         stamp_s = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
-        return Frame(image, order, stamp_s, camera, mount, ego)
+        told, self._told = self._told, []
+        return Frame(image, order, stamp_s, camera, mount, ego, told=told)
+
+    def _listen(self, warn):
+        """What the vehicle tells goes to the finds too."""
+        from ..ros.finds import FindsInputs
+
+        finds = FindsInputs(self._values, warn)
+
+        def on_message(name, msg, now_s):
+            if name != "twist":
+                self._told += finds.read(name, msg, self._ego, now_s)
+
+        self._ego.listener = on_message
 
 
 def _ego_inputs(values, warn):
@@ -150,7 +215,7 @@ def mean_rate(bag, topic):
     return min(max((bag.counts[topic] - 1) / max(bag.duration_s, 1e-3), 1.0), 120.0)
 
 
-class _Once:
+class Once:
     """warn(kind, sentence) that says each kind once."""
 
     def __init__(self, say):

@@ -55,12 +55,16 @@ class FrameProcessor:
         stamp_s = messages.stamp_to_seconds(msg.header.stamp)
         self._check_stamp(stamp_s, received)
         height, width = image.shape[:2]
+        shrinks = node.bundle.shrinks(width, height)
+        if shrinks:
+            node.notices.warn("shrinks", shrinks)
         camera = node.calibration.camera_for(width, height)
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
         self.mount_source = "parameters" if mount is None else "tf"
+        for kind, problem in dict(self._pipeline.problems(image, order), mount=node.ego_inputs.mount_problem).items():
+            node.notices.hold(kind, problem)
         ego = node.ego_inputs.ego(received)
         seen = self._pipeline.detect_and_track(image, order, stamp_s, camera, mount, ego)
-        self._compare_with_training()
         watch.start()
         node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
         watch.stop("publish_detections")
@@ -69,6 +73,7 @@ class FrameProcessor:
         # Of a picture that stands still, the scan's timer tells: it ends the alert.
         fresh = received - self._since <= node.values["stale_after_s"]
         node.outputs.result(msg.header, result, fresh)
+        self._look_for(msg.header, seen, camera, mount)
         self.answered = (self._since, msg.header, result.scan_ranges, result.scan_limits)
         watch.stop("publish")
         stages = dict(watch.stage_ms, **result.stage_ms)
@@ -77,11 +82,11 @@ class FrameProcessor:
         node.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
         self._show(msg.header, image, order, result)
 
-    def _compare_with_training(self):
-        node, look = self._node, self._pipeline.detector.look
-        node.unlike_training = look.problem if look is not None else ""
-        if node.unlike_training:
-            node.notices.warn("look", node.unlike_training)
+    def _look_for(self, header, seen, camera, mount):
+        try:
+            self._node.finds.image(header, seen, camera, self._pipeline.mount if mount is None else mount)
+        except Exception as e:  # the frame is processed; only the map lacks it
+            self._node.notices.warn("finds", "no finds from this image: {!r}".format(e))
 
     def _show(self, *picture):
         try:

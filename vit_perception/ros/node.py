@@ -30,6 +30,7 @@ from ..stats import NodeStats, RateLimit
 from .calibration import Calibration
 from .debug_image import DebugImage
 from .ego import EgoInputs
+from .finds import Finds
 from .frames import FrameProcessor
 from .inputs import Inputs
 from .lifecycle import ManagedNode
@@ -69,6 +70,7 @@ class PerceptionNode(ManagedNode):
         self._reader: Any = None
         self._debug: Any = None
         self._dump: Any = None
+        self.finds: Any = None
         self.inputs: Any = None  # from here to _scan_timer: while active
         self._worker: Any = None
         self._frames: Any = None
@@ -79,7 +81,6 @@ class PerceptionNode(ManagedNode):
         self.calibration = Calibration(self.values, self.notices.warn)
         self.ego_inputs = EgoInputs(self.values["base_frame"], self.values["height_source"], self.notices.warn)
         self.scan_silent = "not active"  # why there is no scan, or ''
-        self.unlike_training = ""  # how the picture differs from what the model was trained on
         self.newest_received_s = None  # steady clock, newest image that arrived
         self.diagnostics = Diagnostics(self, self.values)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
@@ -102,6 +103,7 @@ class PerceptionNode(ManagedNode):
                 self._dump = Dump(self, self.values)
             keep, labels = self._dump and self._dump.keep, self.bundle.labels
             self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
+            self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
             self.engine = self._open_engine()
             self.pipeline = make_pipeline(self.bundle, self.engine, self.values)
             self._debug = DebugImage(self, self.values, labels)
@@ -134,6 +136,7 @@ class PerceptionNode(ManagedNode):
         try:
             listeners = (self._on_image, self._on_info, self.ego_inputs)
             self.inputs = Inputs(self, self.values, listeners, self.notices.warn)
+            self.ego_inputs.listener = self.finds.take
         except Exception:
             self._deactivate()
             raise
@@ -145,7 +148,7 @@ class PerceptionNode(ManagedNode):
         self.get_logger().info("images from {}".format(self.inputs.image_topic))
 
     def _deactivate(self):
-        self.scan_silent, self.unlike_training = "not active", ""
+        self.scan_silent = "not active"
         if self._scan_timer is not None:
             self.destroy_timer(self._scan_timer)
         if self.inputs is not None:
@@ -163,10 +166,10 @@ class PerceptionNode(ManagedNode):
         self._deactivate()
         if isinstance(self._failure, EngineLost):  # what it still uses must not be taken from it
             return
-        for part in (self._dump, self._debug, self.outputs, self.engine):
+        for part in (self.finds, self._dump, self._debug, self.outputs, self.engine):
             if part is not None:
                 part.close()
-        self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
+        self.finds = self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
         self.doing = ""
 
     # The rest of the executor's thread
@@ -241,6 +244,13 @@ class PerceptionNode(ManagedNode):
     def busy_since(self):
         """Steady time at which the image under way was begun, or None."""
         return self._worker.busy_since if self._worker is not None else None
+
+    @property
+    def subscribers(self):
+        """{last part of an output topic's name: how many subscribers it has found}; {} while there are no outputs."""
+        if self.outputs is None or self._debug is None:
+            return {}
+        return dict(self.outputs.subscribers(), **self._debug.subscribers())
 
     def failed(self, error):
         """Count an exception that a callback raised into the executor."""

@@ -110,10 +110,11 @@ def test_yolo_layouts(tmp_path):
         assert data.labels == ["Person", "Car"] and data.samples[0].boxes.tolist() == BOX
 
 
-def test_an_image_without_a_label_file_shows_nothing(tmp_path):
+def test_an_image_without_a_label_file_shows_nothing_and_is_told(tmp_path, caplog):
     root = one_image(tmp_path)
     cv2.imwrite(str(root / "images/b.png"), np.zeros((48, 64), np.uint8))
     assert [len(s.boxes) for s in read_dataset(root, "images").samples] == [1, 0]
+    assert "an image has no label file, so it is taken to show nothing" in caplog.text and "b.png" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])

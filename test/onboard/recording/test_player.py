@@ -20,7 +20,7 @@ from vision_msgs.msg import Detection2DArray  # noqa: E402
 
 from vit_perception.errors import PerceptionError  # noqa: E402
 from vit_perception.player import SPECS, make_tape  # noqa: E402
-from vit_perception.recording.bag import BagWriter  # noqa: E402
+from vit_perception.recording.bag_writer import BagWriter  # noqa: E402
 
 CAMERA = "width: 128\nheight: 96\nfps: 50\nframe_id: nose\nK: [100, 0, 64, 0, 100, 48, 0, 0, 1]\n"
 

@@ -37,5 +37,5 @@ def test_diagnostics_warn_of_pictures_unlike_the_training(client, bundle, log, t
         assert "trained on" not in text + values["warnings"]
         client.fly(bright, 3.0, rate=30.0)
         level, text, values = client.diagnostics(bright)
-        assert level == 1 and "brighter than those that the model was trained on" in text
+        assert level == 1 and "trained on" in text and "brighter" in text
         assert "trained on" in values["warnings"]
