@@ -73,7 +73,7 @@ class Surfaces:
         return depth, np.concatenate(self._owners)[numbers]
 
     def textured(self, picture: np.ndarray, strength: float, seed: int) -> np.ndarray:
-        """picture (H, W) or (H, W, 3) uint8 with noise on every object, fixed to it: `strength` grey levels, 2 sigma."""
+        """picture (H, W) or (H, W, 3) uint8 with noise on every object: `strength` grey levels, 2 sigma."""
         depth, owners = self.measure()
         on = (owners > 0) & np.isfinite(depth)
         x, y = self._rays(depth.shape)
