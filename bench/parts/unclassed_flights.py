@@ -4,16 +4,15 @@ Truth of a frame is the time until the vehicle, flying straight on, reaches the 
 nearest pixel of a corridor 1.8 m wide and 1.5 m high along the true velocity, every second pixel of a 640 x 512 image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from offline.render import Camera, Flight, Renderer, Scene
+from offline.render import Frame as Rendered
 from offline.render.flight import Path
-from offline.simulate.ego_noise import EgoErrors, EgoSensors
-from vit_perception.avoidance.geometry import Ego
 
 FPS = 15.0
 HALF_WIDTH_M, HALF_HEIGHT_M, LEAST_PIXELS = 0.9, 0.75, 12
@@ -27,19 +26,19 @@ NEGATIVES = (*LOW, "turn", "hover", "survey", "search", "climb", "descent")
 
 @dataclass(frozen=True)
 class Frame:
-    """image uint8 (H, W), its stamp, what the vehicle tells, boxes (n, 4) of people, cars and bicycles, and the truth."""
+    """image uint8 (H, W), its stamp, boxes (n, 4) px of people, cars and bicycles, and the true time to contact."""
 
     image: np.ndarray
     stamp_s: float
-    ego: Ego
     boxes: np.ndarray
     ttc_s: float
 
 
 @dataclass(frozen=True)
 class Sequence:
-    name: str
-    camera: Camera
+    """A flight. camera_at: t -> the camera, for sensors (`EgoSensors`)."""
+
+    camera_at: Callable[[float], Camera]
     frames: Iterator[Frame]
 
 
@@ -49,7 +48,6 @@ def approach(
     look: str,
     textured: bool,
     size=(320, 256),
-    errors: EgoErrors | None = None,
     readout_s: float = 0.0,
     vibration_deg: float = 0.0,
 ) -> Sequence:
@@ -59,16 +57,13 @@ def approach(
         "approach", look, size, int(7 * FPS), FPS, seed, kind, "brake", speed, True, TEXTURE[look] * textured,
         readout_s, vibration_deg,
     )  # fmt: skip
-    sensors = EgoSensors(flight.camera, errors or EgoErrors(), np.random.default_rng([seed, 71]))
-    return Sequence(f"{kind}, {look}", flight.camera(0.0), _frames(flight.frame, sensors, len(flight)))
+    return Sequence(flight.camera, _frames(flight.frame, len(flight)))
 
 
-def negative(seed: int, kind: str, look: str, duration: float = 20.0, size=(320, 256), errors=None) -> Sequence:
+def negative(seed: int, kind: str, look: str, duration: float = 20.0, size=(320, 256)) -> Sequence:
     """A flight of one of NEGATIVES, textured; nothing stands in its way but what walks into it."""
     if kind in ("survey", "search"):
-        flight = Flight(
-            kind, look, size, int(duration * FPS), FPS, seed, depth=True, texture=TEXTURE[look]
-        )  # fmt: skip
+        flight = Flight(kind, look, size, int(duration * FPS), FPS, seed, depth=True, texture=TEXTURE[look])
         render, path = flight.renderer, flight.path
     else:
         scene, path = Scene(seed, look), _path(seed, kind, duration)
@@ -79,9 +74,7 @@ def negative(seed: int, kind: str, look: str, duration: float = 20.0, size=(320,
     def camera_at(t: float) -> Camera:
         return path.camera(t, *size)
 
-    sensors = EgoSensors(camera_at, errors or EgoErrors(), np.random.default_rng([seed, 71]))
-    frames = _frames(lambda i: render.render(camera_at(i / FPS), i / FPS), sensors, int(duration * FPS))
-    return Sequence(kind, camera_at(0.0), frames)
+    return Sequence(camera_at, _frames(lambda i: render.render(camera_at(i / FPS), i / FPS), int(duration * FPS)))
 
 
 def _path(seed: int, kind: str, duration: float) -> Path:
@@ -107,7 +100,7 @@ def _path(seed: int, kind: str, duration: float) -> Path:
     return Path(position, angles, np.radians(rng.uniform(52, 66)))
 
 
-def _frames(render, sensors: EgoSensors, count: int) -> Iterator[Frame]:
+def _frames(render: Callable[[int], Rendered], count: int) -> Iterator[Frame]:
     for index in range(count):
         frame = render(index)
         image = frame.image if frame.image.ndim == 2 else cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
@@ -116,7 +109,7 @@ def _frames(render, sensors: EgoSensors, count: int) -> Iterator[Frame]:
         seen = [o.bbox for o in classed if o.bbox[2] * o.bbox[3] >= least]
         boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in seen]).reshape(-1, 4)
         truth = time_to_contact(frame.depth, frame.camera)
-        yield Frame(image, frame.stamp_s, sensors.ego(frame.stamp_s), boxes, truth)
+        yield Frame(image, frame.stamp_s, boxes, truth)
 
 
 def time_to_contact(depth: np.ndarray, camera: Camera) -> float:

@@ -13,7 +13,7 @@ FARTHEST = 1e4  # m; the sky's depth
 def rolling(
     image: np.ndarray, depth: np.ndarray, camera_at: Callable[[float], Camera], t: float, readout_s: float
 ) -> np.ndarray:
-    """`image` (H, W) or (H, W, 3), taken at once at `t`, as if its rows had been read over `readout_s`, its middle at t.
+    """`image` (H, W) or (H, W, 3), taken at once at `t`, as if its rows had been read over `readout_s` about t.
 
     What a pixel shows at its row's time is looked up where it was at t, by the depth (H, W) m that lies there: exact
     inside a surface; at its edges, and of what moves, off by what happens within half of the readout.

@@ -44,6 +44,7 @@ class Surfaces:
         self._owners = [np.array([0])]
         self._poses: list[Pose] = []
         self._count = 1
+        self._measured: tuple[np.ndarray, np.ndarray] | None = None
 
     def draw(self, pose: Pose, normals: np.ndarray, offsets: np.ndarray, outlines: list[np.ndarray]) -> None:
         """normals (n, 3) and offsets (n,) m in the object's frame; outlines: fixed-point pixels of the canvas."""
@@ -59,7 +60,9 @@ class Surfaces:
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """Depth (H, W) float32 m along the optical axis, inf in the sky; and whose surface it is (H, W), 0 for the
-        ground and the sky, else the place in the order of `draw`."""
+        ground and the sky, else the place in the order of `draw`. Call it when all is drawn."""
+        if self._measured is not None:
+            return self._measured
         f = self._factor
         numbers = self._numbers[f // 2 :: f, f // 2 :: f]
         normals = np.concatenate(self._normals).astype(np.float32)
@@ -70,7 +73,8 @@ class Surfaces:
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = offsets[numbers] / along
         depth[~(depth > 0)] = np.inf
-        return depth, np.concatenate(self._owners)[numbers]
+        self._measured = depth, np.concatenate(self._owners)[numbers]
+        return self._measured
 
     def textured(self, picture: np.ndarray, strength: float, seed: int) -> np.ndarray:
         """picture (H, W) or (H, W, 3) uint8 with noise on every object: `strength` grey levels, 2 sigma."""

@@ -5,8 +5,6 @@ is off that line tells of errors of the direction and of the turning (the epipol
 2004, 9.6). Gauss-Newton on the direction (2) and the turning (3), with Cauchy weights.
 """
 
-import math
-
 import numpy as np
 
 from ..avoidance.geometry import norm, rotation_about
@@ -109,8 +107,3 @@ def _jacobian(lines, motion, basis):
     out[:, 3] = gain * (nx * (1 + x * x) + ny * (x * y))
     out[:, 4] = gain * (ny * x - nx * y)
     return out
-
-
-def angle_between(a, b):
-    """Radians between two unit vectors."""
-    return math.acos(max(-1.0, min(1.0, float(a.dot(b)))))

@@ -117,8 +117,7 @@ class Followed:
         return best
 
     def obstacles(self, velocity, speed, ranged):
-        """list of Obstacle of what is confirmed; without `ranged` their distance is not told, but the time to contact.
-        """
+        """list of Obstacle of what is confirmed; without `ranged` the time to contact alone is told, no distance."""
         return [_obstacle(o, velocity, speed, ranged) for o in self._all if o.confirmed]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..avoidance.geometry import norm, rotation_about
 from ..images.formats import to_gray
-from .ego_motion import Motion, angle_between, refine
+from .ego_motion import Motion, refine
 from .flow import Texture, follow
 from .followed import Followed
 from .groups import Way, make_groups
@@ -30,7 +30,7 @@ LEAST_HALF_PX = 4.0  # of an obstacle's width
 LEAST_POINTS = 25  # fewer tell nothing of the camera's motion
 LEAST_AGREE = 0.5  # of the points must lie near their lines
 DISAGREES = 10  # images in a row before it is said
-LARGEST_ASIDE_RAD = math.radians(60.0)  # of the flight's direction from the optical axis
+LEAST_AHEAD = 0.3  # cosine between flight and optical axis: beyond, a focus of expansion is far from any lens's middle
 GYRO_SIGMA_RAD_S, NO_GYRO_RAD_S = math.radians(1.0), math.radians(8.0)
 DIRECTION_SIGMA, NO_DIRECTION = math.radians(3.0), math.radians(10.0)  # of the velocity's
 ASSUMED_MPS = 4.5  # where no velocity is told
@@ -145,7 +145,8 @@ class MotionObstacles:
             self.state = STANDS
             return []
         to_camera = mount.rotation.T
-        if angle_between(to_camera.dot(told), np.array([0.0, 0.0, 1.0])) > LARGEST_ASIDE_RAD:
+        lens = _Lens(camera, view.small.shape)
+        if not lens.shows(to_camera.dot(told)):
             self.state = ASIDE
             return []
         if frozen:
@@ -164,7 +165,6 @@ class MotionObstacles:
             NO_DIRECTION if assumed else known * DIRECTION_SIGMA,
             dt * (NO_GYRO_RAD_S if no_gyro else known * GYRO_SIGMA_RAD_S),
         )
-        lens = _Lens(camera, view.small.shape)
         covered = _covered(boxes, view.small.shape, lens.scale) if self.masked else None
         texture = Texture(view.small)
         sets = []
@@ -246,12 +246,17 @@ class _Lens:
     """The camera, for points of the small image. K (3, 3): without its distortion."""
 
     def __init__(self, camera, shape):
-        self._camera = camera
+        self._camera, self._shape = camera, shape
         self.scale = float(shape[1]) / camera.width
         self.focal = self.scale * camera.fx
         self.K = np.array([[self.focal, 0.0, self.scale * camera.cx - 0.5],
                            [0.0, self.scale * camera.fy, self.scale * camera.cy - 0.5], [0.0, 0.0, 1.0]])  # fmt: skip
         self.inverse = np.linalg.inv(self.K)
+
+    def shows(self, direction):
+        """Whether this direction (3,), optical frame, lies in the image."""
+        x, y, z = self.K.dot(direction).tolist()
+        return z > LEAST_AHEAD and 0 <= x / z <= self._shape[1] and 0 <= y / z <= self._shape[0]
 
     def rays(self, points):
         """Directions (n, 3), z = 1, of pixel centres (n, 2) as OpenCV counts them."""
