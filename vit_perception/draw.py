@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from .avoidance.alerts import ERROR
+from .motion_obstacles import by_motion
 
 # BGR. Red threatens, orange is not judged, green passes; white is a detection that is no track (yet).
 THREAT_COLOURS = {True: (60, 60, 255), None: (0, 165, 255), False: (80, 210, 60)}
@@ -37,7 +38,7 @@ def draw(image, order, result, labels):
             pen.box(found.boxes[i], NO_TRACK, text, bold=False)
     # Obstacles are the tracks and what is remembered; the threatening ones last, on top of the others.
     for o in sorted(result.obstacles, key=lambda o: bool(o.threatens)):
-        seen = o.track.detection >= 0 and any(t is o.track for t in tracks)
+        seen = o.track.detection >= 0 and any(t is o.track for t in tracks) or (by_motion(o) and not o.remembered)
         pen.box(o.track.box, THREAT_COLOURS[o.threatens], _caption(o, labels), dashed=not seen)
     if result.alert.level:
         pen.banner(result.alert, labels)

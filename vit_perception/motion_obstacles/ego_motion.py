@@ -47,12 +47,12 @@ class Lines:
         self.inverse = (unit * self.flow).sum(axis=1) / self.length
 
 
-def refine(before, now, prior, weights=None):
+def refine(before, now, prior, steps=STEPS):
     """The motion that fits the points best.
 
     Args:
         before, now: (n, 3) directions of points in the two images, optical frame, z = 1 in `now`.
-        prior: Motion as it was told, with its sigmas.
+        prior: Motion as it was told, with its sigmas. steps: of Gauss-Newton.
 
     Returns:
         Motion; with no points, the prior.
@@ -63,7 +63,7 @@ def refine(before, now, prior, weights=None):
     off = np.zeros(5)  # from the prior: direction along the two of the basis, turning about x, y, z
     sigmas = np.array([prior.direction_sigma] * 2 + [prior.turn_sigma] * 3)
     normal = np.diag(sigmas**-2)
-    for step in range(STEPS):
+    for step in range(steps):
         lines = Lines(before, now, motion)
         scale = max(LEAST_SCALE, 1.5 * float(np.median(np.abs(lines.residual))))
         weight = lines.ahead / (1.0 + (lines.residual / scale) ** 2) / (scale**2 * SHARED)

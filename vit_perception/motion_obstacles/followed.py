@@ -5,13 +5,14 @@ sight, for points grow out of the image, and is still there.
 """
 
 import math
+from typing import Set
 
 import numpy as np
 
 from ..avoidance.geometry import norm
 from ..avoidance.obstacles import Obstacle
+from . import FIRST_ID
 
-FIRST_ID = 1000000  # of obstacles without a class: tracks of detections never get there
 SCORE = 0.2  # below that of any detection
 SAME_RAD, SAME_RATIO = math.radians(6.0), 1.6  # a group is an obstacle's up to this angle and ratio of distances
 GAIN = 0.35  # least weight of a new measurement: neighbours in time share most of their errors
@@ -19,7 +20,9 @@ LEAST_SIGMA = 0.12  # of the distance, as a part: what the benchmark found (benc
 CONFIRM, OF = 3, 5  # groups in so many of the last images make an obstacle; none in all of them end it
 TOO_NEAR_S = 1.2  # to contact: from then on its points are lost from sight, and it is not
 LOST_S = 1.0  # for so long what was that near is told of, beside what it takes to reach it
-PASSED = 0.2  # cosine to the course, below which it was passed
+STILL_S = 60.0  # for so long what is known when the vehicle stops: nothing has changed then (memory.hold_still_s)
+HOVERS_MPS = 0.5  # corridor.min_speed_mps: a slower vehicle hits nothing
+ASIDE_M = 0.3  # what is so much farther aside than the way does not threaten any more
 MOST = 20  # obstacles
 
 
@@ -40,7 +43,7 @@ class _Followed:
         self.track, self.place, self.part, self.half_rad = track, place, part, half_rad
         self.seen = [True]  # in which of the last images it was
         self.until_s = 0.0  # seconds that are left to tell of it, seen or not
-        self.confirmed = False
+        self.confirmed = self.near = self.waits = self.stands = False
 
 
 class Followed:
@@ -59,13 +62,23 @@ class Followed:
         """Forget all; ids go on counting."""
         self._all = []
 
-    def move(self, dt, velocity, turning):
-        """The vehicle moved on by `dt` seconds. velocity, turning: (3,) in base_link, m/s and rad/s."""
+    def move(self, dt, velocity, turning, axis):
+        """The vehicle moved on by `dt` seconds. velocity, turning: (3,) in base_link, m/s and rad/s.
+
+        axis: (3,) of the camera: what is behind its plane was passed.
+        """
         for one in self._all:
             one.place = one.place - dt * (velocity + np.cross(turning, one.place))
             one.until_s -= dt
-        speed = norm(velocity)
-        self._all = [o for o in self._all if _is_ahead(o.place, velocity, speed)]
+        self._all = [o for o in self._all if float(o.place.dot(axis)) > 0]
+
+    def wait(self, stands):
+        """An image told nothing. stands: because the vehicle does."""
+        for one in self._all:
+            if stands and not one.stands:
+                one.until_s = STILL_S
+            one.waits, one.stands = True, stands
+        self._all = [o for o in self._all if o.confirmed and o.until_s > 0]
 
     def correct(self, seen, stamp_s, speed):
         """Take the groups of an image.
@@ -74,7 +87,7 @@ class Followed:
             seen: list of (place (3,) m in base_link, sigma of its distance as a part of it, half its width in radians,
                 box (4,) px of the image).
         """
-        taken = set()
+        taken: Set[int] = set()
         for place, part, half_rad, box in seen:
             one = self._nearest(place, taken)
             if one is None:
@@ -95,14 +108,16 @@ class Followed:
                 one.confirmed = one.confirmed or sum(one.seen[-OF:]) >= CONFIRM
             one.track.box, one.track.stamp_s = box, stamp_s
             one.track.hits += 1
-            if one.confirmed and norm(one.place) < TOO_NEAR_S * speed:
-                one.until_s = LOST_S + TOO_NEAR_S
+            one.until_s = LOST_S + (TOO_NEAR_S if norm(one.place) < TOO_NEAR_S * speed else 0.0)
             taken.add(one.track.id)
         for one in self._all:
             if one.track.id not in taken:
                 one.seen.append(False)
             one.seen = one.seen[-OF:]
-        self._all = [o for o in self._all if any(o.seen) or o.until_s > 0]
+            one.waits = one.stands = False
+            # Time is no reason to forget what is too near to be seen.
+            one.near = one.near or (one.confirmed and norm(one.place) < TOO_NEAR_S * speed)
+        self._all = [o for o in self._all if any(o.seen) or (o.near and o.until_s > 0)]
 
     def _nearest(self, place, taken):
         distance, best, least = norm(place), None, SAME_RAD
@@ -116,16 +131,26 @@ class Followed:
                 best, least = one, angle
         return best
 
-    def obstacles(self, velocity, speed, ranged):
-        """list of Obstacle of what is confirmed; without `ranged` the time to contact alone is told, no distance."""
-        return [_obstacle(o, velocity, speed, ranged) for o in self._all if o.confirmed]
+    def obstacles(self, velocity, ranged, half_width_m):
+        """list of Obstacle of what is confirmed; without `ranged` the time to contact alone is told, no distance.
+
+        velocity: (3,) m/s in base_link. half_width_m: of the way.
+        """
+        speed = norm(velocity)
+        return [_obstacle(o, velocity, speed, ranged, half_width_m) for o in self._all if o.confirmed]
 
 
-def _is_ahead(place, velocity, speed):
-    return speed < 0.1 or float(place.dot(velocity)) > PASSED * norm(place) * speed
+def _threatens(one, velocity, speed, half_width_m):
+    """Whether the vehicle, flying straight on, comes by it as near as its way is wide."""
+    if speed < HOVERS_MPS:
+        return False
+    course = velocity / speed
+    ahead = float(one.place.dot(course))
+    aside = norm(one.place - ahead * course) - norm(one.place) * math.tan(min(one.half_rad, 1.0))
+    return ahead > 0 and aside < half_width_m + ASIDE_M + one.part * aside
 
 
-def _obstacle(one, velocity, speed, ranged):
+def _obstacle(one, velocity, speed, ranged, half_width_m):
     o = Obstacle(one.track)
     x, y, z = one.place.tolist()
     flat, distance = math.hypot(x, y), norm(one.place)
@@ -134,8 +159,9 @@ def _obstacle(one, velocity, speed, ranged):
     o.sector = (o.bearing - one.half_rad, o.bearing + one.half_rad)
     ray = one.place / max(distance, 1e-6)
     o.rays = np.stack([ray, ray, ray])
-    o.remembered, o.threatens = not one.seen[-1], True
-    if speed > 0.1:
+    o.remembered = one.waits or not one.seen[-1]
+    o.threatens = _threatens(one, velocity, speed, half_width_m)
+    if speed >= HOVERS_MPS and float(one.place.dot(velocity)) > 0:
         o.ttc_s = max(float(one.place.dot(velocity)) / speed**2, 0.05)
         o.ttc_sigma_s = part * o.ttc_s
     if ranged:

@@ -5,6 +5,7 @@ small. Its distance comes from what is seen of it around the way; that it reache
 """
 
 import math
+from typing import List
 
 import numpy as np
 
@@ -78,7 +79,8 @@ def make_groups(pixels, points, way, least, focal, min_size_m):
     place = pixels[index].astype(np.float64)
     together = ((place[:, None] - place[None]) ** 2).sum(axis=2) < TOGETHER_PX**2
     distance = metres[index]
-    found, first = [], 0
+    found: List[Group] = []
+    first = 0
     while first <= len(index) - least and len(found) < MOST:
         last = int(np.searchsorted(distance, distance[first] * (1 + SAME_DISTANCE)))
         group = None

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..avoidance.geometry import norm, rotation_about
 from ..images.formats import to_gray
-from .ego_motion import Motion, refine
+from .ego_motion import STEPS, Motion, refine
 from .flow import Texture, follow
 from .followed import Followed
 from .groups import Way, make_groups
@@ -34,11 +34,13 @@ LEAST_AHEAD = 0.3  # cosine between flight and optical axis: beyond, a focus of 
 GYRO_SIGMA_RAD_S, NO_GYRO_RAD_S = math.radians(1.0), math.radians(8.0)
 DIRECTION_SIGMA, NO_DIRECTION = math.radians(3.0), math.radians(10.0)  # of the velocity's
 ASSUMED_MPS = 4.5  # where no velocity is told
+FIRST_STEPS = 3  # of the refinement before the focus of expansion is looked at
 LEARNT = 8  # images after which what was carried halves the priors' sigmas
 CARRY = 0.3  # of what the refinement found, for the next image
 MOST_CARRIED, MOST_TURN_CARRIED = math.radians(10.0), math.radians(3.0)  # rad, rad/s
 
 WATCHING, STANDS, ASIDE = "watching", "blind: no motion", "blind: flies aside of the view"
+OFF, NO_VELOCITY, NO_GYRO = "off", "no velocity: alerts only, no range", "no gyro: turning from images"
 FLAT, FROZEN = "blind: too little texture", "blind: the image stands still"
 UNCALIBRATED, STARTING = "blind: no calibrated camera", "blind: too few images yet"
 CONTRADICTED = "blind: the image moves otherwise than odometry and gyro tell (frame, sign, delay?)"
@@ -61,7 +63,7 @@ class MotionObstacles:
             sees nothing.
         refined, masked (bool): whether the motion is refined from the image, and detections' boxes left out; off for
             benchmarks only.
-        state (str): what it does, or why it sees nothing: WATCHING or one of the "blind" sentences.
+        state (str): what it does, or why it sees nothing: WATCHING, with what is not told, or a "blind" sentence.
     """
 
     def __init__(self, enabled=True, least_points=3, max_sigma=0.5, min_size_m=0.4, min_speed_mps=0.7):
@@ -90,42 +92,43 @@ class MotionObstacles:
         Returns:
             list of Obstacle: ranges only where the velocity was told.
         """
-        if not self.enabled:
+        if not self.enabled or camera is None:
             self.reset()
+            self.state = UNCALIBRATED if self.enabled else OFF
             return []
-        if camera is None:
-            self.reset()
-            self.state = UNCALIBRATED
-            return []
+        half = half_width_m, half_height_m
         last = self._views[-1].stamp_s if self._views else None
         if last is not None and stamp_s == last:
-            return self._told(ego)
+            return self._told(ego, mount, half_width_m)
         if last is not None and not (0 < stamp_s - last <= LONGEST_S and self._shape == image.shape):
             self.reset()
             last = None
         self._shape = image.shape
         velocity, rate = _vector(ego, "velocity"), _vector(ego, "angular_velocity")
-        speed = ASSUMED_MPS if velocity is None else norm(velocity)
-        view = _View(_shrink(image, order), stamp_s, speed)
+        course = ASSUMED_MPS * mount.rotation[:, 2] if velocity is None else velocity
+        view = _View(_shrink(image, order), stamp_s, norm(course))
         dt = 0.0 if last is None else stamp_s - last
         self._turn(dt, rate, mount)
         frozen = bool(self._views) and np.array_equal(self._views[-1].small, view.small)
         self._views = [v for v in self._views if stamp_s - v.stamp_s <= LONGEST_S] + [view]
-        told = mount.rotation[:, 2] if velocity is None else velocity / max(speed, 1e-6)
-        self.followed.move(dt, speed * told, np.zeros(3) if rate is None else rate)
+        self.followed.move(dt, course, np.zeros(3) if rate is None else rate, mount.rotation[:, 2])
         try:
-            seen = self._look(view, frozen, camera, mount, ego, told, speed, velocity is None, rate is None, boxes,
-                              (half_width_m, half_height_m))  # fmt: skip
+            seen = self._look(view, frozen, camera, mount, ego, course, boxes, half)
         except (cv2.error, np.linalg.LinAlgError):  # what they refuse says nothing of obstacles
-            seen, self.state = [], FLAT
-        self.followed.correct(seen, stamp_s, speed)
-        return self._told(ego)
+            seen = FLAT
+        if isinstance(seen, str):
+            self.state = seen
+            self.followed.wait(seen is STANDS)
+        else:
+            missing = [text for value, text in ((velocity, NO_VELOCITY), (rate, NO_GYRO)) if value is None]
+            self.state = "; ".join([WATCHING] + missing)
+            self.followed.correct(seen, stamp_s, view.speed)
+        return self._told(ego, mount, half_width_m)
 
-    def _told(self, ego):
+    def _told(self, ego, mount, half_width_m):
         velocity = _vector(ego, "velocity")
-        speed = ASSUMED_MPS if velocity is None else norm(velocity)
-        course = np.array([speed, 0.0, 0.0]) if velocity is None else velocity
-        return self.followed.obstacles(course, speed, velocity is not None)
+        course = ASSUMED_MPS * mount.rotation[:, 2] if velocity is None else velocity
+        return self.followed.obstacles(course, velocity is not None, half_width_m)
 
     def _turn(self, dt, rate, mount):
         """The camera turned since the last image; the rate at both ends counts."""
@@ -138,32 +141,28 @@ class MotionObstacles:
             view.turned = step.dot(view.turned)
         self._rate = rate
 
-    def _look(self, view, frozen, camera, mount, ego, told, speed, assumed, no_gyro, boxes, half):
-        """What is seen in the way, as `Followed.correct` takes it; sets `state`."""
+    def _look(self, view, frozen, camera, mount, ego, course, boxes, half):
+        """What is seen in the way, as `Followed.correct` takes it; or the sentence that says why nothing can be."""
+        if view.speed < self.min_speed_mps:
+            return STANDS
+        to_camera, lens = mount.rotation.T, _Lens(camera, view.small.shape)
+        told = to_camera.dot(course / view.speed)
+        if not lens.shows(told):
+            return ASIDE
         earlier = [v for v in self._views if view.stamp_s - v.stamp_s >= BASELINE_S]
-        if speed < self.min_speed_mps:
-            self.state = STANDS
-            return []
-        to_camera = mount.rotation.T
-        lens = _Lens(camera, view.small.shape)
-        if not lens.shows(to_camera.dot(told)):
-            self.state = ASIDE
-            return []
-        if frozen:
-            self.state = FROZEN
-            return []
         if not earlier:
-            self.state = STARTING
-            return []
+            return STARTING
+        if frozen:
+            return FROZEN
         before = earlier[-1]
         dt = view.stamp_s - before.stamp_s
         bias, turn_bias = self._carried
         known = 0.5 if self._learnt >= LEARNT else 1.0
         prior = Motion(
             rotation_about(dt * turn_bias).dot(before.turned),
-            rotation_about(bias).dot(to_camera.dot(told)),
-            NO_DIRECTION if assumed else known * DIRECTION_SIGMA,
-            dt * (NO_GYRO_RAD_S if no_gyro else known * GYRO_SIGMA_RAD_S),
+            rotation_about(bias).dot(told),
+            NO_DIRECTION if _vector(ego, "velocity") is None else known * DIRECTION_SIGMA,
+            dt * (NO_GYRO_RAD_S if _vector(ego, "angular_velocity") is None else known * GYRO_SIGMA_RAD_S),
         )
         covered = _covered(boxes, view.small.shape, lens.scale) if self.masked else None
         texture = Texture(view.small)
@@ -173,10 +172,10 @@ class MotionObstacles:
             points, places = self._follow(view.small, before.small, texture, lens, motion, dt, covered, dense)
             sets.append((points, lens.rays(places), lens.rays(points)))
             if self.refined:
-                motion = refine(np.concatenate([s[1] for s in sets]), np.concatenate([s[2] for s in sets]), prior)
+                rays = [np.concatenate([s[k] for s in sets]) for k in (1, 2)]
+                motion = refine(rays[0], rays[1], prior, STEPS if dense else FIRST_STEPS)
         if sum(len(s[0]) for s in sets) < LEAST_POINTS:
-            self.state = FLAT
-            return []
+            return FLAT
         pixels = np.concatenate([s[0] for s in sets])
         points = Points(
             np.concatenate([s[1] for s in sets]), np.concatenate([s[2] for s in sets]), motion,
@@ -184,10 +183,7 @@ class MotionObstacles:
         )  # fmt: skip
         self._contrary = self._contrary + 1 if points.agree < LEAST_AGREE else 0
         if points.agree < LEAST_AGREE:
-            if self._contrary >= DISAGREES:
-                self.state = CONTRADICTED
-            return []
-        self.state = WATCHING
+            return CONTRADICTED if self._contrary >= DISAGREES else []
         self._carry(prior, motion, dt)
         up = to_camera.dot(np.array([0.0, 0.0, 1.0]) if ego is None or ego.level is None else ego.level[2])
         way_m = float(np.mean([v.speed for v in self._views if v.stamp_s >= before.stamp_s])) * dt

@@ -11,6 +11,7 @@ from ..bundles.bundle import find_bundle, open_bundle
 from ..draw import draw
 from ..engines import open_configured
 from ..errors import PerceptionError
+from ..motion_obstacles import by_motion
 from ..pipeline import make_pipeline
 from ..stats import Samples
 from . import parameters_file
@@ -64,8 +65,8 @@ def fly(flight, pipeline, report, stop, say):
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
-            picture = draw(frame.image, frame.order, result, pipeline.labels)
-            report.add(frame.stamp_s, picture, *rows(result, pipeline.labels))
+            picture = draw(frame.image, frame.order, result, pipeline.names)
+            report.add(frame.stamp_s, picture, *rows(result, pipeline.names))
             progress.step(report.frames)
     except PerceptionError as e:
         problem = e
@@ -104,7 +105,11 @@ def rows(result, labels):
     tracks = []
     for o in result.obstacles:
         seen = "yes" if o.track.detection >= 0 else "predicted"
-        tracks.append(dict(_known(o, labels), seen=seen if o.track.id in current else "remembered"))
+        if by_motion(o):
+            seen = "predicted" if o.remembered else "by motion"
+        elif o.track.id not in current:
+            seen = "remembered"
+        tracks.append(dict(_known(o, labels), seen=seen))
     alert = result.alert
     if not (alert.level or alert.cleared):
         return detections, tracks, None

@@ -26,6 +26,7 @@ from ..bundles.bundle import find_bundle
 from ..child import child_environment
 from ..errors import PerceptionError
 from ..images.read import view
+from ..motion_obstacles import LABEL
 from ..recording.bag import BagWriter, open_bag
 from ..recording.bag_inputs import IMAGE_TYPES, find_inputs
 from ..recording.sources import Images, Video
@@ -61,7 +62,9 @@ def replay_ros(args, given, stop, say=print):
     init(args=[])
     try:
         with BagWriter(recorded) as writer:
-            listener = Listener(report, writer, bundle.labels, values["class_id_as_name"], Progress(total, say))
+            listener = Listener(
+                report, writer, bundle.labels + [LABEL], values["class_id_as_name"], Progress(total, say)
+            )
             processes.append(_start("node", _node_arguments(args, compressed)))
             processes.append(_start("player", _player_arguments(kind, source, inputs, compressed, fps)))
             problem = listener.listen(processes, stop)
