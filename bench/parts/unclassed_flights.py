@@ -14,7 +14,8 @@ from offline.render import Camera, Flight, Renderer, Scene
 from offline.render import Frame as Rendered
 from offline.render.flight import Path
 
-FPS = 15.0
+FPS, SLOW_FPS = 15.0, 10.0  # of approaches, and of the flights that meet nothing
+FROM_S, UNTIL_S = 5.0, 1.0  # to contact with the target: what is rendered of an approach
 HALF_WIDTH_M, HALF_HEIGHT_M, LEAST_PIXELS = 0.9, 0.75, 12
 TEXTURE = {"thermal": 14.0, "color": 22.0}  # grey levels, 2 sigma
 # A detector gives the boxes of objects of which so much is visible, and sqrt(w h) in pixels of a 640 x 512 image is at
@@ -39,6 +40,7 @@ class Sequence:
     """A flight. camera_at: t -> the camera, for sensors (`EgoSensors`)."""
 
     camera_at: Callable[[float], Camera]
+    fps: float
     frames: Iterator[Frame]
 
 
@@ -51,19 +53,20 @@ def approach(
     readout_s: float = 0.0,
     vibration_deg: float = 0.0,
 ) -> Sequence:
-    """7 s towards a thing that has no class, at 2 to 6 m/s; the vehicle brakes 1 s before it."""
+    """Towards a thing that has no class, at 2 to 6 m/s, from FROM_S to UNTIL_S before it."""
     speed = float(np.random.default_rng([seed, 70]).uniform(2, 6))
     flight = Flight(
         "approach", look, size, int(7 * FPS), FPS, seed, kind, "brake", speed, True, TEXTURE[look] * textured,
         readout_s, vibration_deg,
     )  # fmt: skip
-    return Sequence(flight.camera, _frames(flight.frame, len(flight)))
+    first, last = int((6.0 - FROM_S) * FPS), int((6.0 - UNTIL_S) * FPS)  # a flight begins 6 s before contact
+    return Sequence(flight.camera, FPS, _frames(flight.frame, range(first, last + 1)))
 
 
 def negative(seed: int, kind: str, look: str, duration: float = 20.0, size=(320, 256)) -> Sequence:
     """A flight of one of NEGATIVES, textured; nothing stands in its way but what walks into it."""
     if kind in ("survey", "search"):
-        flight = Flight(kind, look, size, int(duration * FPS), FPS, seed, depth=True, texture=TEXTURE[look])
+        flight = Flight(kind, look, size, int(duration * SLOW_FPS), SLOW_FPS, seed, depth=True, texture=TEXTURE[look])
         render, path = flight.renderer, flight.path
     else:
         scene, path = Scene(seed, look), _path(seed, kind, duration)
@@ -74,7 +77,10 @@ def negative(seed: int, kind: str, look: str, duration: float = 20.0, size=(320,
     def camera_at(t: float) -> Camera:
         return path.camera(t, *size)
 
-    return Sequence(camera_at, _frames(lambda i: render.render(camera_at(i / FPS), i / FPS), int(duration * FPS)))
+    def frame(index: int) -> Rendered:
+        return render.render(camera_at(index / SLOW_FPS), index / SLOW_FPS)
+
+    return Sequence(camera_at, SLOW_FPS, _frames(frame, range(int(duration * SLOW_FPS))))
 
 
 def _path(seed: int, kind: str, duration: float) -> Path:
@@ -100,8 +106,8 @@ def _path(seed: int, kind: str, duration: float) -> Path:
     return Path(position, angles, np.radians(rng.uniform(52, 66)))
 
 
-def _frames(render: Callable[[int], Rendered], count: int) -> Iterator[Frame]:
-    for index in range(count):
+def _frames(render: Callable[[int], Rendered], indices: range) -> Iterator[Frame]:
+    for index in indices:
         frame = render(index)
         image = frame.image if frame.image.ndim == 2 else cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
         least = (LEAST_PX * frame.camera.width / 640) ** 2
