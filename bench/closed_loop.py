@@ -8,9 +8,9 @@ and latencies, which gives the speed limit: the largest speed up to which no run
 its detector had seen. Then random runs below both limits, with everything at random; then runs whose perception
 process is killed in mid-flight; then flights straight past bystanders, 3.5 to 10 m beside the way, with nothing on
 it: there every alert is a false one; then flights over empty ground with the false detections that the detector has
-on its validation images: how often they alert, and what part of the way they let the vehicle fly; then flights at trees,
-poles and walls, that no detector finds, with what the node tells of them by motion (offline/simulate/motion_noise.py),
-and without; then, where ROS is
+on its validation images: how often they alert, and what part of the way they let the vehicle fly; then flights at
+trees, poles and walls, that no detector finds, with what the node tells of them by motion, with measured errors
+(offline/simulate/motion_noise.py), and without; then, where ROS is
 there (`make bench` sets it), one run whose scans go over a real topic. Collisions are told apart: with what the
 detector saw (in a third of its last 3 s, or more, with a score that starts a track), with what it hardly saw, and
 with what was out of view. A vehicle that hovers, or is slower than what runs into it, is struck: stopping cannot

@@ -1,8 +1,8 @@
-"""What the node tells by motion of things without a class, where there are no images: in the place of `MotionObstacles`.
+"""What the node tells by motion of things without a class, where there are no images: in `MotionObstacles`' place.
 
-How often it finds a thing in an image and how well it knows its distance are those of textured rendered approaches at 2 to
-6 m/s and 15 images a second (24 flights of bench/parts/unclassed_flights.py, seeds 1000 to 1005): flat things are found
-far less. What it tells for nothing is not here: bench/unclassed.py counts that.
+How often it finds a thing in an image and how well it knows its distance are those of textured rendered approaches at
+2 to 6 m/s and 15 images a second (24 flights of bench/parts/unclassed_flights.py, seeds 1000 to 1005): flat things are
+found far less. What it tells for nothing is not here: bench/unclassed.py counts that.
 """
 
 from math import atan2, exp, sqrt
@@ -30,7 +30,7 @@ MIN_SPEED_MPS = 0.7  # motion_obstacles.min_speed_mps
 
 
 class SimulatedMotion:
-    """Attributes: enabled, followed, state, as `MotionObstacles` has them. See `see`, then `update`, for every image."""
+    """Attributes: enabled, followed, state, as `MotionObstacles` has them. `see`, then `update`, for every image."""
 
     def __init__(self, things: list[Thing], rng: np.random.Generator):
         self.enabled, self.followed, self.state = True, Followed(), WATCHING

@@ -46,7 +46,7 @@ def image(to_wall, rotation=None, wall=True):
 
 
 def flight(frames=45, start_m=20.0, speed=5.0, wall=True, rate=(0.0, 0.0, 0.0), **told):
-    """(image, stamp_s, Ego, true time to contact) of a straight flight; `rate`: rad/s that the camera turns, optical axes.
+    """(image, stamp_s, Ego, true time to contact) of a straight flight; `rate`: rad/s of the camera, optical axes.
 
     told: attributes of Ego to tell otherwise.
     """
