@@ -31,20 +31,27 @@ class Motion:
 
 
 class Lines:
-    """Points (n, 2) of two images in a motion: `turned` is x / z, y / z where each would be now by turning alone."""
+    """Points of two images in a motion, each attribute (n,): plain rows are several times as fast as (n, 2).
+
+    Attributes:
+        ahead (bool): it is in front of the camera. x, y: where it would be now by turning alone, as x / z and y / z.
+        flow_x, flow_y: from there to where it is. length: of the vector along which it moves, by the way flown / its
+        distance. across_x, across_y: unit vector across that. residual: of the flow, across it. inverse: way flown /
+        distance.
+    """
 
     def __init__(self, before, now, motion):
-        turned = before.dot(motion.rotation.T)
-        self.ahead = turned[:, 2] > 0.2
-        self.turned = turned[:, :2] / np.where(self.ahead, turned[:, 2], 1.0)[:, None]
-        self.flow = now[:, :2] - self.turned
+        x, y, z = motion.rotation.dot(before.T)
+        self.ahead = z > 0.2
+        z = np.where(self.ahead, z, 1.0)
+        self.x, self.y = x / z, y / z
+        self.flow_x, self.flow_y = now[:, 0] - self.x, now[:, 1] - self.y
         u = motion.direction
-        self.along = u[2] * self.turned - u[:2]  # a point moves along it, by the way flown / its distance
-        self.length = np.sqrt((self.along**2).sum(axis=1)) + 1e-9
-        unit = self.along / self.length[:, None]
-        self.across = np.stack([-unit[:, 1], unit[:, 0]], axis=1)
-        self.residual = (self.across * self.flow).sum(axis=1)
-        self.inverse = (unit * self.flow).sum(axis=1) / self.length
+        along_x, along_y = u[2] * self.x - u[0], u[2] * self.y - u[1]
+        self.length = np.sqrt(along_x * along_x + along_y * along_y) + 1e-9
+        self.across_x, self.across_y = -along_y / self.length, along_x / self.length
+        self.residual = self.across_x * self.flow_x + self.across_y * self.flow_y
+        self.inverse = (self.across_y * self.flow_x - self.across_x * self.flow_y) / self.length
 
 
 def refine(before, now, prior, steps=STEPS):
@@ -65,11 +72,12 @@ def refine(before, now, prior, steps=STEPS):
     normal = np.diag(sigmas**-2)
     for step in range(steps):
         lines = Lines(before, now, motion)
-        scale = max(LEAST_SCALE, 1.5 * float(np.median(np.abs(lines.residual))))
+        scale = max(LEAST_SCALE, 1.5 * middle(np.abs(lines.residual)))
         weight = lines.ahead / (1.0 + (lines.residual / scale) ** 2) / (scale**2 * SHARED)
         jacobian = _jacobian(lines, motion, first)
-        normal = np.diag(sigmas**-2) + (jacobian * weight[:, None]).T.dot(jacobian)
-        gradient = (jacobian * weight[:, None]).T.dot(lines.residual) + off / sigmas**2
+        weighted = weight * jacobian
+        normal = np.diag(sigmas**-2) + weighted.dot(jacobian.T)
+        gradient = weighted.dot(lines.residual) + off / sigmas**2
         change = -np.linalg.solve(normal, gradient)
         off = off + change
         motion = _moved(prior, first, off)
@@ -78,6 +86,12 @@ def refine(before, now, prior, steps=STEPS):
     sigma = np.sqrt(np.diag(np.linalg.inv(normal)))
     motion.direction_sigma, motion.turn_sigma = float(sigma[:2].max()), float(sigma[2:].max())
     return motion
+
+
+def middle(values):
+    """The median of (n,) values, n > 0, or its neighbour: several times as fast as np.median."""
+    half = len(values) // 2
+    return float(np.partition(values, half)[half])
 
 
 def _basis(direction):
@@ -95,15 +109,15 @@ def _moved(prior, basis, off):
 
 
 def _jacobian(lines, motion, basis):
-    """Derivatives (n, 5) of the residuals by the five parameters of `refine`."""
-    nx, ny = lines.across.T
-    x, y = lines.turned.T
-    inverse, out = lines.inverse, np.empty((len(x), 5))
+    """Derivatives (5, n) of the residuals by the five parameters of `refine`."""
+    nx, ny, x, y, inverse = lines.across_x, lines.across_y, lines.x, lines.y, lines.inverse
+    out = np.empty((5, len(x)))
     for i, b in enumerate(basis):
-        out[:, i] = inverse * (nx * (b[0] - b[2] * x) + ny * (b[1] - b[2] * y))
+        out[i] = inverse * (nx * (b[0] - b[2] * x) + ny * (b[1] - b[2] * y))
     # How a small turn about x, y, z moves a point (Longuet-Higgins and Prazdny, 1980).
     gain = -1.0 - inverse * motion.direction[2]
-    out[:, 2] = gain * (nx * (-x * y) + ny * (-1 - y * y))
-    out[:, 3] = gain * (nx * (1 + x * x) + ny * (x * y))
-    out[:, 4] = gain * (ny * x - nx * y)
+    xn, yn = gain * nx, gain * ny
+    out[2] = -yn - y * (x * xn + y * yn)
+    out[3] = xn + x * (x * xn + y * yn)
+    out[4] = x * yn - y * xn
     return out

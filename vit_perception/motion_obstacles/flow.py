@@ -12,19 +12,30 @@ SQUARE_PX, FLATTEST, ABOVE_NOISE = 12, 10.0, 2.0  # px, percentile of squares, a
 
 
 class Texture:
-    """Where an image (H, W) uint8 has corners, and how well a point is held in each direction."""
+    """Where an image has corners, and how well a point is held in each direction. Its memory is used again."""
 
-    def __init__(self, image):
-        gx = cv2.Sobel(image, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
-        gy = cv2.Sobel(image, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
-        pairs = ((gx, gx), (gx, gy), (gy, gy))
-        a, b, c = (cv2.boxFilter(cv2.multiply(p, q), -1, (BLOCK_PX, BLOCK_PX), normalize=False) for p, q in pairs)
-        self._tensor = a, b, c
-        difference = cv2.subtract(a, c)
-        root = cv2.sqrt(cv2.add(cv2.multiply(difference, difference), cv2.multiply(b, b, scale=4.0)))
-        self._strength = cv2.subtract(cv2.add(a, c), root)  # twice the smaller eigenvalue
+    def __init__(self):
+        self._planes, self._least = None, 0.0
+
+    def take(self, image):
+        """The image: uint8 (H, W)."""
+        if self._planes is None or self._planes[0].shape != image.shape:
+            self._planes = [np.empty(image.shape, np.float32) for _ in range(7)]
+        gx, gy, a, b, c, product, strength = self._planes
+        cv2.Sobel(image, cv2.CV_32F, 1, 0, dst=gx, ksize=3, scale=0.125)
+        cv2.Sobel(image, cv2.CV_32F, 0, 1, dst=gy, ksize=3, scale=0.125)
+        for p, q, out in ((gx, gx, a), (gx, gy, b), (gy, gy, c)):
+            cv2.multiply(p, q, dst=product)
+            cv2.boxFilter(product, -1, (BLOCK_PX, BLOCK_PX), dst=out, normalize=False)
+        # Twice the smaller eigenvalue: a + c - sqrt((a - c)^2 + (2 b)^2).
+        cv2.subtract(a, c, dst=gx)
+        cv2.add(b, b, dst=gy)
+        cv2.magnitude(gx, gy, magnitude=product)
+        cv2.add(a, c, dst=strength)
+        cv2.subtract(strength, product, dst=strength)
+        self._tensor, self._strength = (a, b, c), strength
         rows, columns = image.shape[0] // SQUARE_PX, image.shape[1] // SQUARE_PX
-        squares = self._strength[: rows * SQUARE_PX, : columns * SQUARE_PX]
+        squares = strength[: rows * SQUARE_PX, : columns * SQUARE_PX]
         squares = squares.reshape(rows, SQUARE_PX, columns, SQUARE_PX).max(axis=3).max(axis=1)
         # The flattest part of an image shows what its noise makes of nothing.
         noise = np.percentile(squares, FLATTEST) if squares.size else 0.0

@@ -15,6 +15,7 @@ from ..avoidance.geometry import norm
 ASIDE_M, ABOVE_M, BELOW_M = 1.0, 2.0, 0.3
 TOGETHER_PX = 40.0  # of an image 320 px wide: how far apart two points of one obstacle may be seen
 SAME_DISTANCE = 0.3  # and how different their distances may be, as a part
+STEP = 1.04  # where nothing begins, the next group is looked for so much farther away: bounds the time
 SHARED = 2.0  # so many neighbouring points tell as much as one
 MAX_SIGMA = 0.3  # of a group's distance, as a part
 IN_WAY = 2  # points of a group that must lie in the way itself
@@ -76,15 +77,17 @@ def make_groups(pixels, points, way, least, focal, min_size_m):
     wide &= height > -way.half[1] - BELOW_M
     index = np.flatnonzero(points.good & wide)
     index = index[np.argsort(metres[index])]
-    place = pixels[index].astype(np.float64)
-    together = ((place[:, None] - place[None]) ** 2).sum(axis=2) < TOGETHER_PX**2
-    distance = metres[index]
+    distance, number = metres[index], np.arange(len(index))
+    ends = np.searchsorted(distance, distance * (1 + SAME_DISTANCE))
+    x, y = pixels[index].T
+    together = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < TOGETHER_PX**2
+    together &= (number >= number[:, None]) & (number < ends[:, None])
+    enough = together.sum(axis=1) >= least
     found: List[Group] = []
     first = 0
     while first <= len(index) - least and len(found) < MOST:
-        last = int(np.searchsorted(distance, distance[first] * (1 + SAME_DISTANCE)))
-        group = None
-        if together[first, first:last].sum() >= least:
+        last, group = int(ends[first]), None
+        if enough[first]:
             members = index[first:last]
             mean, spread = _fit(points, members, ahead, inverse, sigma)
             far = way.metres / mean
@@ -96,11 +99,13 @@ def make_groups(pixels, points, way, least, focal, min_size_m):
             known = spread < MAX_SIGMA * mean and size_m > min_size_m and inside.sum() >= IN_WAY
             if known and _is_there(points, np.flatnonzero(inside), ahead, inverse, sigma, mean):
                 group = _group(seen, way, far, aside[inside], above[inside], spread / mean)
-        if group is None:
-            first += 1
-        else:
+        if group is not None:
             found.append(group)
             first = last
+        elif enough[first]:
+            first = max(first + 1, int(np.searchsorted(distance, distance[first] * STEP)))
+        else:
+            first += 1
     return found
 
 

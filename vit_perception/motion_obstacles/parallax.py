@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .ego_motion import Lines
+from .ego_motion import Lines, middle
 
 NEAR_PX, PER_FLOW = 0.6, 0.2  # how far off its line a point may lie: pixels, and part of its flow. The focus of
 # expansion is wrong by 1 to 3 degrees: what is near and flows far is far off its line too, and must not be dropped.
@@ -38,22 +38,21 @@ class Points:
         self.agree = float(near.mean()) if len(near) else 0.0
         # An edge holds a point across itself only. Where it runs towards the focus of expansion a point slides along
         # it, exactly along its line: no residual tells, but the structure tensor does.
-        held_across = _variance(tensors, lines.across)
-        noise = float(np.median(off[near] / np.sqrt(held_across[near]))) / 0.67 if near.any() else MOST_NOISE
+        held_across = _variance(tensors, lines.across_x, lines.across_y)
+        noise = middle(off[near] / np.sqrt(held_across[near])) / 0.67 if near.any() else MOST_NOISE
         noise = min(max(noise, LEAST_NOISE), MOST_NOISE)
-        along = np.stack([lines.across[:, 1], -lines.across[:, 0]], axis=1)
-        pixel = np.sqrt(noise**2 * _variance(tensors, along) + FLOOR_PX**2) / focal
+        along_x, along_y = lines.across_y, -lines.across_x
+        pixel = np.sqrt(noise**2 * _variance(tensors, along_x, along_y) + FLOOR_PX**2) / focal
         direction = max(motion.direction_sigma, MIN_DIRECTION_SIGMA)
         turn = max(motion.turn_sigma, MIN_TURN_SIGMA)
         self.own = pixel / lines.length
         self.shift = np.sqrt(turn**2 + (lines.inverse * direction) ** 2)
-        self.lean = along / lines.length[:, None]
+        self.lean = np.stack([along_x, along_y], axis=1) / lines.length[:, None]
         self.sigma = np.sqrt(self.own**2 + (self.shift / lines.length) ** 2)
         self.near = near
         self.good = near & (self.sigma < max_sigma * self.inverse)
 
 
-def _variance(tensors, unit):
-    """Of a followed point along unit vectors (n, 2), for pixel noise of one grey level: px^2."""
-    x, y = unit.T
+def _variance(tensors, x, y):
+    """Of a followed point along unit vectors (x, y), (n,) each, for pixel noise of one grey level: px^2."""
     return np.maximum(tensors[:, 0] * x * x + 2 * tensors[:, 1] * x * y + tensors[:, 2] * y * y, 1e-9)

@@ -70,7 +70,7 @@ class MotionObstacles:
         self.enabled, self.least_points, self.max_sigma = enabled, least_points, max_sigma
         self.min_size_m, self.min_speed_mps = min_size_m, min_speed_mps
         self.refined = self.masked = True
-        self.followed = Followed()
+        self.followed, self._texture = Followed(), Texture()
         self.state = STARTING
         self.reset()
 
@@ -165,7 +165,8 @@ class MotionObstacles:
             dt * (NO_GYRO_RAD_S if _vector(ego, "angular_velocity") is None else known * GYRO_SIGMA_RAD_S),
         )
         covered = _covered(boxes, view.small.shape, lens.scale) if self.masked else None
-        texture = Texture(view.small)
+        texture = self._texture
+        texture.take(view.small)
         sets = []
         motion = prior
         for dense in (False, True):
