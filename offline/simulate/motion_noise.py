@@ -12,8 +12,7 @@ import numpy as np
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import POLE, TREE, WALL, Thing
 from vit_perception.avoidance.geometry import norm
-from vit_perception.motion_obstacles.followed import Followed
-from vit_perception.motion_obstacles.watcher import STANDS, WATCHING
+from vit_perception.motion_obstacles.watcher import STANDS, WATCHING, MotionObstacles
 
 TTC_S = [1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.5]  # middles of what was measured; farther away, nothing is told
 # Part of the images in which it is found.
@@ -26,14 +25,13 @@ ERROR = [0.04, 0.04, 0.05, 0.07, 0.09, 0.12, 0.12]  # standard deviation of the 
 STAYS = 0.72  # of what makes it found or not, from image to image
 KEEPS = exp(-1 / 4)  # of its error: images are compared over four
 FARTHEST_S = 5.0
-MIN_SPEED_MPS = 0.7  # motion_obstacles.min_speed_mps
 
 
-class SimulatedMotion:
-    """Attributes: enabled, followed, state, as `MotionObstacles` has them. `see`, then `update`, for every image."""
+class SimulatedMotion(MotionObstacles):
+    """`see`, then `update`, for every image."""
 
     def __init__(self, things: list[Thing], rng: np.random.Generator):
-        self.enabled, self.followed, self.state = True, Followed(), WATCHING
+        super().__init__()
         self._things = [x for x in things if x.kind in FOUND]
         self._rng = rng
         self._found = [False] * len(self._things)
@@ -52,15 +50,15 @@ class SimulatedMotion:
         turning = np.zeros(3) if ego is None or ego.angular_velocity is None else ego.angular_velocity
         self.followed.move(self._t - self._last, velocity, turning, mount.rotation[:, 2])
         self._last, speed = self._t, norm(velocity)
-        if speed < MIN_SPEED_MPS or ego is None:
+        if speed < self.min_speed_mps or ego is None:
             self.followed.wait(True)
             self.state = STANDS
         else:
-            self.followed.correct(self._look(camera, half_width_m), stamp_s, speed)
+            self.followed.correct(self._found_in(camera, half_width_m), stamp_s, speed)
             self.state = WATCHING
         return self.followed.obstacles(velocity, True, half_width_m)
 
-    def _look(self, camera, half_width_m) -> list:
+    def _found_in(self, camera, half_width_m) -> list:
         seen = []
         for k, thing in enumerate(self._things):
             to_body = self._vehicle.body_to_world.T
