@@ -17,7 +17,7 @@ PX_PER_M, FAR_M = 40.0, 60.0
 
 
 def _noise(side, seed):
-    rng = np.random.default_rng(seed)
+    rng = np.random.RandomState(seed)  # NumPy 1.13 has no other
     coarse = cv2.resize(rng.uniform(0, 255, (side // 16, side // 16)), (side, side), interpolation=cv2.INTER_CUBIC)
     fine = cv2.resize(rng.uniform(0, 255, (side // 4, side // 4)), (side, side), interpolation=cv2.INTER_CUBIC)
     return np.clip(0.5 * coarse + 0.5 * fine, 0, 255).astype(np.uint8)
