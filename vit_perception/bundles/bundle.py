@@ -90,7 +90,8 @@ def find_bundle(model):
     model = os.path.expanduser(model)
     if os.path.isdir(model) or os.sep in model:
         return model
-    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models", model)
+    tree = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    beside = os.path.join(tree, "models", model)
     try:
         from ament_index_python.packages import get_package_share_directory
 
