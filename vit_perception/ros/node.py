@@ -21,6 +21,7 @@ from .. import parameters
 from ..bundles.bundle import find_bundle, open_bundle
 from ..engines import open_configured
 from ..errors import EngineLost, PerceptionError
+from ..health.board import return_free_memory
 from ..health.notices import Notices
 from ..health.report import STALE, report
 from ..images.read import ImageReader
@@ -139,6 +140,7 @@ class PerceptionNode(ManagedNode):
         period = 1.0 / self.values["scan_rate_hz"]
         self._scan_timer = self.create_timer(period, self._publish_scan, clock=self._steady)
         gc.collect()
+        return_free_memory()  # opening and proving an engine leaves 7 MB and more that flying does not need
         getattr(gc, "freeze", int)()  # from Python 3.7: what lives as long as the node is not searched again and again
         self.get_logger().info("images from {}".format(self.inputs.image_topic))
 
