@@ -154,7 +154,8 @@ def _table(result: dict) -> None:
     keys = ("warned_2s", "warned_1s5", "warned", "tau_median_rel_err", "tau_p90_rel_err", "within_1_sigma")
     for name, row in named:
         if row["approaches"]:
-            cells = "".join(f"{row[k]:>{w}.2f}" for k, w in zip(keys, (7, 7, 7, 8, 7, 9), strict=True))
+            widths = zip(keys, (7, 7, 7, 8, 7, 9), strict=True)
+            cells = "".join(f"{'' if row[k] is None else format(row[k], '.2f'):>{w}}" for k, w in widths)
             print(f"{name:<26}{row['approaches']:>4}{cells}{row.get('false_per_minute', '') or '':>11}")
 
 

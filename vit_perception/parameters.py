@@ -94,7 +94,7 @@ SPECS = (
     _live("corridor.axis_spread_deg", 10.0, "flight may differ so much from the optical axis", 0.0, 90.0, "deg"),
     _live("corridor.others_fly", False, "obstacles may leave the ground: birds, drones"),
     _live("corridor.keep_m", 1.5, "what is nearer threatens in any case", 0.0, 50.0, "m"),
-    _live("motion_obstacles.enabled", True, "look for what has no class, in the way, by motion"),
+    _live("motion_obstacles.enabled", False, "look for what has no class, in the way, by motion"),
     _live("motion_obstacles.least_points", 3, "points that must agree to be an obstacle", 2, 50),
     _live("motion_obstacles.min_size_m", 0.4, "what is smaller in both directions is not told", 0.0, 10.0, "m"),
     _live("motion_obstacles.min_speed_mps", 0.7, "a slower vehicle sees nothing by motion", 0.1, 10.0, "m/s"),

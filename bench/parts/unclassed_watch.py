@@ -36,7 +36,7 @@ class Watch:
             Mount.from_angles(),
             without,
         )
-        self.watcher, self.policy, self.corridor = MotionObstacles(), AlertPolicy(), Corridor()
+        self.watcher, self.policy, self.corridor = MotionObstacles(enabled=True), AlertPolicy(), Corridor()
         for name, value in attributes.items():
             setattr(self.watcher, name, value)
         self.ms: list[float] = []
@@ -82,10 +82,12 @@ def score(rows: list[dict]) -> dict:
         return result
     result |= {"warned_2s": _share(leads >= 2), "warned_1s5": _share(leads >= 1.5), "warned": _share(leads > 0)}
     e = np.array([e for r in rows if r["lead_s"] is not None for e in r["errors"]]).reshape(-1, 3)
-    off = np.abs(e[:, 1] / e[:, 0] - 1) if len(e) else np.array([np.nan])
-    result["tau_median_rel_err"] = round(float(np.median(off)), 3)
-    result["tau_p90_rel_err"] = round(float(np.percentile(off, 90)), 3)
-    result["within_1_sigma"] = _share(np.abs(e[:, 1] - e[:, 0]) <= e[:, 2]) if len(e) else float("nan")
+    result |= dict.fromkeys(("tau_median_rel_err", "tau_p90_rel_err", "within_1_sigma"))
+    if len(e):
+        off = np.abs(e[:, 1] / e[:, 0] - 1)
+        result["tau_median_rel_err"] = round(float(np.median(off)), 3)
+        result["tau_p90_rel_err"] = round(float(np.percentile(off, 90)), 3)
+        result["within_1_sigma"] = _share(np.abs(e[:, 1] - e[:, 0]) <= e[:, 2])
     return result
 
 

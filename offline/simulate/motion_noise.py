@@ -31,7 +31,7 @@ class SimulatedMotion(MotionObstacles):
     """`see`, then `update`, for every image."""
 
     def __init__(self, things: list[Thing], rng: np.random.Generator):
-        super().__init__()
+        super().__init__(enabled=True)
         self._things = [x for x in things if x.kind in FOUND]
         self._rng = rng
         self._found = [False] * len(self._things)

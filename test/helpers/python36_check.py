@@ -113,7 +113,7 @@ def motion():
 
     from vit_perception.motion_obstacles.watcher import MotionObstacles
 
-    watcher, told = MotionObstacles(), []
+    watcher, told = MotionObstacles(enabled=True), []
     for image, stamp_s, ego, truth in flight(frames=30):
         found = watcher.update(image, "mono", stamp_s, CAMERA, MOUNT, ego, np.zeros((0, 4)), 0.9, 0.75)
         told += [[truth, found[0].ttc_s]] if found else []

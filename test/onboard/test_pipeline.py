@@ -348,6 +348,7 @@ def test_a_wall_without_a_class_reaches_scan_and_alert_and_a_detection_in_front_
     def last(boxes):
         pipeline = Pipeline(Boxes(boxes))
         pipeline.labels = ["person"]
+        pipeline.configure({"motion_obstacles.enabled": True})
         for picture, stamp_s, ego, _ in way_flight(frames=38):
             result = pipeline.process(picture, "mono", stamp_s, WAY_CAMERA, WAY_MOUNT, ego)
         return pipeline, result

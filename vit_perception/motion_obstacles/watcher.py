@@ -66,7 +66,7 @@ class MotionObstacles:
         state (str): what it does, or why it sees nothing: WATCHING, with what is not told, or a "blind" sentence.
     """
 
-    def __init__(self, enabled=True, least_points=3, max_sigma=0.5, min_size_m=0.4, min_speed_mps=0.7):
+    def __init__(self, enabled=False, least_points=3, max_sigma=0.5, min_size_m=0.4, min_speed_mps=0.7):
         self.enabled, self.least_points, self.max_sigma = enabled, least_points, max_sigma
         self.min_size_m, self.min_speed_mps = min_size_m, min_speed_mps
         self.refined = self.masked = True

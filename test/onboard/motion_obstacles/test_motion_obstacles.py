@@ -22,7 +22,7 @@ def look(watcher, picture, stamp_s, ego, boxes=NONE, camera=CAMERA, order="mono"
 
 def fly(frames, boxes=NONE, watcher=None, change=lambda i, picture: picture):
     """(watcher, [(obstacles, state, true time to contact)])."""
-    watcher, seen = watcher or MotionObstacles(), []
+    watcher, seen = watcher or MotionObstacles(enabled=True), []
     for i, (picture, stamp_s, ego, truth) in enumerate(frames):
         found = look(watcher, change(i, picture), stamp_s, ego, boxes)
         seen.append((found, watcher.state, truth))
@@ -132,7 +132,7 @@ def test_standing_and_flying_aside_say_why_they_are_blind():
 
 
 def test_a_camera_without_calibration():
-    watcher = MotionObstacles()
+    watcher = MotionObstacles(enabled=True)
     for picture, stamp_s, ego, _ in flight(frames=6):
         assert look(watcher, picture, stamp_s, ego, camera=None) == []
     assert watcher.state == words.UNCALIBRATED
@@ -223,7 +223,7 @@ def test_images_that_show_nothing(what):
 
 
 def test_colour_and_switched_off():
-    watcher = MotionObstacles()
+    watcher = MotionObstacles(enabled=True)
     for picture, stamp_s, ego, _ in flight(frames=40):
         found = look(watcher, cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB), stamp_s, ego, order="rgb")
     assert found

@@ -20,7 +20,7 @@ def test_a_wall_is_an_obstacle_a_ray_and_an_alert_by_motion(client, bundle, log)
     twist = TwistStamped()
     twist.header.frame_id = "base_link"
     twist.twist.linear.x = SPEED
-    with running("node", log, model=bundle, class_id_as_name=True):
+    with running("node", log, model=bundle, class_id_as_name=True, **{"motion_obstacles.enabled": True}):
         client.connect()
         client.calibrate(width=SIZE[0], height=SIZE[1], k=K)
         assert [c.class_name for c in client.messages("label_info")[-1].class_map][-1] == "obstacle"
