@@ -17,6 +17,7 @@ from .ego_motion import STEPS, Motion, refine
 from .flow import Texture, follow
 from .followed import Followed
 from .groups import Way, make_groups
+from .lens import Lens
 from .parallax import Points
 
 WIDTH = 320  # px; the longer side of the images that are compared
@@ -30,7 +31,6 @@ LEAST_HALF_PX = 4.0  # of an obstacle's width
 LEAST_POINTS = 25  # fewer tell nothing of the camera's motion
 LEAST_AGREE = 0.5  # of the points must lie near their lines
 DISAGREES = 10  # images in a row before it is said
-LEAST_AHEAD = 0.3  # cosine between flight and optical axis: beyond, a focus of expansion is far from any lens's middle
 GYRO_SIGMA_RAD_S, NO_GYRO_RAD_S = math.radians(1.0), math.radians(8.0)
 DIRECTION_SIGMA, NO_DIRECTION = math.radians(3.0), math.radians(10.0)  # of the velocity's
 ASSUMED_MPS = 4.5  # where no velocity is told
@@ -145,7 +145,7 @@ class MotionObstacles:
         """What is seen in the way, as `Followed.correct` takes it; or the sentence that says why nothing can be."""
         if view.speed < self.min_speed_mps:
             return STANDS
-        to_camera, lens = mount.rotation.T, _Lens(camera, view.small.shape)
+        to_camera, lens = mount.rotation.T, Lens(camera, view.small.shape)
         told = to_camera.dot(course / view.speed)
         if not lens.shows(told):
             return ASIDE
@@ -156,34 +156,12 @@ class MotionObstacles:
             return FROZEN
         before = earlier[-1]
         dt = view.stamp_s - before.stamp_s
-        bias, turn_bias = self._carried
-        known = 0.5 if self._learnt >= LEARNT else 1.0
-        prior = Motion(
-            rotation_about(dt * turn_bias).dot(before.turned),
-            rotation_about(bias).dot(told),
-            NO_DIRECTION if _vector(ego, "velocity") is None else known * DIRECTION_SIGMA,
-            dt * (NO_GYRO_RAD_S if _vector(ego, "angular_velocity") is None else known * GYRO_SIGMA_RAD_S),
-        )
-        covered = _covered(boxes, view.small.shape, lens.scale) if self.masked else None
-        texture = self._texture
-        texture.take(view.small)
-        sets = []
-        motion = prior
-        for dense in (False, True):
-            points, places = self._follow(view.small, before.small, texture, lens, motion, dt, covered, dense)
-            sets.append((points, lens.rays(places), lens.rays(points)))
-            if self.refined:
-                rays = [np.concatenate([s[k] for s in sets]) for k in (1, 2)]
-                motion = refine(rays[0], rays[1], prior, STEPS if dense else FIRST_STEPS)
-        if sum(len(s[0]) for s in sets) < LEAST_POINTS:
+        prior = self._prior(before, dt, told, ego)
+        motion, pixels, points = self._points(view.small, before.small, dt, prior, lens, boxes)
+        if len(pixels) < LEAST_POINTS:
             return FLAT
-        pixels = np.concatenate([s[0] for s in sets])
-        points = Points(
-            np.concatenate([s[1] for s in sets]), np.concatenate([s[2] for s in sets]), motion,
-            texture.inverse_tensors(pixels), lens.focal, self.max_sigma,
-        )  # fmt: skip
         self._contrary = self._contrary + 1 if points.agree < LEAST_AGREE else 0
-        if points.agree < LEAST_AGREE:
+        if self._contrary:
             return CONTRADICTED if self._contrary >= DISAGREES else []
         self._carry(prior, motion, dt)
         up = to_camera.dot(np.array([0.0, 0.0, 1.0]) if ego is None or ego.level is None else ego.level[2])
@@ -191,6 +169,36 @@ class MotionObstacles:
         way = Way(motion.direction, up, way_m, *half)
         groups = make_groups(pixels, points, way, self.least_points, lens.focal, self.min_size_m)
         return [self._place(g, mount, lens) for g in groups]
+
+    def _prior(self, before, dt, told, ego):
+        """The camera's Motion since an earlier image as it was told, with the errors that were learnt taken off.
+
+        told: (3,) unit vector of flight, optical frame. dt: seconds in between.
+        """
+        bias, turn_bias = self._carried
+        known = 0.5 if self._learnt >= LEARNT else 1.0
+        return Motion(
+            rotation_about(dt * turn_bias).dot(before.turned),
+            rotation_about(bias).dot(told),
+            NO_DIRECTION if _vector(ego, "velocity") is None else known * DIRECTION_SIGMA,
+            dt * (NO_GYRO_RAD_S if _vector(ego, "angular_velocity") is None else known * GYRO_SIGMA_RAD_S),
+        )
+
+    def _points(self, now, before, dt, prior, lens, boxes):
+        """(Motion, refined by what was followed; places (n, 2) px in the newest small image; their `Points`)."""
+        covered = _covered(boxes, now.shape, lens.scale) if self.masked else None
+        self._texture.take(now)
+        motion = prior
+        pixels, rays_before, rays = np.zeros((0, 2), np.float32), np.zeros((0, 3)), np.zeros((0, 3))
+        for dense in (False, True):
+            found, places = self._follow(now, before, lens, motion, dt, covered, dense)
+            pixels = np.concatenate([pixels, found])
+            rays_before = np.concatenate([rays_before, lens.rays(places)])
+            rays = np.concatenate([rays, lens.rays(found)])
+            if self.refined:
+                motion = refine(rays_before, rays, prior, STEPS if dense else FIRST_STEPS)
+        tensors = self._texture.inverse_tensors(pixels)
+        return motion, pixels, Points(rays_before, rays, motion, tensors, lens.focal, self.max_sigma)
 
     def _carry(self, prior, motion, dt):
         """Keep a part of what the refinement found for the next image: biases stay."""
@@ -205,12 +213,12 @@ class MotionObstacles:
             _limited(turn_bias + CARRY * turn / dt, MOST_TURN_CARRIED),
         )
 
-    def _follow(self, now, before, texture, lens, motion, dt, covered, dense):
+    def _follow(self, now, before, lens, motion, dt, covered, dense):
         """(points (n, 2) in the newest image, their places (n, 2) in the earlier one), px of the small images."""
         height, width = now.shape
         back = lens.K.dot(motion.rotation.T).dot(lens.inverse)  # newest -> earlier, of what is far away
         if not dense:
-            points = texture.corners(0, 0, width, height, WIDE_CELL, WIDE_MOST, covered)
+            points = self._texture.corners(0, 0, width, height, WIDE_CELL, WIDE_MOST, covered)
             found, places = follow(now, before, points, _project(back, points), WIDE_LEVELS)
             return points[found], places[found]
         focus = lens.K.dot(motion.direction / max(motion.direction[2], 0.3))[:2]
@@ -226,7 +234,7 @@ class MotionObstacles:
         size = (int(right - left), int(bottom - top))
         warped = cv2.warpPerspective(before, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                      borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
-        points = texture.corners(left, top, right, bottom, DENSE_CELL, DENSE_MOST, covered)
+        points = self._texture.corners(left, top, right, bottom, DENSE_CELL, DENSE_MOST, covered)
         inside = points - np.array([left, top], np.float32)
         found, places = follow(np.ascontiguousarray(now[top:bottom, left:right]), warped, inside, inside, DENSE_LEVELS)
         return points[found], _project(matrix, places[found]).astype(np.float32)
@@ -237,27 +245,6 @@ class MotionObstacles:
         place = mount.translation + mount.rotation.dot(group.place)
         grown = group.box + np.array([-1.0, -1.0, 1.0, 1.0]) * LEAST_HALF_PX
         return place, group.sigma, half_rad, (grown / lens.scale).astype(np.float32)
-
-
-class _Lens:
-    """The camera, for points of the small image. K (3, 3): without its distortion."""
-
-    def __init__(self, camera, shape):
-        self._camera, self._shape = camera, shape
-        self.scale = float(shape[1]) / camera.width
-        self.focal = self.scale * camera.fx
-        self.K = np.array([[self.focal, 0.0, self.scale * camera.cx - 0.5],
-                           [0.0, self.scale * camera.fy, self.scale * camera.cy - 0.5], [0.0, 0.0, 1.0]])  # fmt: skip
-        self.inverse = np.linalg.inv(self.K)
-
-    def shows(self, direction):
-        """Whether this direction (3,), optical frame, lies in the image."""
-        x, y, z = self.K.dot(direction).tolist()
-        return z > LEAST_AHEAD and 0 <= x / z <= self._shape[1] and 0 <= y / z <= self._shape[0]
-
-    def rays(self, points):
-        """Directions (n, 3), z = 1, of pixel centres (n, 2) as OpenCV counts them."""
-        return self._camera.rays((points + 0.5) / self.scale)
 
 
 def _shrink(image, order):
