@@ -47,6 +47,8 @@ ARGUMENTS = (
     ("odometry_topic", "", None, "nav_msgs/Odometry, optional"),
     ("twist_topic", "", None, "geometry_msgs/TwistStamped, optional"),
     ("height_topic", "height", None, "PoseStamped or Range, as the parameter height_source says"),
+    ("fix_topic", "", None, "sensor_msgs/NavSatFix, optional: for finds on a map"),
+    ("heading_source", "", ("", "none", "odometry", "pose"), "finds.heading_source: whose orientation is in ENU"),
     ("camera", "none", ("none", "v4l2_camera", "gscam"), "camera driver to start; none: it runs already"),
     ("video_device", "/dev/video0", None, "of the camera driver"),
     ("frame_id", "camera_optical", None, "the camera's OPTICAL frame, of the camera driver's images"),
@@ -60,14 +62,22 @@ ARGUMENTS = (
 
 # What flight_stack says of topics and parameters that are not set themselves.
 FLIGHT_STACKS = {
-    "none": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist"},
+    "none": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist", "fix_topic": "fix"},
     "mavros": {
         "scan_topic": "/mavros/obstacle/send",
         "odometry_topic": "/mavros/local_position/odom",
         "twist_topic": "/mavros/local_position/velocity_body",
+        "fix_topic": "/mavros/global_position/global",
+        "heading_source": "odometry",
         "publish_mavros": "true",
     },
-    "px4": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist", "publish_px4": "true"},
+    "px4": {
+        "scan_topic": "obstacle_scan",
+        "odometry_topic": "odometry",
+        "twist_topic": "twist",
+        "fix_topic": "fix",
+        "publish_px4": "true",
+    },
 }
 TEXTS = ("model", "backend", "precision", "image_transport")
 FILES = ("params_file", "camera_params_file", "dds_profile")
@@ -125,6 +135,7 @@ def start(context):
             ("odometry", value["odometry_topic"]),
             ("twist", value["twist_topic"]),
             ("height", value["height_topic"]),
+            ("fix", value["fix_topic"]),
         ],
         ros_arguments=ros_arguments,
         **process,
@@ -138,6 +149,8 @@ def overrides(value):
     parameters.update({name: value[name] == "true" for name in SWITCHES if value[name]})
     if value["threads"]:
         parameters["threads"] = int(value["threads"])
+    if value["heading_source"]:
+        parameters["finds.heading_source"] = value["heading_source"]
     return parameters
 
 

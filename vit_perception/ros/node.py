@@ -31,6 +31,7 @@ from ..stats import NodeStats, RateLimit
 from .calibration import Calibration
 from .debug_image import DebugImage
 from .ego import EgoInputs
+from .finds import Finds
 from .frames import FrameProcessor
 from .inputs import Inputs
 from .lifecycle import ManagedNode
@@ -70,6 +71,7 @@ class PerceptionNode(ManagedNode):
         self._reader: Any = None
         self._debug: Any = None
         self._dump: Any = None
+        self.finds: Any = None
         self.inputs: Any = None  # from here to _scan_timer: while active
         self._worker: Any = None
         self._frames: Any = None
@@ -102,6 +104,7 @@ class PerceptionNode(ManagedNode):
                 self._dump = Dump(self, self.values)
             keep, labels = self._dump and self._dump.keep, self.bundle.labels + [LABEL]
             self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
+            self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
             self.engine = self._open_engine()
             self.pipeline = make_pipeline(self.bundle, self.engine, self.values)
             self._debug = DebugImage(self, self.values, labels)
@@ -134,6 +137,7 @@ class PerceptionNode(ManagedNode):
         try:
             listeners = (self._on_image, self._on_info, self.ego_inputs)
             self.inputs = Inputs(self, self.values, listeners, self.notices.warn)
+            self.ego_inputs.listener = self.finds.take
         except Exception:
             self._deactivate()
             raise
@@ -163,10 +167,10 @@ class PerceptionNode(ManagedNode):
         self._deactivate()
         if isinstance(self._failure, EngineLost):  # what it still uses must not be taken from it
             return
-        for part in (self._dump, self._debug, self.outputs, self.engine):
+        for part in (self.finds, self._dump, self._debug, self.outputs, self.engine):
             if part is not None:
                 part.close()
-        self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
+        self.finds = self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
         self.doing = ""
 
     # The rest of the executor's thread
