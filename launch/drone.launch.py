@@ -25,7 +25,12 @@ ARGUMENTS = (
         "sets topics and messages as mavros, or PX4 by uXRCE-DDS, has them",
     ),
     ("namespace", "", None, "namespace of the node, of the camera, and of their relative topics"),
-    ("params_file", "{share}/config/drone.yaml", None, "YAML file of the node's parameters"),
+    (
+        "params_file",
+        "{share}/config/drone.yaml",
+        None,
+        "YAML file of the node's parameters; motion_obstacles.enabled: true there tells trees, poles, walls too",
+    ),
     ("model", "", None, "folder or installed name of the model bundle"),
     ("backend", "", None, "inference backend: auto, tensorrt or onnxruntime"),
     ("precision", "", None, "auto, fp32, fp16 or int8"),

@@ -15,6 +15,7 @@ from offline.render.camera import Camera as View
 from offline.render.camera import intrinsics
 from offline.simulate.autopilot import ObstacleDistance, Parameters, PositionMode, from_ranges
 from offline.simulate.growth_noise import GrowthNoise
+from offline.simulate.motion_noise import SimulatedMotion
 from offline.simulate.noise import SCORE, DetectorNoise
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
@@ -56,6 +57,7 @@ class Setting:
     size: tuple[int, int] = (640, 512)
     parameters: Parameters = field(default_factory=Parameters)
     kinds: tuple[int, ...] = (PERSON, CAR, BICYCLE)
+    by_motion: bool = True  # what has no class is told by motion
 
 
 @dataclass
@@ -122,6 +124,9 @@ class Perception:
         self.detector.least_score = self.pipeline.tracker.high_score
         self.pipeline.obstacles.sizes = dict(KNOWN_SIZES)
         self.pipeline.camera_motion = False  # there are no images
+        self.motion = SimulatedMotion(things, rng.spawn(1)[0])  # what else is drawn stays as it is
+        self.motion.enabled = setting.by_motion
+        self.pipeline.motion_obstacles = self.motion
         self.pipeline.publish_clear = True  # PX4 does not move at all without
         self.K = intrinsics(*setting.size, setting.hfov)
         self.camera = Camera(self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2], *setting.size)
@@ -154,6 +159,7 @@ class Perception:
         to_camera = OPTICAL_TO_FLU.T @ vehicle.body_to_world.T
         self.detector.view = View(self.K, *self.setting.size, vehicle.position, to_camera)
         self.detector.t = t
+        self.motion.see(vehicle, t)
         return self.pipeline.process(self.image, "mono", t, self.camera, mount=self.mount, ego=self._ego(t, vehicle))
 
     def _ego(self, t: float, vehicle: Vehicle) -> Ego | None:

@@ -25,6 +25,7 @@ from ..health.board import return_free_memory
 from ..health.notices import Notices
 from ..health.report import STALE, report
 from ..images.read import ImageReader
+from ..motion_obstacles import LABEL
 from ..pipeline import make_pipeline
 from ..stats import NodeStats, RateLimit
 from .calibration import Calibration
@@ -101,7 +102,7 @@ class PerceptionNode(ManagedNode):
                 from .dump import Dump  # with its database, memory that few need
 
                 self._dump = Dump(self, self.values)
-            keep, labels = self._dump and self._dump.keep, self.bundle.labels
+            keep, labels = self._dump and self._dump.keep, self.bundle.labels + [LABEL]
             self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
             self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
             self.engine = self._open_engine()
