@@ -76,6 +76,7 @@ setup(
     entry_points={
         "console_scripts": [
             "vit_perception = vit_perception.node:main",
+            "guard = vit_perception.guard:main",
             "replay = vit_perception.replay.__main__:main",
             "player = vit_perception.player:main",
             "build_engine = vit_perception.build_engine:main",

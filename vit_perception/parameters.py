@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 
+from .avoidance.blocked import BLOCKED, FARTHEST_M, ON_STALE
 from .errors import PerceptionError
 
 Spec = namedtuple("Spec", "name default low high unit read_only description")
@@ -50,8 +51,10 @@ SPECS = (
     _fixed("height_source", "none", "what tells base_link's height above ground: none, odometry, pose or range"),
     _fixed("publish_px4", False, "publish px4_msgs/ObstacleDistance on /fmu/in/obstacle_distance too"),
     _fixed("publish_mavros", False, "publish mavros_msgs StatusText and CompanionProcessStatus too"),
-    _live("stale_after_s", 0.5, "no processed image for longer: the scan goes silent", 0.1, 5.0, "s"),
-    _live("max_failures", 5, "consecutive unusable frames: diagnostics ERROR, scan silent", 1, 1000),
+    _live("stale_after_s", 0.5, "no processed image for longer: the scan says what on_stale says", 0.1, 5.0, "s"),
+    _live("max_failures", 5, "consecutive unusable frames: diagnostics ERROR, scan as on_stale says", 1, 1000),
+    _live("on_stale", "silent", "what the scan says when nothing is known: silent (PX4) or blocked (ArduPilot)"),
+    _fixed("guard_after_s", 0.5, "of the guard: the scan stopped for longer: the node is dead", 0.2, 5.0, "s"),
     _fixed("scan_frame", "base_link_frd", "frame_id of obstacle_scan"),
     _fixed("scan_rate_hz", 10.0, "steady rate of obstacle_scan", 1.0, 50.0, "Hz"),
     _live("range_min_m", 0.5, "least range in the scan", 0.1, 10.0, "m"),
@@ -118,6 +121,7 @@ HEIGHT_SOURCES = ("none", "odometry", "pose", "range")
 
 _CHOICES = {
     "height_source": HEIGHT_SOURCES,
+    "on_stale": ON_STALE,
     "image_transport": ("raw", "compressed"),
     "high_bit_depth.scaling": ("percentile", "fixed"),
 }
@@ -148,6 +152,9 @@ def check(values):
     for name, choices in _CHOICES.items():
         if values[name] not in choices:
             return "{} ({}) must be one of {}".format(name, values[name], ", ".join(choices))
+    problem = check_blocked(values)
+    if problem:
+        return problem
     tables = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
     if len({len(t) for t in tables}) != 1:
         text = "obstacles.classes, heights_m, height_sigmas_m have {}, {}, {} entries; they must agree"
@@ -156,6 +163,16 @@ def check(values):
         bounded = isinstance(s.default, list) and s.low is not None
         if bounded and not all(s.low <= v <= s.high for v in values[s.name]):
             return "{} must hold numbers from {} to {}".format(s.name, s.low, s.high)
+    return ""
+
+
+def check_blocked(values):
+    """What is wrong with the parameters of the blocked scan, the guard's among them: one sentence, or ''."""
+    if values["on_stale"] not in ON_STALE:
+        return "on_stale ({}) must be one of {}".format(values["on_stale"], ", ".join(ON_STALE))
+    if values["on_stale"] == BLOCKED and values["range_min_m"] > FARTHEST_M:
+        text = "on_stale is blocked, which stops no vehicle with range_min_m ({}) above {}"
+        return text.format(values["range_min_m"], FARTHEST_M)
     return ""
 
 

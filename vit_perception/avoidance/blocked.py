@@ -7,32 +7,28 @@ within 1.5 s (flown in its simulation, from 3.9 m/s). PX4 needs none: it brakes 
 import math
 
 BINS = 72
-DEFAULT_VIEW_RAD = math.radians(90.0)  # of a camera that nothing is known of yet
-LEAST_RAYS = 3
+VIEW_DEG = 90.0  # around where the camera looks; what was told of more is blocked, too
 FARTHEST_M = 2.0  # that was flown: a blocked scan that is farther away may not stop the vehicle
 
 SILENT, BLOCKED = "silent", "blocked"
 ON_STALE = (SILENT, BLOCKED)
 
 
-def blocked_ranges(range_min, view=None, ahead=0.0, seen=()):
-    """72 ranges as of `vit_perception.avoidance.scan.make_scan`: near in the view, NaN elsewhere.
+class BlockedScan:
+    """Knows the rays that the camera sees: those around where it looks, and those of which it ever told something.
 
     Args:
-        range_min: metres, of the scan: so near everything is.
-        view: (left, right) bearings of what the camera sees, radians; None: 90 degrees around `ahead`.
-        ahead: bearing of where the camera looks, right positive.
-        seen: indices of rays of which something was told before: they are in the view, too.
-
-    Returns:
-        list of 72 floats, metres.
+        yaw_deg: where the camera looks in the body, right positive.
     """
-    if view is None:
-        view = (ahead - 0.5 * DEFAULT_VIEW_RAD, ahead + 0.5 * DEFAULT_VIEW_RAD)
-    first, last = (int(math.floor(math.degrees(angle + math.pi) / 5.0 + 0.5)) for angle in view)
-    if last - first + 1 < LEAST_RAYS:
-        first, last = (first + last) // 2 - 1, (first + last) // 2 + 1
-    ranges = [float("nan")] * BINS
-    for i in list(range(first, min(last, first + BINS - 1) + 1)) + list(seen):
-        ranges[i % BINS] = float(range_min)
-    return ranges
+
+    def __init__(self, yaw_deg=0.0):
+        first, last = (int(math.floor((180.0 + yaw_deg + side * 0.5 * VIEW_DEG) / 5.0 + 0.5)) for side in (-1, 1))
+        self._rays = {i % BINS for i in range(first, last + 1)}
+
+    def hear(self, ranges):
+        """Take a scan: 72 metres as of `vit_perception.avoidance.scan.make_scan`; NaN tells nothing."""
+        self._rays.update(i for i, value in enumerate(ranges[:BINS]) if value == value)
+
+    def ranges(self, range_min):
+        """list of 72 floats, metres: `range_min` in the view, NaN elsewhere."""
+        return [float(range_min) if i in self._rays else float("nan") for i in range(BINS)]

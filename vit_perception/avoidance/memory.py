@@ -94,7 +94,9 @@ class Memory:
         self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
             sure = kept.obstacle.track.hits >= self.min_hits
-            hidden = sure and velocity is not None and way.blocked_by(kept.obstacle) and self._hides(kept, width, height)
+            hidden = (
+                sure and velocity is not None and way.blocked_by(kept.obstacle) and self._hides(kept, width, height)
+            )
             kept.age(dt, 0.0 if hidden else dt, hold_s if sure else self.hold_s)
             kept.move(dt, velocity, turning)
         self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]

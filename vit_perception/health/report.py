@@ -49,13 +49,20 @@ def report(node, now_s):
             "mount": node.mount_source,
             "ego": node.ego_inputs.known(now_s),
             "warnings": node.notices.current(),
-            "scan": "publishing" if not node.scan_silent else "silent: " + node.scan_silent,
+            "scan": scan_state(node),
             "temperature_c": _number(temperature_c()),
             "throttling": throttling(),
             "rss_mb": _number(rss_mb()),
         }
     )
     return level, text, values
+
+
+def scan_state(node):
+    """'publishing', or 'silent' or 'blocked' and why."""
+    if not node.scan_silent:
+        return "publishing"
+    return "{}: {}".format("blocked" if node.outputs is not None and node.blocking else "silent", node.scan_silent)
 
 
 def overall_state(node, now_s):

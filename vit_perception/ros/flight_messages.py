@@ -18,9 +18,9 @@ try:
 except ImportError:
     ObstacleDistance = None
 try:
-    from mavros_msgs.msg import CompanionProcessStatus, StatusText
+    from mavros_msgs.msg import CompanionProcessStatus, State, StatusText
 except ImportError:
-    CompanionProcessStatus = StatusText = None
+    CompanionProcessStatus = State = StatusText = None
 
 BODY_FRD = 12  # MAV_FRAME_BODY_FRD
 UNKNOWN_CM = 65535
