@@ -21,7 +21,8 @@ import onnx
 from offline.compression.fp16_emulation import SUMS, HalfEngine, cosine, parts
 from offline.data import Dataset, read_dataset, read_image
 from offline.errors import one_sentence
-from offline.evaluation.accuracy import EVALUATION_SCORE, coco_metrics, keep_classes, pick_classes
+from offline.evaluate import pick_classes
+from offline.evaluation.accuracy import EVALUATION_SCORE, coco_metrics, keep_classes
 from offline.progress import track
 from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector, Letterbox

@@ -32,7 +32,8 @@ from offline.boards.layers import Layer, layers_of_onnx
 from offline.boards.targets import find_target
 from offline.data import Dataset, read_dataset, unseen
 from offline.errors import DataError, ExportError, one_sentence
-from offline.evaluation.accuracy import EVALUATION_SCORE, measure, pick_classes
+from offline.evaluate import pick_classes
+from offline.evaluation.accuracy import EVALUATION_SCORE, measure
 from offline.evaluation.latency import ROUNDS, all_times, memory_mb
 from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector

@@ -24,7 +24,8 @@ from vision_msgs.msg import Detection2DArray
 
 from offline.data import FORMATS, Dataset, read_dataset
 from offline.errors import one_sentence
-from offline.evaluation.accuracy import EVALUATION_SCORE, coco_metrics, evaluate, keep_classes, pick_classes
+from offline.evaluate import pick_classes
+from offline.evaluation.accuracy import EVALUATION_SCORE, coco_metrics, evaluate, keep_classes
 from offline.render import write_dataset
 from tools.demo import start, stop
 from vit_perception.bundles.bundle import open_bundle

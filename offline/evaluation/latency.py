@@ -48,7 +48,7 @@ def memory_mb(path: Path) -> float:
 _PROBE = """
 import sys
 import numpy as np
-from vit_perception.board import rss_mb
+from vit_perception.health.board import rss_mb
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 engine = OnnxRuntimeEngine(sys.argv[1], threads=1)
 image = np.random.default_rng(0).random(engine.input_shape, np.float32)

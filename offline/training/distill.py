@@ -29,7 +29,7 @@ def check_comparable(student: dict, teacher: dict, attention: bool = False) -> N
                 f"the student has {key} {student[key]}, its teacher {teacher[key]}: they cannot be compared; give both "
                 "the same in the recipe, or take another teacher"
             )
-    if attention and not all(c["mixer"] == "attention" and c["depth"] for c in (student, teacher)):
+    if attention and not all(c["mixer"] == "attention" and any(c["heads"]) for c in (student, teacher)):
         raise RecipeError("a model without attention learns nothing from attention: set that weight to 0")
 
 

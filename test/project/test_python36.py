@@ -27,8 +27,8 @@ PACKAGES = {
 }
 # May need ROS; all others must be imported.
 ROS_MODULES = {
-    "debug_image", "dump", "ego", "flight_messages", "frames", "inputs", "lifecycle", "messages", "node", "player",
-    "process", "publishers", "qos", "replay.ros",
+    "node", "player", "replay.ros", "ros.debug_image", "ros.dump", "ros.ego", "ros.flight_messages", "ros.frames",
+    "ros.inputs", "ros.lifecycle", "ros.messages", "ros.node", "ros.process", "ros.publishers", "ros.qos",
 }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def environment(name: str) -> str:
 def run(name: str, script: str, *arguments: str, **variables: str) -> str:
     """Standard output of a script in an environment; it must end well."""
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")}
-    command = [environment(name), str(ROOT / "test" / script), *arguments]
+    command = [environment(name), str(ROOT / "test" / "helpers" / script), *arguments]
     ended = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env=clean | {"OMP_NUM_THREADS": "1"} | variables
     )
@@ -131,5 +131,5 @@ def test_an_engine_is_built_proven_and_flown_on_tensorrt_8_2():
 
 
 def test_the_table_of_old_libraries_is_what_these_have():
-    committed = (ROOT / "test" / "old_libraries.json").read_text()
+    committed = (ROOT / "test" / "helpers" / "old_libraries.json").read_text()
     assert json.loads(run("system", "old_libraries.py")) == json.loads(committed)

@@ -97,7 +97,7 @@ def test_convolutions_written_out_are_convolutions(op, weights, attributes, tmp_
 
 
 def test_an_operator_that_is_not_emulated_is_refused(tmp_path):
-    with pytest.raises(ExportError, match="knows no Tan; add it to offline/compression/fp16_emulation.py"):
+    with pytest.raises(ExportError, match="knows no Tan; add it to fp16_emulation.py"):
         HalfEngine(one_node(tmp_path, "Tan", ONES))
 
 
