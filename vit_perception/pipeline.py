@@ -204,7 +204,7 @@ class Pipeline:
         view = None
         if self.publish_clear:
             view = horizon_in_view(camera, mount, None if ego is None else ego.level)
-        # An autopilot that needs a blocked scan takes unknown for free: what has no range is put in, too near if at all.
+        # An autopilot that needs a blocked scan takes unknown for free: what has no range is put in, near.
         width = self.corridor.min_size_m if self.on_stale == BLOCKED else 0.0
         return make_scan(obstacles, view, limits[0], limits[1], self.publish_clear, self.max_height_difference_m, width)
 

@@ -1,8 +1,8 @@
-"""How ArduCopter avoids what our scan tells: its rules as the sources and about 250 flights of its simulation tell them.
+"""How ArduCopter avoids what our scan tells: its rules, as its sources and flights of its simulation tell them.
 
 Facts: Copter 4.7.0-dev (AP_Proximity_MAV, AP_Proximity_Boundary_3D, AC_Avoid, AC_Loiter, ModeGuided), and how the real
 code flew (docs/ardupilot.md):
-- Eight faces of 45 degrees; each takes the nearest ray in it. 0, 65535 and what lies outside min..max are skipped. Every
+- Eight faces of 45 degrees; each takes its nearest ray. 0, 65535 and what lies outside min..max are skipped. Every
   message replaces the whole map. A face that gets nothing is gone at once; when messages stop, faces stay valid for
   FACE_LIFE_S, which is looked at every FACE_CHECK_S.
 - Each face's distance goes through a low pass of PRX_FILT Hz (0: none), which starts anew after 1 s without data.
@@ -135,10 +135,7 @@ class Avoid:
                 back = -nearest / distance * sqrt_controller(breach, POS_P, BACKUP_PART * PLANNED_MPS2)
                 quadrant = quadrants[int(back[0] > 0), int(back[1] > 0)]
                 quadrant[:] = np.where(np.abs(back) > np.abs(quadrant), back, quadrant)
-            if self.p.AVOID_BEHAVE == 0:
-                safe = self._limit(safe, nearest)
-            else:
-                safe = self._stop(safe, a, b)
+            safe = self._limit(safe, nearest) if self.p.AVOID_BEHAVE == 0 else self._stop(safe, a, b)
         away = quadrants.sum(axis=(0, 1))
         speed = float(np.linalg.norm(away))
         if speed > self.p.AVOID_BACKUP_SPD:

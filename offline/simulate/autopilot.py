@@ -121,6 +121,7 @@ class PositionMode:
     map: ObstacleMap = field(default_factory=ObstacleMap)
     holding: bool = False
     events: list[tuple[float, str]] = field(default_factory=list)
+    yaw_rate: float = 0.0  # that the mode asks for: none
     _velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     _wanted: np.ndarray = field(default_factory=lambda: np.zeros(2))
     _started: float = math.nan
