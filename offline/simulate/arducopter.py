@@ -38,6 +38,8 @@ POS_P, VEL_P = 1.0, 2.0  # PSC_POSXY_P, PSC_VELXY_P
 # Chosen so that the flights of section 2 of the facts come out: I (PSC_VELXY_I is 1) and the lag of the lean.
 VEL_I, ATTITUDE_S = 0.7, 0.15
 LEAN_MPS2 = 5.7  # 30 degrees
+PILOT_MPS2 = 3.57  # LOIT_ANG_MAX 0: two thirds of it
+NOSE_MPS = 0.1  # a velocity asked for above it turns the nose; chosen so that it turns as it was flown
 BRAKE_MPS2 = 7.5  # of the mode BRAKE
 
 
@@ -80,7 +82,7 @@ class Proximity:
             face = int((angle + 22.5) // 45) % FACES
             nearest[face] = min(nearest[face], 0.01 * cm)
         self.valid = np.isfinite(nearest)
-        for i in np.flatnonzero(self.valid):
+        for i in np.flatnonzero(self.valid).tolist():
             dt = now - self.stamps[i]
             share = 1.0
             if self.cutoff_hz > 0 and dt < FILTER_RESET_S:
@@ -97,7 +99,7 @@ class Proximity:
     def walls(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """(left edge, right edge) (2,) m in the body, x ahead, y right, of each face that closes something."""
         edges = np.full(FACES, FAR_M)  # edge i lies between face i and face i + 1
-        for i in np.flatnonzero(self.valid):
+        for i in np.flatnonzero(self.valid).tolist():
             left, right = (i - 1) % FACES, (i + 1) % FACES
             own = max(self.distance[i], NEAREST_M)
             for edge, beyond, other in ((i, right, right), ((i - 1) % FACES, (i - 2) % FACES, left)):
@@ -231,7 +233,7 @@ class Copter:
 
     def _loiter(self, stick: np.ndarray, dt: float) -> np.ndarray:
         """The pilot's acceleration against a drag that balances it at full speed."""
-        pilot = min(self.parameters.LOIT_ACC_MAX, LEAN_MPS2)
+        pilot = min(self.parameters.LOIT_ACC_MAX, PILOT_MPS2)
         return self._desired + dt * pilot * (stick - self._desired / max(self.speed, 1e-6))
 
     def _shape(self, target: np.ndarray, dt: float) -> np.ndarray:
@@ -245,9 +247,9 @@ class Copter:
         return self._asked_before
 
     def _turn(self, yaw: float) -> None:
-        """WP_YAW_BEHAVIOR not 0: the nose follows the velocity asked for, above 0.5 m/s (a guess), 60 deg/s at most."""
+        """WP_YAW_BEHAVIOR not 0: the nose follows the velocity asked for, 60 deg/s at most."""
         self.yaw_rate = 0.0
-        if self.parameters.WP_YAW_BEHAVIOR and float(np.linalg.norm(self._desired)) > 0.5:
+        if self.parameters.WP_YAW_BEHAVIOR and float(np.linalg.norm(self._desired)) > NOSE_MPS:
             off = (math.atan2(self._desired[1], self._desired[0]) - yaw + math.pi) % (2 * math.pi) - math.pi
             self.yaw_rate = float(np.clip(2.0 * off, -math.radians(60), math.radians(60)))
 

@@ -30,7 +30,7 @@ class ScriptedAutopilot:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.01)
-        self.url = "udpout:127.0.0.1:{}".format(self._socket.getsockname()[1])
+        self.url = f"udpout:127.0.0.1:{self._socket.getsockname()[1]}"
         self._mav = common.MAVLink(None, srcSystem=system, srcComponent=1)
         self._mav.robust_parsing = True
         self._peer, self._stop, self._beat, self._stream = None, threading.Event(), 0.0, 0.0

@@ -1,6 +1,7 @@
 """MAVLink messages over a Transport, by pymavlink's dialect `common`."""
 
 import time
+from typing import Any
 
 from ..errors import PerceptionError
 from .transport import open_transport
@@ -21,9 +22,7 @@ HEARTBEAT_S = 1.0
 def mavlink():
     """The module of the dialect. PerceptionError if pymavlink is not installed."""
     if common is None:
-        raise PerceptionError(
-            "MAVLink needs the Python package pymavlink, which is not installed: pip install pymavlink"
-        )
+        raise PerceptionError("MAVLink needs the package pymavlink, which is not installed: pip install pymavlink")
     return common
 
 
@@ -45,7 +44,8 @@ class Connection:
         self.transport = open_transport(url)
         self._mav = self.dialect.MAVLink(None, srcSystem=1, srcComponent=component)
         self._mav.robust_parsing = True
-        self.autopilot, self.system, self.others = None, 0, set()
+        self.autopilot: Any = None
+        self.system, self.others = 0, set()
         self._beat = 0.0
 
     def receive(self, timeout_s):
@@ -96,7 +96,7 @@ class Connection:
 
     def kind(self):
         """'ArduPilot', 'PX4', or what it is by number."""
-        number = None if self.autopilot is None else self.autopilot.autopilot
+        number = -1 if self.autopilot is None else self.autopilot.autopilot
         return NAMES.get(number, "an autopilot of another kind (MAV_AUTOPILOT {})".format(number))
 
     def close(self):

@@ -1,12 +1,13 @@
 """A MAVLink link in a thread of its own: obstacles, texts and heartbeats out, what the vehicle does in.
 
-A slow line delays nobody: of scans only the newest waits, and a message that finds the line full is dropped and counted.
+A slow line delays nobody: of scans only the newest waits; a message that finds the line full is dropped and counted.
 The line that breaks is opened again; an autopilot that falls silent is said once, and the link goes on.
 """
 
 import struct
 import threading
 import time
+from typing import Any
 
 from ..errors import PerceptionError
 from .connection import ARDUPILOT, NAMES, Connection
@@ -56,7 +57,7 @@ class Link:
         self._scan, self._texts, self._lock = None, [], threading.Lock()
         self._said, self._stopping = set(), threading.Event()
         self._heard = self._attitude = self._asked = 0.0
-        self.connection = Connection(url)
+        self.connection: Any = Connection(url)
         self._thread = threading.Thread(target=self._run, name="mavlink", daemon=True)
         self._thread.start()
 

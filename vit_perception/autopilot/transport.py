@@ -1,5 +1,6 @@
 """Bytes to an autopilot and back: a serial port, UDP or TCP. Standard library alone."""
 
+import contextlib
 import os
 import select
 import socket
@@ -10,7 +11,7 @@ try:
     import termios
     import tty
 except ImportError:  # no serial ports but on POSIX
-    termios = tty = None
+    termios = tty = None  # type: ignore[assignment]
 
 FORMS = "udpout:HOST:PORT, udpin:HOST:PORT, tcp:HOST:PORT or /dev/TTY:BAUD"
 DEFAULT_BAUD = 57600
@@ -129,10 +130,8 @@ class _UdpOut(_Socket):
             return b""
 
     def _send(self, data):
-        try:
+        with contextlib.suppress(ConnectionRefusedError):
             self._socket.send(data)
-        except ConnectionRefusedError:
-            pass
         return len(data)
 
 

@@ -6,6 +6,7 @@ A process of its own: it goes on while the node is dead, so that the guard's sca
 import math
 import sys
 import time
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
@@ -92,7 +93,7 @@ class Mavlink(Node):
         status = DiagnosticStatus(level=b"\x00" if fine else b"\x02", message=text)
         status.name = "{}: link".format(self.get_fully_qualified_name().lstrip("/"))
         sync = self.link.sync
-        values = dict(self.link.counts, clock_jumps=sync.jumps, callback_failures=self.failures)
+        values: Any = dict(self.link.counts, clock_jumps=sync.jumps, callback_failures=self.failures)
         if sync.round_trip_s is not None:
             values["round_trip_ms"] = "{:.1f}".format(1e3 * sync.round_trip_s)
         if self._scan_at is not None:

@@ -198,7 +198,7 @@ def test_a_port_that_is_busy_or_without_rights_is_one_sentence(tmp_path):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(PerceptionError, match="Address already in use"):
-            open_transport("udpin:127.0.0.1:{}".format(taken.getsockname()[1]))
+            open_transport(f"udpin:127.0.0.1:{taken.getsockname()[1]}")
     locked = tmp_path / "tty"
     locked.touch()
     locked.chmod(0)
@@ -216,7 +216,7 @@ def test_a_port_that_is_busy_or_without_rights_is_one_sentence(tmp_path):
 def test_no_heartbeat_is_one_sentence():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))
-        connection = Connection("udpout:127.0.0.1:{}".format(mute.getsockname()[1]))
+        connection = Connection(f"udpout:127.0.0.1:{mute.getsockname()[1]}")
         with pytest.raises(PerceptionError, match="no HEARTBEAT of an autopilot on udpout"):
             connection.wait_for_autopilot(0.3)
         connection.close()
