@@ -173,6 +173,7 @@ class Pipeline:
             self.expansion.reset()
         watch.stop("growth")
         self.obstacles.pixel_growth = self.pixel_growth
+        self.obstacles.half_height_m = 0.5 * self.corridor.height_m
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         if self.memory is not None:
             half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
@@ -189,7 +190,8 @@ class Pipeline:
             single_frame = self.obstacles.single_frame_obstacles(
                 seen.tentative, seen.stamp_s, camera, width, height, mount, ego
             )
-            scan = self._scan(obstacles + single_frame, limits, camera, mount, ego)
+            seen_now = [o for o in obstacles + single_frame if self.corridor.others_fly or not o.ghost]
+            scan = self._scan(seen_now, limits, camera, mount, ego)
         watch.stop("alerts")
         stages = dict(seen.stage_ms, **watch.stage_ms)
         return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages, limits)

@@ -129,6 +129,8 @@ class Memory:
 
     def _keep(self, o, looks, near_m, width, height, way):
         """The _Kept of an obstacle that is gone, or None."""
+        if o.ghost:
+            return None
         looks = _looks(o, looks)
         x1, y1, x2, y2 = o.track.box.tolist()
         beside = (x1 <= self.border_px) != (x2 >= width - self.border_px) and not way.blocked_by(o)
@@ -256,7 +258,7 @@ def _copy(obstacle):
     copy.remembered = True
     for name in (
         "bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance",
-        "ttc_s", "ttc_sigma_s", "threatens",
+        "ttc_s", "ttc_sigma_s", "ghost", "threatens",
     ):  # fmt: skip
         setattr(copy, name, getattr(obstacle, name))
     return copy
