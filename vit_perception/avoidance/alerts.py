@@ -4,7 +4,7 @@ An alert is about what the vehicle will hit: what `avoidance.corridor` says does
 """
 
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
-# A track that was detected in a smaller part of its frames, and not often, raises no alert by its range alone: uav_thermal
+# A track detected in a smaller part of its frames, and not often, raises no alert by its range alone: uav_thermal
 # finds 88 to 97% of objects, and what is false in 35% of the frames (offline/simulate/noise.json), for a short time.
 FOUND, LIVED = 0.6, 25
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level

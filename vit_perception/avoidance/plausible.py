@@ -1,4 +1,4 @@
-"""Can an object of its class stand where this box is? Where height above ground and attitude are known, a ghost seldom can.
+"""Can an object of its class stand where this box is? Where height and attitude are known, a ghost seldom can.
 
 A box low in the image and small stands near by the ground and far by its size: it would be a person of a foot's height,
 or stand far below the ground. A box above the horizon hangs in the air. Such a box is left out of the scan and alerts
@@ -41,7 +41,7 @@ def is_impossible(top, bottom, size, box_noise, height_m, height_sigma_m, angle_
 
 
 def _hangs(foot, distance, spread, height_m, height_sigma_m, angle_sigma, reach_m):
-    """Whether what is `distance` away has its foot so high above the vehicle that no hill lifts it, and passes above."""
+    """Whether what is `distance` away has its foot so high that no hill lifts it, and passes above."""
     sigma = math.hypot(foot * spread, distance * angle_sigma)
     ground = HILL * distance - height_m + SIGMAS * math.hypot(sigma, height_sigma_m)
     return foot > ground and foot - CLEAR_SIGMAS * sigma > reach_m
