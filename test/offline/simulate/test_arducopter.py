@@ -124,7 +124,7 @@ def test_a_blocked_scan_stops_it(distance, backup):
     assert (end[VX] == pytest.approx(-0.75, abs=0.1)) if backup else abs(end[VX]) < 0.05, "backs away without end"
 
 
-# Stick direction in degrees, metres moved in 4 s: person 4.5 m ahead, the whole circle in the scan, AVOID_BEHAVE 1. Away
+# Stick direction in degrees, metres moved in 4 s: person 4.5 m ahead, whole circle in the scan, AVOID_BEHAVE 1. Away
 # from it 7.6 m were moved; the model speeds up sooner, so free directions are compared with that.
 @pytest.mark.parametrize(("degrees", "moved"), [(0, 1.3), (30, 1.6), (45, 1.7), (75, 6.3), (90, 7.0)])
 def test_one_face_closes_three(degrees, moved):
