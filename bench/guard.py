@@ -3,7 +3,7 @@
     python -m tools.ros_environment python bench/guard.py [--tries 20] [--quick]
 
 A small process that publishes scans at 10 Hz stands in for the node. Memory is the guard's share of all pages (PSS)
-and its anonymous ones, beside those of a bare rclpy node with the same two topics: Python's and the DDS library's own. The last line is one JSON object.
+and its anonymous ones, beside those of a bare rclpy node with the same two topics. The last line is one JSON object.
 """
 
 import argparse

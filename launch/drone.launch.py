@@ -168,6 +168,7 @@ def helper(name, value, process, parameters):
         name=name,
         parameters=[value["params_file"], overrides(value), parameters],
         remappings=[(topic, value[argument]) for topic, argument in topics] + state,
+        ros_arguments=["--enclave", "/" + name] if value["enclave"] else [],
         **dict(process, respawn_delay=0.5),
     )
 
