@@ -1,9 +1,11 @@
 # make setup   the environment .venv: Python packages, a ROS 2 from wheels, message packages
 # make demo    compress a small detector on rendered flights and fly it; results under out/demo/
-# make test    lint, types, the Python 3.6 check and all tests
+# make test    lint, types, the Python 3.6 check and all tests, in 2 processes side by side; JOBS=4 for more, 0 for none
 # make test-onboard ROS=kilted NUMPY=1.26.4 OPENCV=4.10.0.84   the onboard and node tests against other versions,
 #              each with an environment of its own: ROS jazzy or kilted; empty versions are those of the lock file
 # make bench   every benchmark in its quick form
+# make shell   a subshell with the environment and its ROS, DDS domain 101 unless ROS_DOMAIN_ID says another
+# make docs    the site of these pages and the API, out/site/index.html; warnings and broken links are errors
 # Needs: Linux, Python 3.11, a C and C++ compiler, make. PYTHON=... chooses another interpreter.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -12,6 +14,9 @@ TORCH := torch==2.13.0
 ROS ?= jazzy
 NUMPY ?=
 OPENCV ?=
+# Processes that test side by side. The tests of a file stay together, in their order.
+JOBS ?= 2
+PYTEST := pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv$(patsubst %,-%,$(filter-out jazzy,$(ROS)))$(NUMPY:%=-np%)$(OPENCV:%=-cv%)
 BIN := $(VENV)/bin
 # Runs a command with ROS confined to this machine; see tools/ros_environment.py.
@@ -21,7 +26,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-onboard lint bench clean
+.PHONY: help setup shell demo test test-onboard lint bench docs clean
 
 # A ROS sourced in the calling shell, or another environment of wheels, must not leak into this one.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -61,6 +66,11 @@ $(VENV)/.messages: $(VENV)/.packages $(wildcard tools/ros_messages/*.py tools/ro
 	@for package in tools/ros_messages/*/msg; do $(BIN)/python -m tools.ros_messages $${package%/msg}; done
 	@touch $@
 
+# Outside of 1 to 100, of which a run by itself takes a free one; shells that are opened so find each other.
+shell: setup
+	@ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-101} $(RUN) bash --rcfile <(echo '[ -r ~/.bashrc ] && . ~/.bashrc; \
+	    PATH="$(CURDIR)/$(BIN):$$PATH"; PS1="(vit_perception) $$PS1"')
+
 demo: setup
 	@$(RUN) python -m tools.demo
 
@@ -70,6 +80,8 @@ lint: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "error: run $(BIN)/ruff format ."; exit 1; }
 	@echo "lint: mypy"
 	@$(BIN)/mypy vit_perception offline tools
+	@echo "lint: the walls between the rooms"
+	@report=$$($(BIN)/lint-imports --no-logo --no-cache 2>&1) || { echo "$$report"; exit 1; }
 	@echo "lint: onboard code runs on Python 3.6"
 	@$(BIN)/vermin --target=3.6- --eval-annotations --violations --no-tips vit_perception launch setup.py \
 	    test/standin test/helpers/old_libraries.py test/helpers/python36_check.py
@@ -84,17 +96,21 @@ $(VENV)/.tensorrt: requirements/tensorrt.txt $(VENV)/.python
 	done; touch $@
 
 test: lint $(VENV)/.tensorrt
-	@$(RUN) pytest
+	@$(RUN) $(PYTEST)
 
 # Without what only trains and compresses; test_camera_motion.py renders its images.
 test-onboard: setup
-	@$(RUN) pytest $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
+	@$(RUN) $(PYTEST) $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
 	    test/onboard/tracking/test_camera_motion.py
 
 bench: setup
 	@for script in $(sort $(wildcard bench/*.py)); do \
 	    echo "== $$script"; $(RUN) python "$$script" --quick; \
 	done
+
+docs: setup
+	@$(BIN)/python -m sphinx -q -E -W --keep-going docs out/site
+	@echo "docs: out/site/index.html"
 
 clean:
 	rm -rf .venv .venv-* build install log out .mypy_cache .pytest_cache .ruff_cache

@@ -68,9 +68,10 @@ setup(
             "ros-rosidl-typesupport-fastrtps-c",
             "ros-rosidl-typesupport-introspection-c",
         ],
-        "test": ["hypothesis", "pytest", "rosbags"],
-        "lint": ["mypy", "ruff", "vermin"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "rosbags"],
+        "lint": ["import-linter", "mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
+        "docs": ["furo", "myst-parser", "sphinx"],
     },
     zip_safe=True,
     entry_points={

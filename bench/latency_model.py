@@ -1,6 +1,6 @@
 """How well the latency model predicts published speeds on Jetson boards: every point fitted, and without itself.
 
-    python -m bench.latency_model [--quick]
+    python bench/latency_model.py [--quick]
 
 Computes only (a few seconds, deterministic); --quick changes nothing. The last line is one JSON object: median_rel_err
 is the leave-one-out error, median_rel_err_new_design the one when all networks of the point's design are left out.

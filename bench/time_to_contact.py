@@ -1,6 +1,6 @@
 """How good are time to contact, range and alerts? Exact flights with the committed detector's noise.
 
-    .venv/bin/python -m bench.time_to_contact [--quick] [--zoom DIR] [--approaches 200] [--hours 2]
+    python bench/time_to_contact.py [--quick] [--zoom DIR] [--approaches 200] [--hours 2]
 
 Approaches at 2 to 10 m/s and 10 to 30 Hz, a tenth of the frames lost, in rendered scenes; boxes with misses, jitter and
 scores as measured of the shipped detector (offline/simulate/noise.py), growth from pixels with the errors that were

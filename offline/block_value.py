@@ -3,9 +3,9 @@
     python -m offline.block_value models/NAME --data DIR --val F.json --ignore DontCare [--images 100]
     python -m offline.block_value out/runs/NAME/teacher.pt ...
 
-Nothing is trained anew: a block that is left out passes its input on. What is lost is what the rest of this network
-relies on, a lower bound of what a network that never had the block would miss, or none at all if it does without. The
-last line is one JSON object.
+Nothing is trained anew: a block that is left out passes its input on. The accuracy that is lost tells how much the rest
+of this network relies on the block. A network trained without the block may do without it. The last line is one JSON
+object.
 """
 
 import argparse

@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         raise RecipeError(f"the run folder {run_folder} lies in --out, which the bundle takes; name another with --run")
     run = open_run(args, recipe, target)
     start = time.monotonic()
+    stages.tell_estimate(run)
     draft = run.folder / "bundle"
     draft.mkdir(exist_ok=True)
     for stage in STAGES:

@@ -13,6 +13,8 @@ WORKER, WORKERS = (
     int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
     int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)),
 )
+if WORKERS > 1:  # before anything imports torch: threads of two workers on the same cores wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 DOMAINS = range(1 + 100 * WORKER // WORKERS, 1 + 100 * (WORKER + 1) // WORKERS)
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 if HAS_ROS:

@@ -111,13 +111,18 @@ class Recorder:
 
 
 def read_truth(path: Path) -> dict[int, list[dict]]:
-    """truth.csv -> {frame: rows of the objects that a detector should find}."""
+    """truth.csv -> {frame: rows of all objects of the detector's classes}."""
     truth: dict[int, list[dict]] = {}
     with path.open(newline="") as f:
         for row in csv.DictReader(f):
-            if row["kind"] in NAMES and float(row["visible"]) >= 0.3 and min(float(row["w"]), float(row["h"])) >= 4:
+            if row["kind"] in NAMES:
                 truth.setdefault(int(row["frame"]), []).append(row)
     return truth
+
+
+def should_be_found(row: dict) -> bool:
+    """Whether enough of the object is in the picture."""
+    return float(row["visible"]) >= 0.3 and min(float(row["w"]), float(row["h"])) >= 4
 
 
 def box_of(row: dict) -> np.ndarray:
@@ -126,17 +131,31 @@ def box_of(row: dict) -> np.ndarray:
 
 
 def found_share(record: Recorder, truth: dict[int, list[dict]]) -> dict[str, list[int]]:
-    """{class: [objects found at IoU >= .5, objects there]} over the frames that were answered."""
+    """{class: [objects found at IoU >= .5, objects that should be]} over the frames that were answered."""
     shares = {n: [0, 0] for n in NAMES}
     for index, (stamp, _) in enumerate(record.frames):
         if stamp not in record.answers:
             continue
         found = record.answers[stamp][0]
-        for row in truth.get(index, []):
+        for row in filter(should_be_found, truth.get(index, [])):
             share = shares[row["kind"]]
             share[1] += 1
             same = found.classes == NAMES.index(row["kind"])
             share[0] += bool((iou(box_of(row), found.boxes[same]) >= 0.5).any())
+    return shares
+
+
+def false_share(record: Recorder, truth: dict[int, list[dict]]) -> dict[str, list[int]]:
+    """{class: [published boxes where no such object is, IoU < .3; published boxes]}."""
+    shares = {n: [0, 0] for n in NAMES}
+    for index, (stamp, _) in enumerate(record.frames):
+        if stamp not in record.answers:
+            continue
+        found = record.answers[stamp][0]
+        for box, k in zip(found.boxes, found.classes, strict=True):
+            there = [box_of(row) for row in truth.get(index, []) if row["kind"] == NAMES[k]]
+            shares[NAMES[k]][0] += not there or float(iou(box[None], np.concatenate(there)).max()) < 0.3
+            shares[NAMES[k]][1] += 1
     return shares
 
 
@@ -186,6 +205,7 @@ def report(record: Recorder, picture: Path) -> dict:
         "first_alert_ttc_s": first_alert(record, truth),
         "node_rss_mb": round(record.rss_mb, 1),
         "found": {name: f"{hit}/{there}" for name, (hit, there) in found_share(record, truth).items()},
+        "false": {name: f"{wrong}/{told}" for name, (wrong, told) in false_share(record, truth).items()},
     }
     print(f"\n== 4 report '{record.flight.name}': what the topics said, against the truth of the flight")
     for key, value in summary.items():

@@ -119,7 +119,7 @@ def nms(boxes, scores, classes, overlap):
 
 
 def vote(kept, boxes, scores, classes, overlap):
-    """Box voting (Gidaris and Komodakis, arXiv 1505.01749): several points saw the object, and their errors differ.
+    """Box voting (Gidaris and Komodakis, arXiv 1505.01749): averages the boxes of all points that saw the object.
 
     Args:
         kept: indices of the boxes that suppression left. boxes, scores, classes: those that `kept` indexes.

@@ -14,7 +14,7 @@ _FARTHEST = 32000  # pixels; a predicted box may lie far outside, and OpenCV dra
 
 
 def draw(image, order, result, labels):
-    """A picture of one frame and what was made of it.
+    """Return a picture of one frame with its results.
 
     A track has a thick box, dashed where it is only predicted or remembered; a detection that is no track has a thin
     one and its class and score. A track's text is class, id and score, then range and time to contact where known.

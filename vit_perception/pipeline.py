@@ -1,4 +1,4 @@
-"""One frame and its stamp in, one result out. No ROS, and no clock but the stopwatch of the stages."""
+"""Takes one frame and its stamp, returns one result. No ROS; only the stopwatch of the stages reads a clock."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,7 +29,7 @@ _MOUNT_VALUES = {"obstacles.camera_" + angle: angle for angle in ("yaw_deg", "pi
 
 
 class FrameDetections:
-    """What one frame shows, before it is known what that means for the vehicle.
+    """The detections and tracks of one frame, before the second half judges what they mean for the vehicle.
 
     Attributes:
         detections (Detections): in pixels of the image; those over score_threshold, and weaker ones of `tracks`.
@@ -46,7 +46,7 @@ class FrameDetections:
 
 
 class Result:
-    """What one frame gave.
+    """The result of one frame.
 
     Attributes:
         detections (Detections): in pixels of the image.
@@ -78,8 +78,8 @@ class Pipeline:
         camera_motion (bool): whether the tracker is told how the camera moved, from the images. Where they do not tell,
             it is told how the camera turned, from the vehicle.
         pixel_growth (bool): whether the growth of objects is taken from their pixels too, not from their boxes alone.
-        expansion (Expansion): what tells it.
-        memory (Memory or None): of what vanished near; None forgets it at once.
+        expansion (Expansion): measures that growth.
+        memory (Memory or None): remembers what vanished near; None switches it off.
         score_threshold, weak_score (float): from the one on detections are published, and strong for the tracker; from
             the other on they are published if they belong to a confirmed track.
         mount (Mount): of the camera, for frames that come without one.
@@ -156,7 +156,7 @@ class Pipeline:
         return FrameDetections(detections, tracks, tentative, image, order, stamp_s, stages)
 
     def assess(self, seen, camera=None, mount=None, ego=None):
-        """The second half: where it is, and whether it threatens. Returns a Result.
+        """The second half of a frame: ranges, memory, corridor, alert and scan. Returns a Result.
 
         Args:
             seen: what `detect_and_track` returned of this frame.

@@ -1,7 +1,7 @@
 """The convolutional twin of a ViT detector: the same stem, neck, heads and MACs, and no attention.
 
-What the transformer has to beat: two 3x3 convolutions, a residual around them, in the place of each block. Where a
-recipe says `mixer: twin`, of the model or of the student, the twin of what the other options describe is trained:
+The transformer must beat it: each block is replaced by two 3x3 convolutions with a residual around them. Where a
+recipe says `mixer: twin` for the model or the student, the run trains the twin of what the other options describe:
 
     python -m offline.compress ... --set model.mixer=twin       # a convolutional teacher, and what is cut out of it
     python -m offline.compress ... --set student.mixer=twin     # a convolutional student of a ViT

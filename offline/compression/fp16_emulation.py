@@ -1,6 +1,6 @@
 """fp16 arithmetic, emulated on a CPU: what an engine that computes in half precision makes of a master.
 
-Every node that is not kept in fp32 takes its inputs and weights as fp16 and rounds each result to fp16; what leaves
+Every node that is not kept in fp32 takes its inputs and weights as fp16 and rounds each result to fp16; a value beyond
 the range becomes inf. One rounded operation is what the hardware does (IEEE 754). What differs between kernels is the
 precision that sums are kept in, so there are three kinds of `sums`:
 

@@ -1,4 +1,4 @@
-"""What of a ViTDetector can be cut: groups of units that can only go together, and the cutting itself.
+"""Groups of units of a ViTDetector that can only be cut together, and the cut itself.
 
 A unit is one attention head, one hidden unit of an MLP or of the residual convolutions that stand in for a block, one
 channel of a stem stage, of the neck, or of the token stream. It has a slice in every tensor that makes it or reads it;

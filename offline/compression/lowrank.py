@@ -35,7 +35,7 @@ def factorise(model: ViTDetector, images: list[Tensor], error: float, saving: fl
     of which `cost` says that the target gains from it: two thin layers write and read one map more than a full one.
 
     Args:
-        images: calibration batches (B, C, H, W). error: relative, |W x - B A x| / |W x| over centred inputs x.
+        images: calibration batches (B, C, H, W). error: relative, `|W x - B A x| / |W x|` over centred inputs x.
         cost: milliseconds of a config on the target.
     """
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and n.startswith("blocks.")}

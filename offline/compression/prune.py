@@ -1,10 +1,12 @@
-"""Structured pruning: which units go. They are ranked over the whole model by what a millisecond on the target costs.
+"""Structured pruning: ranks the units of the whole model by the accuracy lost per millisecond saved on the target.
 
 Importance of a unit, with m its mask and L the loss on training crops:
+
 - magnitude: squared norm of its weights, relative to the mean of its group (Li et al., arXiv 1608.08710);
-- taylor: |dL/dm|, summed over batches (Molchanov et al., arXiv 1906.10771);
+- taylor: `|dL/dm|`, summed over batches (Molchanov et al., arXiv 1906.10771);
 - fisher: half the diagonal Fisher information of m, (dL/dm)^2 per image (Kwon et al., arXiv 2204.09656): a unit that
   helps one image and harms another is important, which the mean gradient hides.
+
 dL/dm is (weight x gradient) summed over the tensors that read the unit.
 """
 

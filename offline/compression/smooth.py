@@ -1,4 +1,4 @@
-"""Outlier smoothing before quantisation: ranges are evened out between activations and the weights that read them.
+"""Outlier smoothing before quantisation: evens out the ranges of activations and of the weights that read them.
 
 A tensor has one scale: a few channels 20 times wider than the rest leave the rest a handful of steps. Dividing
 channel j by s_j where it is made, and multiplying the weights that read it by s_j, keeps the fp32 model's function:

@@ -1,4 +1,4 @@
-"""What every format's reader hands over, and where it says what is wrong.
+"""The annotations that every format's reader returns, and the list of faults that it reports to.
 
 A reader reports faults to `Findings`. In a run the first fault ends it with one sentence; `offline.data check` collects
 all of them.

@@ -1,4 +1,4 @@
-"""Images that are in two splits, or nearly: figures on such a validation set flatter the model.
+"""Finds images that two splits share, exactly or nearly: figures on such a validation set flatter the model.
 
 Twins have the same bytes. Near-twins have nearly the same difference hash: is the pixel to the right brighter, on a
 13x12 thumbnail (Krawetz, "Kind of Like That", 2013, takes 9x8: too few bits for thermal images of low contrast).

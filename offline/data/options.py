@@ -1,4 +1,4 @@
-"""What every command that works on labelled images is told of them."""
+"""Command-line options of every command that works on labelled images."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a detector is worth at one score threshold: how many it finds, how many it misses, how often it cries wolf.
+"""Figures of a detector at one score threshold: what it finds, what it misses, and how often it is wrong.
 
 Detections are matched to labels greedily, best score first, within their class: each takes the free label that it
 overlaps most, with an IoU of at least .5. One that takes none, and lies at least half in an ignore region, is neither

@@ -1,4 +1,4 @@
-"""The detector: a conv stem, plain pre-LN transformer blocks on coarse tokens, and a dense anchor-free head.
+"""The detector: a conv stem, plain pre-LN transformer blocks on coarse tokens, and a dense anchor-free head::
 
     images (B, C, H, W)
       -> stem: one stage per stride 2, 4, 8, 16: a strided conv and, but for the first, a residual block
@@ -7,11 +7,12 @@
       -> up and add: stride 32 -> 16 -> 8 (-> 4): fine enough for 10-pixel people
       -> head per stride: logits (B, N, K), boxes (B, N, 4) = dx, dy, log w, log h in strides around each point
 
-Global context is bought where it is cheap (H W / 1024 tokens) and detail is kept where small objects need it; early
-convolutions help small ViTs train (Xiao et al., arXiv 2106.14881), a depthwise conv is a position code for any input
-size (Chu et al., arXiv 2102.10882). Parameter names of the blocks are timm's, so DeiT and DINO weights load by key.
-With `mixer: conv` residual 3x3 convolutions stand in for position code, blocks and norm, and all else is the same: what
-the transformer has to beat (offline/compression/conv_twin.py finds the widths).
+Attention sees the whole image where that is cheap (H W / 1024 tokens), and fine maps keep what small objects need.
+Early convolutions help small ViTs train (Xiao et al., arXiv 2106.14881), a depthwise conv is a position code for any
+input size (Chu et al., arXiv 2102.10882). Parameter names of the blocks are timm's, so that weights of DeiT and DINO
+load by key.
+With `mixer: conv` residual 3x3 convolutions take the place of position code, blocks and norm, and all else is the same:
+the transformer must beat that (offline/compression/conv_twin.py finds the widths).
 A model is rebuilt from `config()` alone, whatever pruning and factorisation did to it.
 """
 
@@ -127,7 +128,7 @@ class ViTDetector(nn.Module):
             self.factorise(name, rank)
 
     def config(self) -> dict:
-        """Everything that is needed to build this very model again: ViTDetector(**config)."""
+        """Everything that is needed to build this very model again: `ViTDetector(**config)`."""
         return copy.deepcopy(self._config)
 
     def factorise(self, name: str, rank: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Rendered drone flights with exact truth: boxes, distances, time to contact.
+"""Rendered drone flights with exact truth: boxes, distances, time to contact::
 
     from offline.render import Flight, render_flight, write_dataset
     for frame in Flight("approach", look="thermal", size=(320, 256), seed=3):

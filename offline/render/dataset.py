@@ -46,7 +46,7 @@ def write_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Write OUT/images/*.png, OUT/train.json and OUT/val.json in COCO's format; returns OUT.
+    """Write `OUT/images/*.png`, OUT/train.json and OUT/val.json in COCO's format; returns OUT.
 
     file_name is relative to images/. Train and val come from different scenes. Annotations carry distance_m,
     ttc_s (null when not closing in), visible and track_id beside COCO's own keys; CATEGORIES gives the
@@ -104,7 +104,7 @@ def _append(coco: dict, name: str, frame: Frame) -> None:
 
 
 def render_flight(flight: Flight, out_dir: str | Path, progress: Progress | None = None) -> Path:
-    """Write OUT/frames/*.png (in time order by name), OUT/truth.csv, OUT/poses.csv and OUT/camera.yaml;
+    """Write `OUT/frames/*.png` (in time order by name), OUT/truth.csv, OUT/poses.csv and OUT/camera.yaml;
     returns OUT.
 
     camera.yaml: width, height, fps, frame_id, K (9 numbers, row by row). truth.csv: the fields of Truth, one

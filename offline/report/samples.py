@@ -1,7 +1,7 @@
 """Pictures that show what a bundle sees: labels in white, detections in colour.
 
-Drawn on the validation images, which may not be ours to publish, they stay in the run folder; drawn on nothing, they go
-into the bundle.
+Pictures on the validation images stay in the run folder, since the images may not be ours to publish. The same boxes on
+a blank background go into the bundle.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The figures of the page. What was not measured is None, and blank on the page: nothing here is guessed."""
+"""The figures of the page. A figure that was not measured is None, and blank on the page."""
 
 from dataclasses import dataclass
 from pathlib import Path

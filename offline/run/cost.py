@@ -1,7 +1,7 @@
-"""What a model costs on the target, in milliseconds: the question that pruning, low rank and the search ask.
+"""Milliseconds of a model on the target, for pruning, low rank and the search.
 
-For a board that is not here it is predicted (boards/latency_model.py). For this CPU it is predicted too while many
-widths are weighed, by the same model fitted to this computer once a run; what is reported is measured.
+For a board they are predicted (boards/latency_model.py). While many widths are compared on this CPU they are predicted
+too, by the same model, fitted to this computer once a run; the times that are reported are measured.
 """
 
 from ..boards.latency_model import fit_host, predict

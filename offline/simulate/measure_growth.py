@@ -1,4 +1,4 @@
-"""How well do pixels tell growth? vit_perception/tracking/growth.py on rendered flights, against the truth.
+"""Measures the errors of growth from pixels (vit_perception/tracking/growth.py) on rendered flights.
 
     python -m offline.simulate.measure_growth [--flights 24]
 

@@ -1,10 +1,11 @@
-"""What the student is told by its teacher (Hinton et al., arXiv 1503.02531, carried over to dense detection).
+"""What the teacher tells its student (Hinton et al., arXiv 1503.02531, carried over to dense detection).
 
-response: the teacher's class probabilities at every point, and its boxes where it is confident;
-feature: its fine maps and its tokens, through a projection that is thrown away afterwards;
-relation: which of its tokens are alike (relational distillation: Park et al., arXiv 1904.05068; similarities as in
-    Tung and Mori, arXiv 1907.09682, here among the tokens of an image);
-attention: where its last attention looks, and how alike the values there are (MiniLM: Wang et al., arXiv 2002.10957).
+- response: the teacher's class probabilities at every point, and its boxes where it is confident;
+- feature: its fine maps and its tokens, through a projection that is thrown away afterwards;
+- relation: which of its tokens are alike (relational distillation: Park et al., arXiv 1904.05068; similarities as in
+  Tung and Mori, arXiv 1907.09682, here among the tokens of an image);
+- attention: where its last attention looks, and how alike the values there are (MiniLM: Wang et al., arXiv 2002.10957).
+
 The last two compare T x T matrices: widths and numbers of heads may differ without a projection. Where one of the two
 has four times the other's tokens, the finer ones are pooled.
 """

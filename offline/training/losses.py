@@ -1,4 +1,4 @@
-"""Which point answers for which box, and what it is charged for.
+"""Assigns points to boxes, and computes the losses of detection.
 
 Assigner: FCOS-style centre sampling (Tian et al., arXiv 1904.01355), with a minimum radius so that a person smaller
 than the grid still owns a point. Losses: varifocal (Zhang et al., arXiv 2008.13367) on classes, GIoU (Rezatofighi et

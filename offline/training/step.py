@@ -1,4 +1,4 @@
-"""What a training step computes, apart from how it is repeated (offline/training/train.py): batch -> losses."""
+"""One training step, batch -> losses; offline/training/train.py repeats it."""
 
 import os
 

@@ -1,6 +1,6 @@
 """Obstacles -> one alert, with hysteresis and debounce, so that it neither flickers nor hangs.
 
-An alert is about what the vehicle will hit: what `avoidance.corridor` says does not threaten raises nothing.
+An alert tells of what the vehicle will hit: an obstacle that `avoidance.corridor` has ruled out raises none.
 """
 
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
@@ -40,8 +40,8 @@ class AlertPolicy:
             last moment to brake: at stopping time + lead, and at stopping distance + speed * lead.
         max_ttc_sigma: a time to contact is believed if its sigma is below this part of it, or of one
             second.
-        min_score: a track of a lower mean score alerts nobody: a detector sees more ghosts than obstacles there.
-        range_hits: detections of a track from which on its range alone raises an alert. Ghosts seldom have so many.
+        min_score: a track of a lower mean score raises no alert: at low scores most detections are false.
+        range_hits: from so many detections on a track's range alone raises an alert. False ones seldom last so long.
         object_speed_mps: that obstacles may have by themselves: where range and speed are known, a time to contact
             that asks for more is not believed, and range alone counts.
         trigger_count, release_count: consecutive frames that raise and that lower the level of a track.

@@ -1,9 +1,10 @@
-"""What will the vehicle hit? Obstacles -> threatens or not, by a corridor around the direction of flight.
+"""Which obstacles will the vehicle hit? Sets `threatens` of each, by a corridor around the direction of flight.
 
 Two kinds of evidence, each with its sigma:
+
 - the corridor: an obstacle of known position is inside a box of the vehicle's width and height plus margin that reaches
   along the velocity, or, where that is unknown, along the optical axis, opened by how far flight may differ from it;
-- the course: at constant velocity what is on a collision course keeps its bearing. In a frame that does not turn,
+- the course: at constant velocity, an object on a collision course keeps its bearing. In a frame that does not turn,
   miss = range * rate of the line of sight * time to contact. Where range is unknown, the object counts as `min_size_m`
   wide, so that its miss comes out too small rather than too large.
 
@@ -37,10 +38,10 @@ class Corridor:
         deceleration_mps2: that the vehicle brakes with.
         min_speed_mps: a slower vehicle counts as hovering: only what comes towards it threatens.
         axis_spread_deg: how far flight may differ from the optical axis while the velocity is unknown.
-        keep_m: what is nearer than this, depth below or height above included, threatens in any case.
+        keep_m: an obstacle nearer than this, depth below or height above included, threatens in any case.
         window_s, min_samples: history that growth and the rate of the line of sight are fitted to.
         box_sigma_px: least standard deviation of a box's edges. min_size_m: least width, where range is unknown.
-        not_closing_s: what would take longer than this to come, at the least, does not close in.
+        not_closing_s: an obstacle that needs at least this long to arrive counts as not closing in.
         others_fly: whether obstacles may leave the ground. False: what is far above or below does not come up.
     """
 

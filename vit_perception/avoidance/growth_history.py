@@ -1,4 +1,4 @@
-"""What one track looked like: how it grew, seen whole or cut off by the image's border."""
+"""The history of one track's size: how it grew, seen whole or cut off by the image's border."""
 
 import math
 from collections import deque

@@ -1,16 +1,18 @@
-"""What vanished near is still there.
+"""Remembers obstacles that vanished near the vehicle: they are still there.
 
-Right in front of a car the image holds a piece of it, and a detector of whole objects finds nothing. Its track ends,
-and the way would look free. So an obstacle that was near, filled the image or was being flown into when it
-vanished is kept, moved by what is known of the vehicle, until it was passed, is seen again, or too much time is over.
-Its range is measured no more, so it is kept at the near end of what that may be, by one sigma.
+Right in front of a car the image holds only a piece of it, and a detector of whole objects finds nothing. The track
+ends, and the way would look free. So the memory keeps an obstacle that was near, filled the image, or was being flown
+into when it vanished. It moves the obstacle by what is known of the vehicle, until the vehicle has passed it, the
+detector finds it again, or its time is over. Nothing measures its range any more, so the memory keeps the near end of
+the last one, by one sigma.
 
 Time alone does not let go of what is in the way of a vehicle that knows how it moves: only looks do that do not find it
-where it would be seen whole. Right in front of it there are no such looks, so it stays until the vehicle has passed it,
-backed off far enough to see it, or turned away. A vehicle that swings in front of it is held up, not flying.
+where it would be seen whole. Right in front of it there are no such looks, so the memory keeps it until the vehicle has
+passed it, backed off far enough to see it, or turned away. A vehicle that swings in front of it is held up, not flying.
 
-What leaves the view at its side, clear of the vehicle's way, is forgotten; but what was on a collision course still
-is, until its time to contact is over. A box that touches the image's side and reaches across the way has not left.
+The memory forgets an obstacle that leaves the view at its side, clear of the vehicle's way. It keeps one that was on a
+collision course until its time to contact is over. A box that touches the image's side and reaches across the way has
+not left.
 """
 
 import math
@@ -33,7 +35,7 @@ PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, 
 
 
 class Memory:
-    """Adds to a frame's obstacles those that vanished near.
+    """Adds to a frame's obstacles those that it remembers.
 
     Args:
         near_m, near_s: an obstacle nearer than this when it vanishes is kept, or nearer than what is flown in near_s;

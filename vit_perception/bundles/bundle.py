@@ -30,7 +30,8 @@ class Bundle:
 
     Attributes:
         path (str): the bundle's folder.
-        name (str), labels (list of str; the index is the class), version (int; of the format).
+        name (str): of the bundle. version (int): of the format.
+        labels (list of str): class names; the index is the class.
         input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1).
         head (dict): strides (list of int, finest first).
         thresholds (dict): score, nms_iou, max_detections; weak_score, if there is one.

@@ -1,4 +1,4 @@
-"""Does this engine, on this device, compute what was evaluated? golden.npz tells.
+"""Proves that an engine computes, on this device, what was evaluated, with the golden data of the bundle.
 
 It holds inputs with the outputs of the fp32 master and of the int8 files. An engine is compared raw (cosine of each
 output) and as it is used: scores of all points, and boxes of the points that would be seen first.
@@ -15,7 +15,7 @@ from ..errors import BundleError, EngineError, GoldenError
 
 BEST_POINTS = 100  # whose boxes are compared, of each image
 MAX_BYTES = 1 << 30  # of golden.npz, unpacked
-# Least cosine, largest score difference, least overlap of a box. Where they come from: docs/architecture.md.
+# Least cosine, largest score difference, least overlap of a box. Where they come from: docs/engines.md.
 LIMITS = {"fp32": (0.9999, 0.005, 0.98), "fp16": (0.999, 0.03, 0.90), "int8": (0.97, 0.20, 0.50)}
 
 

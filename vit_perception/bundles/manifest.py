@@ -1,4 +1,4 @@
-"""What bundle.json may hold. It comes from elsewhere: nothing in it is believed before it is checked."""
+"""Checks bundle.json. The file comes from elsewhere, so nothing in it is used before it is checked."""
 
 import json
 import math

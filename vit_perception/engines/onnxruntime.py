@@ -44,6 +44,8 @@ class OnnxRuntimeEngine:
             self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as e:  # onnxruntime has no public base class for its errors
             raise EngineError("onnxruntime {} cannot run {}: {}".format(ort.__version__, _name(model), _line(e))) from e
+        if len(providers) == 1:  # with a second one it would need them to fall back on that
+            self._session._model_bytes = None  # its copy of the file; ONNX Runtime itself has let go of it
         inputs = self._session.get_inputs()
         if not inputs:
             raise EngineError("{} takes no input; write the bundle again".format(_name(model)))

@@ -1,5 +1,6 @@
-"""What Linux tells of the board, from /sys and /proc: temperature, throttling, memory. What is absent says nothing."""
+"""The board as Linux reports it in /sys and /proc: temperature, throttling, memory. A missing file reports nothing."""
 
+import ctypes
 import glob
 import os
 
@@ -49,6 +50,13 @@ def rss_mb(path="/proc/self/status", field="VmRSS"):
     except (OSError, ValueError, IndexError):
         pass
     return None
+
+
+def return_free_memory():
+    """Give the pages that were freed back to Linux, where the C library can (glibc); else it keeps them for later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _read(folder, name):

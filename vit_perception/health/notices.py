@@ -1,4 +1,4 @@
-"""Warnings that keep quiet: each kind once in a while, however often it happens."""
+"""Throttled warnings: each kind is logged at most once in a period, however often it happens."""
 
 import time
 

@@ -1,7 +1,7 @@
 """sensor_msgs/CompressedImage -> pixels: jpeg and png, as image_transport writes them.
 
-A file of a few bytes may claim billions of pixels. So size, and what else costs time, are read from the header, and
-refused, before a decoder sees the data.
+A file of a few bytes may claim billions of pixels. So this module reads size, and whatever else costs time, from the
+header, and refuses too much before a decoder sees the data.
 """
 
 import struct

@@ -176,7 +176,7 @@ def open_bag(path):
 
     Returns:
         an object with `topics` ({name: type}), `counts` ({name: number of messages}), `duration_s` and
-        `messages(names)`, which yields the `Message`s of these topics in the order of their stamps.
+        `messages(names)`, which yields a `Message` for each message of these topics, in the order of their stamps.
 
     Raises:
         BagError: there is none, it is damaged, or a package is missing that it takes. Also from `messages`.

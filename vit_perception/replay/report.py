@@ -1,4 +1,4 @@
-"""What a replay leaves: annotated video, tables of detections, tracks and alerts, timing, a page that shows them."""
+"""Writes the report of a replay: annotated video, tables of detections, tracks and alerts, timing, and a page."""
 
 import csv
 import glob

@@ -1,4 +1,4 @@
-"""The camera's calibration as camera_info gives it: kept, checked against the images, complained about once."""
+"""Keeps the newest camera_info, checks that it fits the images, and warns where it does not."""
 
 from ..avoidance.camera import Camera
 

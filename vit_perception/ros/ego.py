@@ -1,6 +1,6 @@
-"""What the vehicle's own topics tell: how it moves, how it is tilted, how high it is, where the camera sits on it.
+"""The vehicle's own topics: velocity, turning, attitude, height, and where the camera sits.
 
-Everything is optional. What is missing, stale or not a number is None in `Ego`, and its users do without it.
+All of them are optional. A value that is missing, stale or not a number is None in `Ego`.
 """
 
 import time
@@ -27,7 +27,7 @@ MAX_AGE_S = 0.5
 
 
 class EgoInputs:
-    """Keeps the newest message of each input, and makes of them what a frame needs.
+    """Keeps the newest message of each input, and makes the `Ego` of a frame from them.
 
     Callbacks run in the executor's thread, `ego` and `mount` in the worker's; each hand-over is one assignment.
 

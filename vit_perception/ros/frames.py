@@ -11,7 +11,7 @@ MOST_OLDER = 3  # images in a row that are rejected as out of order
 
 
 class FrameProcessor:
-    """Takes image messages with their time of arrival; nothing of what goes wrong leaves it.
+    """Processes image messages with their time of arrival. It counts and logs every error and raises none.
 
     Args:
         node: a configured `PerceptionNode`, whose stats, notices, calibration, ego inputs and outputs it uses.

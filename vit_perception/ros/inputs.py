@@ -1,4 +1,4 @@
-"""What the node subscribes to, and what to say when nothing comes."""
+"""The node's subscriptions, and the sentence that tells why no image comes."""
 
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image

@@ -14,8 +14,8 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class ManagedNode(LifecycleNode):
     """Calls `_configure`, `_activate`, `_deactivate` and `_release` of a subclass, in the executor's thread.
 
-    What they raise is logged, and the node stays where it was. After `_autostart` it is the program's last word
-    instead: the node sets `stop`, and `close` raises it.
+    The node logs what they raise and stays in its state. After `_autostart` it ends the program instead: the node sets
+    `stop`, and `close` raises the error.
 
     Args:
         name: of the node. stop: threading.Event that ends the program.

@@ -23,6 +23,7 @@ from ..avoidance.blocked import BLOCKED
 from ..bundles.bundle import find_bundle, open_bundle
 from ..engines import open_configured
 from ..errors import EngineLost, PerceptionError
+from ..health.board import return_free_memory
 from ..health.notices import Notices
 from ..health.report import STALE, report
 from ..images.read import ImageReader
@@ -148,6 +149,7 @@ class PerceptionNode(ManagedNode):
             self._deactivate()
             raise
         gc.collect()
+        return_free_memory()  # opening and proving an engine leaves 7 MB and more that flying does not need
         getattr(gc, "freeze", int)()  # from Python 3.7: what lives as long as the node is not searched again and again
         self.get_logger().info("images from {}".format(self.inputs.image_topic))
 

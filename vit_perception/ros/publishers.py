@@ -1,4 +1,4 @@
-"""Everything the node publishes, and when: plain results in, topics out."""
+"""Publishes every topic of the node but the debug image: plain results in, messages out."""
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -63,16 +63,16 @@ class Publishers:
             self._keep(self._topics[publisher], msg, latched)
 
     def labels(self, threshold):
-        """The class map and the threshold, for whoever subscribes, now or later."""
+        """Publish the class map and the threshold, latched: late subscribers get them too."""
         msg = messages.label_message(self._now(), self._all_labels, threshold, self._model)
         self._send(self._labels, msg, latched=True)
 
     def detections(self, header, seen):
-        """What one frame shows, a `FrameDetections`, under the header of its image."""
+        """Publish a `FrameDetections` under the header of its image."""
         self._send(self._detections, messages.detections_message(header, seen, self._class_ids))
 
     def result(self, header, result, fresh):
-        """What else one frame gave, under the header of its image. Of one that is not fresh, no alert."""
+        """Publish the rest of one frame's result under the header of its image; the alert only if it is fresh."""
         base_frame, stamp = self._values["base_frame"], header.stamp
         if self._keep is not None or self._obstacles.get_subscription_count() > 0:
             obstacles = messages.obstacles_message(stamp, base_frame, result.obstacles, self._class_ids)
@@ -94,13 +94,13 @@ class Publishers:
         self._alert_level = alert.level
 
     def end_alert(self, text):
-        """Images stopped during an alert: say so once, for nobody knows any more."""
+        """Images stopped during an alert: publish one STALE, since nobody knows any more what is ahead."""
         if self._alert_level:
             self._alert_level = OK
             self._send(self._alert, messages.status(status_name(self._node, "obstacle"), messages.STALE, text, {}))
 
     def scan(self, stamp, ranges, limits):
-        """The scan, to mavros and to PX4 alike. Not called at all while it must be silent.
+        """Publish the scan for mavros and PX4. The caller calls this only while the scan is fresh.
 
         limits: (range_min, range_max) with which it was made: what is clear depends on them.
         """

@@ -1,4 +1,4 @@
-"""Where boxes are and where they go: Kalman filters of many boxes at once, and the camera motion that carries them."""
+"""Position and velocity of boxes: Kalman filters of many boxes at once, and the camera motion that carries them."""
 
 import numpy as np
 

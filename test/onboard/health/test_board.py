@@ -1,10 +1,11 @@
 """What the board tells of itself, from files as Linux writes them."""
 
+import ctypes
 import os
 
 import pytest
 
-from vit_perception.health.board import rss_mb, temperature_c, throttling
+from vit_perception.health.board import return_free_memory, rss_mb, temperature_c, throttling
 
 
 def write(folder, **files):
@@ -45,3 +46,15 @@ def test_resident_memory_of_this_process():
     with open("/proc/self/statm") as f:
         pages = int(f.read().split()[1])
     assert rss_mb() == pytest.approx(pages * os.sysconf("SC_PAGESIZE") / 2**20, rel=0.05)
+
+
+def test_freed_pages_go_back_to_linux():
+    """Blocks under the newest one stay with the C library when they are freed, until it is asked."""
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("the C library of this machine is not glibc")
+    blocks = [bytes(1000) for _ in range(60_000)]
+    newest = bytes(1000)
+    del blocks
+    before = rss_mb()
+    return_free_memory()
+    assert rss_mb() < before - 30 and len(newest) == 1000
