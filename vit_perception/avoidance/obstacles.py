@@ -29,6 +29,7 @@ LEVEL_UNKNOWN_RAD = math.radians(5.0)  # how far from level a vehicle is taken t
 STAND_SLOPE_SIGMAS = 12.0
 ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
 MIN_GROWTHS = 2  # comparisons of pixels that are worth as much as min_hits sizes
+LEVEL_MPS = 0.5  # a vehicle that climbs or descends faster flies up or down to what passed
 ROOM_M = 0.2  # above and below the vehicle, for what is no object of its class
 BELOW = 1.0  # slope; what is seen more steeply is seen from above
 STANDS_OUT_M = 1.0  # what is seen from above and of no known height stands out of the ground, by about so much
@@ -71,6 +72,11 @@ class Obstacle:
         slant = norm(self.position)
         ray = self.position / max(slant, 1e-6)
         return slant, math.sqrt(max(float(ray.dot(self.covariance).dot(ray)), 0.0))
+
+
+def _flies_level(ego):
+    """Whether the vehicle surely neither climbs nor descends: what passes above or below it now goes on passing."""
+    return ego.velocity is not None and abs(float(ego.level[2].dot(ego.velocity))) < LEVEL_MPS
 
 
 class ObstacleEstimator:
@@ -251,7 +257,7 @@ class ObstacleEstimator:
     def _is_impossible(self, track, view, ego, pixels):
         """Whether nothing of its class can stand where this box is, as far as is known."""
         height = view.height(ego)
-        if height is None or track.class_index not in self.sizes:
+        if height is None or track.class_index not in self.sizes or not _flies_level(ego):
             return False
         noise = math.hypot(*self._box_errors(pixels))
         angle_sigma = math.hypot(math.radians(self.level_sigma_deg), view.tall * noise)

@@ -95,3 +95,19 @@ def test_what_is_remembered_counts_its_sigma_once():
     kept.threatens = True
     policy = AlertPolicy()
     assert [policy.update([kept]).level for _ in range(4)][-1] == 1, "nearer than 8 m, not than 3"
+
+
+@pytest.mark.parametrize(
+    ("velocity", "ghost"), [((3.0, 0.0, 0.0), True), ((3.0, 0.0, -1.0), False), ((3.0, 0.0, 1.0), False), (None, False)]
+)
+def test_a_vehicle_that_climbs_descends_or_does_not_know_calls_nothing_a_ghost(velocity, ghost):
+    from vit_perception.avoidance.camera import Camera
+    from vit_perception.avoidance.geometry import Mount
+    from vit_perception.avoidance.obstacles import ObstacleEstimator
+
+    camera, estimator = Camera(320.0, 320.0, 320.0, 256.0, 640, 512), ObstacleEstimator({0: PERSON})
+    track = obstacle((2.5, 0.0, -1.4), 0.0, 0.0).track
+    track.box = np.array((300, 420, 320, 448), np.float32)  # 28 px high, its foot 31 degrees below the horizon
+    ego = Ego(velocity, (0.0, 0.0, 0.0), np.eye(3), 1.6)
+    found = estimator.update([track], 0.0, camera, 640, 512, Mount.from_angles(), ego)
+    assert found[0].ghost == ghost
