@@ -32,6 +32,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.6",
     packages=find_packages(include=[package_name, package_name + ".*"]),
+    package_data={"vit_perception": ["replay/style.css"]},
     data_files=data_files(),
     install_requires=["setuptools", "numpy"],
     extras_require={
@@ -48,8 +49,9 @@ setup(
             "pycocotools",
             "pyyaml",
             "rich",
+            "safetensors",
             "tensorboard",
-            "torch>=2.4",
+            "torch>=2.5",
         ],
         # A ROS 2 Jazzy where none is installed (Linux, Python 3.11), with what builds message packages.
         "ros": [

@@ -121,10 +121,10 @@ def section(out: Path, number: int, name: str, listener: Listener) -> str:
     shown = listener.pictures[:: max(1, len(listener.pictures) // PICTURES)][:PICTURES]
     for k, picture in enumerate(shown):
         write_image(out / f"clip{number}_{k}.jpg", picture)
-    write_image(out / f"clip{number}_timeline.png", timeline(listener.points, listener.levels))
     names = [f"clip{number}_{k}.jpg" for k in range(len(shown))]
     images = "".join(f'<img src="{n}">' for n in names)
-    return f'<h2>{html.escape(name)}</h2><div class="row">{images}</div><img src="clip{number}_timeline.png">'
+    plot = timeline(listener.points, listener.levels, calibrated=False)
+    return f'<h2>{html.escape(name)}</h2><div class="row">{images}</div>{plot}'
 
 
 def table_of(rows: dict[str, dict]) -> str:

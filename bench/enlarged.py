@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
             labels = [label for label in labels if label in CLASSES]
         data = read_dataset(root, val, None, tuple(args.ignore), labels)
         for i, (sample, box, c) in enumerate(progress(objects(data, count), "approaches")):
-            flights.append((c, *fly(detector, score, read_image(sample, bundle.input["color"]), box, i)))
+            flights.append((c, *fly(detector, score, read_image(sample, bundle.input["color"], bundle.input), box, i)))
     classes = {label: [f for k, f, _ in flights if k == c] for c, label in enumerate(data.labels)}
     per_class = {label: figures(some) for label, some in classes.items() if some}
     result = {"model": bundle.name} | figures([f for _, f, _ in flights])

@@ -44,7 +44,7 @@ def load_batches(bundle: Bundle, data: Dataset | None) -> list[np.ndarray]:
         return [x[None] for x in np.load(bundle.file("golden"))["images"].astype(np.float32)]
     letterbox, color = Letterbox(bundle.input), bundle.input["color"]
     order = "mono" if color == "gray" else "rgb"
-    return [letterbox(read_image(s, color), order)[0].copy() for s in data.samples]
+    return [letterbox(read_image(s, color, bundle.input), order)[0].copy() for s in data.samples]
 
 
 def differences(right: list[dict], found: list[dict]) -> dict[str, float]:

@@ -38,13 +38,14 @@ from offline.evaluation.latency import ROUNDS, all_times, memory_mb
 from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.palette import ON_PAPER
 from vit_perception.parameters import SPECS
 
 VARIANTS, THREADS = ("fp32", "int8"), (1, 2)
 BOARDS = {"nano": "jetson-nano", "orin_nano": "jetson-orin-nano"}  # key of the figures: target
 DEFAULT = next(s.default for s in SPECS if s.name == "model")
 PROXY = "proxy of YOLO11n"
-COLORS = ("#d9772b", "#2563a8", "#7b5ea7", "#3c8d63")
+COLORS = ON_PAPER
 
 
 @dataclass

@@ -24,11 +24,14 @@ from vit_perception.detector import Detector
 from vit_perception.engines import open_engine
 
 VGA, HD = ((640, 512), "thermal"), ((1280, 720), "color")
+FULL_HD, UHD = ((1920, 1080), "color"), ((3840, 2160), "color")
 # name: model, threads of the engine, (size, look), crowd, frames a second
 CASES = {
     "640x512": ("uav_thermal", 0, VGA, False, 30.0),
     "one thread": ("uav_thermal", 1, VGA, False, 30.0),
     "1280x720": ("uav_thermal", 0, HD, False, 30.0),
+    "1920x1080": ("uav_thermal", 1, FULL_HD, False, 10.0),
+    "3840x2160": ("uav_thermal", 1, UHD, False, 4.0),
     "slow engine": ("uav_thermal_large", 1, VGA, False, 10.0),
     "crowd": ("uav_thermal", 0, VGA, True, 15.0),
 }

@@ -156,7 +156,7 @@ def replay_clip(samples: list, detector: Detector, color: str) -> dict:
     camera, trackers = CameraMotion(), {name: make() for name, make in TRACKERS.items()}
     figures: dict = {name: {"lengths": {}, "ids": set(), "covered": 0} for name in TRACKERS}
     for sample in samples:
-        image = read_image(sample, color)
+        image = read_image(sample, color, detector.input)
         detections = detector.detect(image, "mono" if color == "gray" else "rgb")
         motion = camera.update(image, "mono" if color == "gray" else "rgb")
         for name, tracker in trackers.items():

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import nn
 
-from .data import add_data_options, detect_color, read_dataset
+from .data import add_data_options, detect_color, label_rules, read_dataset
 from .errors import RecipeError, one_sentence
 from .evaluation.accuracy import TorchEngine, evaluate, make_detector
 from .model.blocks import Block
@@ -71,10 +71,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore))
+    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), rules=label_rules(args))
     labels = data.labels
     if args.classes:
-        data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), args.classes.split(","))
+        classes = args.classes.split(",")
+        data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes, label_rules(args))
     data = data.spread(args.images)
     given = load_teacher(args.model, labels, channels=1 if detect_color(data) == "gray" else 3)
     if given.input is None:

@@ -88,6 +88,8 @@ def main(argv: list[str] | None = None) -> None:
     run_folder, out = args.run.resolve(), args.out.resolve()
     if out == run_folder or out in run_folder.parents:
         raise RecipeError(f"the run folder {run_folder} lies in --out, which the bundle takes; name another with --run")
+    if (args.out / "bundle.json").is_file():
+        log.warning("%s holds a bundle: it stays until this run is done, then the new one takes its place", args.out)
     run = open_run(args, recipe, target)
     start = time.monotonic()
     stages.tell_estimate(run)

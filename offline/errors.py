@@ -1,11 +1,13 @@
 """Errors a user can act on, and how a command ends with one: a sentence on stderr, exit code 2."""
 
 import functools
+import os
 import signal
 import sys
 import threading
 
 from vit_perception.errors import PerceptionError
+from vit_perception.images.files import show
 
 
 class DataError(PerceptionError):
@@ -34,10 +36,10 @@ def one_sentence(main):
         try:
             return main(*args, **kwargs)
         except PerceptionError as e:
-            print(f"error: {e}", file=sys.stderr)
+            print(f"error: {show(e)}", file=sys.stderr)
             raise SystemExit(2) from None
         except OSError as e:
-            where = f" ({e.filename})" if e.filename else ""
+            where = f" ({show(os.fsdecode(e.filename))})" if isinstance(e.filename, str | bytes) else ""
             print(
                 f"error: {e.strerror or e}{where}; nothing half-written is kept, mend it and run again",
                 file=sys.stderr,

@@ -18,7 +18,7 @@ from vit_perception.bundles.bundle import open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
 
-from .data import add_data_options, read_dataset
+from .data import add_data_options, label_rules, model_sizes, read_dataset
 from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure
 from .evaluation.subsets import Grouping
@@ -50,6 +50,8 @@ def print_figures(metrics: dict) -> None:
             recalls = (row["recall"] for row in m["recall_at"]["per_class"].values())
             cells = "".join(f"{_cell(r):>18}" for r in recalls)
             print(f"{group:<16}{m['images']:>7}{_cell(m['map50'])}{cells}")
+    for remark in metrics["remarks"]:
+        print(f"note: {remark}")
     labels = metrics["confusion"]["labels"]
     print(f"\n{'there / said':<16}" + "".join(f"{c:>12}" for c in labels))
     for label, counts in zip(labels, metrics["confusion"]["counts"], strict=True):
@@ -75,8 +77,15 @@ def main(argv: list[str] | None = None) -> None:
     grouping = Grouping.parse(args.groups, args.bands)
     bundle = open_bundle(args.model)
     classes = pick_classes(args.classes, bundle.labels)
-    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes)
+    data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes, label_rules(args))
     print(data.summary())
+    for label, side in model_sizes(data, bundle.input["width"], bundle.input["height"]).items():
+        taught = bundle.object_px.get(label)
+        if side and taught and side[1] < taught[0]:
+            text = (
+                "half of the %s are under %.0f pixels in the model's input; 95%% of those it learnt from were over %.0f"
+            )
+            logging.warning(text, label, side[1], taught[0])
     engine = open_engine(bundle, args.backend, args.precision)
     detector = Detector(bundle, engine, score_threshold=args.score)
     score = max(args.score, bundle.thresholds["score"])

@@ -36,8 +36,8 @@ SHORT = {  # what recipe quick does, in the two minutes that a demo may take for
     "lowrank.epochs": "0",
     "lowrank.min_steps": "0",
     "lowrank.saving": "1.0",  # none: it wants a fine-tuning of its own
-    "thresholds.fp_per_image": "0.5",  # on the validation images
-    "thresholds.weak_fp_per_image": "2.0",
+    "thresholds.fp_per_image": "1.0",  # on the validation images, as the teacher has it
+    "thresholds.weak_fp_per_image": "4.0",
 }
 
 

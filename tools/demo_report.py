@@ -20,6 +20,7 @@ from offline.report.samples import annotate, sheet, write_image
 from vit_perception.boxes import iou
 from vit_perception.detector import Detections
 from vit_perception.images.read import view
+from vit_perception.palette import NO_TRACK, THREATENS, WARNING, bgr
 from vit_perception.ros.messages import read_detections, stamp_to_seconds
 
 NAMES = ("Person", "Car", "Bicycle")
@@ -228,7 +229,7 @@ def contact_sheet(record: Recorder) -> np.ndarray:
         text = f"{stamp - record.frames[0][0]:.1f} s  {LEVELS[alert[0]]}"
         if "ttc_s" in alert[1]:
             text += f"  ttc {alert[1]['ttc_s']} s"
-        color = ((255, 255, 255), (0, 200, 255), (60, 60, 255), (200, 200, 200))[alert[0]]
+        color = bgr((NO_TRACK, WARNING, THREATENS, NO_TRACK)[alert[0]])
         cv2.rectangle(canvas, (0, 0), (canvas.shape[1], 15), (0, 0, 0), -1)
         cv2.putText(canvas, text, (4, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.38, color, 1, cv2.LINE_AA)
         pictures.append(canvas)

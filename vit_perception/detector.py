@@ -45,6 +45,7 @@ class Letterbox:
         self.batch = np.zeros((1, len(self._gain), self.height, self.width), np.float32)
         self._filled = (self.height, self.width)
         self._gray = self._scaled = None  # written anew by every image; another size replaces them
+        self._halves = []  # so are these: half the size, a quarter, ...
 
     def __call__(self, image, order):
         """Returns (batch, scale): float32 (1, C, H, W), which the next call overwrites; model pixels per source pixel.
@@ -60,15 +61,30 @@ class Letterbox:
         h = min(self.height, max(1, int(round(height * scale))))
         if self.color == "gray" and order != "mono":
             image = self._gray = to_gray(image, order, self._gray)
-        if (h, w) != (height, width):
-            shrinks = scale < 0.5  # linear interpolation would skip pixels, and with them small people
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            image = self._scaled = cv2.resize(image, (w, h), self._scaled, interpolation=how)
+        image = self._halve(image, scale)
+        if (h, w) != image.shape[:2]:
+            image = self._scaled = cv2.resize(image, (w, h), self._scaled, interpolation=cv2.INTER_LINEAR)
         if (h, w) != self._filled:
             self.batch[:] = 0.0
             self._filled = (h, w)
         self._fill(image, order, self.batch[0, :, :h, :w])
         return self.batch, scale
+
+    def _halve(self, image, scale):
+        """Halve until linear interpolation skips no pixel, and with it no small person: from half the size on.
+
+        Means of 2 x 2 pixels are several times as fast as OpenCV's area interpolation by any other factor. An odd last
+        row or column is left out: less than a pixel of the model's input.
+        """
+        done = 0
+        while scale <= 0.5:
+            height, width = max(1, image.shape[0] // 2), max(1, image.shape[1] // 2)
+            if done == len(self._halves):
+                self._halves.append(None)
+            even, out = image[: 2 * height, : 2 * width], self._halves[done]
+            image = self._halves[done] = cv2.resize(even, (width, height), out, interpolation=cv2.INTER_AREA)
+            scale, done = 2 * scale, done + 1
+        return image
 
     def _fill(self, image, order, out):
         """Normalise the image's planes into `out`, float32 (C, h, w), in the model's order: one pass for each."""
@@ -143,6 +159,7 @@ class Detector:
         score_threshold, nms_iou, max_detections: None takes the bundle's.
 
     Attributes:
+        input (dict): the bundle's: what its images are to be.
         stage_ms (dict): milliseconds of letterbox, infer and decode in the last call.
     """
 
@@ -151,6 +168,7 @@ class Detector:
         self.score_threshold = limits["score"] if score_threshold is None else score_threshold
         self.nms_iou = limits["nms_iou"] if nms_iou is None else nms_iou
         self.max_detections = limits["max_detections"] if max_detections is None else max_detections
+        self.input = bundle.input
         self.stage_ms = {}
         self._engine = engine
         self._letterbox = Letterbox(bundle.input)

@@ -4,43 +4,48 @@ import cv2
 import numpy as np
 
 from .avoidance.alerts import ERROR
+from .palette import NO_TRACK, OF_LEVEL, OF_THREAT, bgr
+from .plates import Plates
 
-# BGR. Red threatens, orange is not judged, green passes; white is a detection that is no track (yet).
-THREAT_COLOURS = {True: (60, 60, 255), None: (0, 165, 255), False: (80, 210, 60)}
-NO_TRACK = (235, 235, 235)
 _BLACK = (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FARTHEST = 32000  # pixels; a predicted box may lie far outside, and OpenCV draws with whole numbers
 
 
-def draw(image, order, result, labels):
+def draw(image, order, result, labels, zoom=1):
     """Return a picture of one frame with its results.
 
     A track has a thick box, dashed where it is only predicted or remembered; a detection that is no track has a thin
-    one and its class and score. A track's text is class, id and score, then range and time to contact where known.
+    one and its class and score. A track's text is class, id and score, then range and time to contact where known;
+    where there is no place for it, its id; where there is none for that either, nothing. Colours: palette.py.
 
     Args:
         image, order: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'. It is not changed.
         result: `vit_perception.pipeline.Result` of it.
         labels: the class names by index.
+        zoom: how many times larger the picture is to be, a whole number: small images have no room for letters.
 
     Returns:
-        uint8 (H, W, 3) BGR, a new array.
+        uint8 (H * zoom, W * zoom, 3) BGR, a new array.
     """
     picture = _to_bgr(image, order)
-    pen = _Pen(picture)
+    if zoom > 1:
+        picture = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+    pen = Pen(picture)
     found, tracks = result.detections, result.tracks
     tracked = {t.detection for t in tracks}
     for i in range(len(found)):
         if i not in tracked:
             text = "{} {:.2f}".format(labels[found.classes[i]], found.scores[i])
-            pen.box(found.boxes[i], NO_TRACK, text, bold=False)
+            pen.box(zoom * found.boxes[i], NO_TRACK, text, bold=False)
     # Obstacles are the tracks and what is remembered; the threatening ones last, on top of the others.
     for o in sorted(result.obstacles, key=lambda o: bool(o.threatens)):
         seen = o.track.detection >= 0 and any(t is o.track for t in tracks)
-        pen.box(o.track.box, THREAT_COLOURS[o.threatens], _caption(o, labels), dashed=not seen)
+        texts = _caption(o, labels), "#{}".format(o.track.id)
+        pen.box(zoom * np.asarray(o.track.box), OF_THREAT[o.threatens], *texts, dashed=not seen)
     if result.alert.level:
         pen.banner(result.alert, labels)
+    pen.write()
     return picture
 
 
@@ -59,25 +64,37 @@ def _caption(o, labels):
     return "  ".join(parts)
 
 
-class _Pen:
-    """Draws with lines and letters that fit the picture's size."""
+class Pen:
+    """Draws on a picture, BGR uint8 (H, W, 3), with lines and letters that fit its size; `write` ends it.
 
-    def __init__(self, picture):
+    Args:
+        letters: how much larger than usual, lines and letters alike.
+    """
+
+    def __init__(self, picture, letters=1.0):
         self._picture = picture
         self._height, self._width = picture.shape[:2]
-        self._scale = min(max(self._width / 1500.0, 0.4), 1.5)  # 0.43 at 640 pixels, 0.85 at 1280
-        self._line = 2 if self._width < 1600 else 3
-        self._stroke = 1 if self._scale < 0.8 else 2
+        side = max(self._width, self._height)
+        self._scale = max(letters * side / 1500.0, 0.4)  # 0.43 at 640 pixels, 0.85 at 1280, 2.6 at 3840
+        self._line = max(2, int(round(letters * side / 640.0)))
+        self._stroke = max(1, int(round(self._scale / 0.7)))
+        self._plates = Plates(picture, self._scale, self._stroke)
 
-    def box(self, box, colour, text, bold=True, dashed=False):
+    def box(self, box, colour, *texts, **how):
+        """A box (x1, y1, x2, y2) in '#rrggbb', and one of its texts; how: bold=True, dashed=False."""
         x1, y1, x2, y2 = (int(round(min(max(float(v), -_FARTHEST), _FARTHEST))) for v in box)
-        line = self._line if bold and min(x2 - x1, y2 - y1) > 10 * self._line else 1  # something small stays visible
-        if dashed:
-            self._dashes((x1, y1), (x2, y2), colour, line)
+        bold = how.get("bold", True) and min(x2 - x1, y2 - y1) > 10 * self._line  # something small stays visible
+        line, ink = self._line if bold else (self._line + 1) // 2, bgr(colour)
+        if how.get("dashed"):
+            self._dashes((x1, y1), (x2, y2), ink, line)
         else:
             cv2.rectangle(self._picture, (x1, y1), (x2, y2), _BLACK, line + 2)  # seen on any background
-            cv2.rectangle(self._picture, (x1, y1), (x2, y2), colour, line)
-        self._text(text, x1, y1, y2, colour)
+            cv2.rectangle(self._picture, (x1, y1), (x2, y2), ink, line)
+        self._plates.add((x1, y1, x2, y2), colour, *texts)
+
+    def write(self):
+        """Write the texts of all boxes."""
+        self._plates.write()
 
     def _dashes(self, low, high, colour, line):
         """A rectangle of which each side is drawn in its first, third ... part, within the picture."""
@@ -88,16 +105,8 @@ class _Pen:
             for a, b in zip(points[0:-1:2], points[1::2]):
                 cv2.line(self._picture, tuple(a), tuple(b), colour, line)
 
-    def _text(self, text, x, top, bottom, colour):
-        """Dark letters on the box's colour, above the box, or below it at the upper border, never outside."""
-        (w, h), base = cv2.getTextSize(text, _FONT, self._scale, self._stroke)
-        y = top - base if top - base - h >= 0 else bottom + h + base
-        x, y = max(min(x, self._width - w), 0), max(min(y, self._height - base), h)
-        cv2.rectangle(self._picture, (x, y - h - 1), (x + w, y + base - 1), colour, -1)
-        cv2.putText(self._picture, text, (x, y), _FONT, self._scale, _BLACK, self._stroke, cv2.LINE_AA)
-
     def banner(self, alert, labels):
-        """The alert over the whole width, at the lower border: boxes' texts are above them."""
+        """The alert over the whole width, at the lower border, where no text covers it."""
         text = "ERROR" if alert.level == ERROR else "WARN"
         if alert.obstacle is not None:
             text += "  " + _caption(alert.obstacle, labels)
@@ -107,6 +116,6 @@ class _Pen:
             scale, stroke = scale * (self._width - 8.0) / w, 1
             (w, h), base = cv2.getTextSize(text, _FONT, scale, stroke)
         y = self._height - base - 3
-        colour = THREAT_COLOURS[True] if alert.level == ERROR else THREAT_COLOURS[None]
-        cv2.rectangle(self._picture, (0, y - h - 6), (self._width, self._height), colour, -1)
+        cv2.rectangle(self._picture, (0, y - h - 6), (self._width, self._height), bgr(OF_LEVEL[alert.level]), -1)
         cv2.putText(self._picture, text, (4, y), _FONT, scale, _BLACK, stroke, cv2.LINE_AA)
+        self._plates.reserve(0, y - h - 6, self._width, self._height)

@@ -23,3 +23,7 @@ class EngineLost(EngineError):
 
 class ImageError(PerceptionError):
     """An image message cannot be used: wrong size, step or encoding."""
+
+
+class BagError(PerceptionError):
+    """A bag cannot be written or read: the disk, a damaged or foreign file, or a missing package."""

@@ -4,6 +4,7 @@ from collections import namedtuple
 
 from .avoidance.blocked import BLOCKED, FARTHEST_M, ON_STALE
 from .errors import PerceptionError
+from .images.high_bit_depth import SCALINGS, conversion
 
 Spec = namedtuple("Spec", "name default low high unit read_only description")
 
@@ -16,13 +17,18 @@ def _live(name, default, description, low=None, high=None, unit=""):
     return Spec(name, default, low, high, unit, False, description)
 
 
-# Defaults that are None come from the bundle: known, and declared, once it is open.
+# The bundle's, known, and declared, once it is open. A default here is for bundles that name none.
 EVALUATED = (
     _live("score_threshold", None, "lowest score that is published and starts a track", 0.0, 1.0),
     _live(
         "weak_score", None, "lowest score that is looked at: published where it belongs to a confirmed track", 0.0, 1.0
     ),
     _live("nms_iou", None, "overlap above which the weaker box of a class is dropped, having voted", 0.0, 1.0),
+    _live("high_bit_depth.scaling", "percentile", "how 16-bit and float images become 8 bits: percentile or fixed"),
+    _live("high_bit_depth.low_percent", 1.0, "percentile that becomes black", 0.0, 100.0, "%"),
+    _live("high_bit_depth.high_percent", 99.0, "percentile that becomes white", 0.0, 100.0, "%"),
+    _live("high_bit_depth.min", 0.0, "raw value that becomes black, with fixed", -1e9, 1e9),
+    _live("high_bit_depth.max", 65535.0, "raw value that becomes white, with fixed", -1e9, 1e9),
 )
 
 SPECS = (
@@ -38,11 +44,6 @@ SPECS = (
     _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
     _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),
     _fixed("use_cv_bridge", False, "convert images with cv_bridge, which must be installed"),
-    _live("high_bit_depth.scaling", "percentile", "how 16-bit and float images become 8 bits: percentile or fixed"),
-    _live("high_bit_depth.low_percent", 1.0, "percentile that becomes black", 0.0, 100.0, "%"),
-    _live("high_bit_depth.high_percent", 99.0, "percentile that becomes white", 0.0, 100.0, "%"),
-    _live("high_bit_depth.min", 0.0, "raw value that becomes black, with fixed", -1e9, 1e9),
-    _live("high_bit_depth.max", 65535.0, "raw value that becomes white, with fixed", -1e9, 1e9),
     _fixed("reliable_input", False, "subscribe RELIABLE with a queue: for replay, not for flight"),
     _fixed("class_id_as_name", False, "publish class names, not indices, as class_id"),
     _fixed("rectified_input", False, "images went through image_proc: camera_info's P holds for them, not K and D"),
@@ -123,7 +124,7 @@ _CHOICES = {
     "height_source": HEIGHT_SOURCES,
     "on_stale": ON_STALE,
     "image_transport": ("raw", "compressed"),
-    "high_bit_depth.scaling": ("percentile", "fixed"),
+    "high_bit_depth.scaling": SCALINGS,
 }
 
 # (a, b): a must not exceed b, unless b is off (0).
@@ -142,15 +143,18 @@ _INCREASING = (
 
 
 def check(values):
-    """What single ranges cannot say: one sentence about what is wrong with `values` (by name), or ''."""
+    """What single ranges cannot say: one sentence about what is wrong with `values` (by name), or ''.
+
+    Those of EVALUATED may be missing: no bundle is open yet.
+    """
     for low, high in _ORDERED:
         if values[low] > values[high] > 0:
             return "{} ({}) must not exceed {} ({})".format(low, values[low], high, values[high])
     for low, high in _INCREASING:
-        if values[low] >= values[high]:
+        if low in values and values[low] >= values[high]:
             return "{} ({}) must be less than {} ({})".format(low, values[low], high, values[high])
     for name, choices in _CHOICES.items():
-        if values[name] not in choices:
+        if name in values and values[name] not in choices:
             return "{} ({}) must be one of {}".format(name, values[name], ", ".join(choices))
     problem = check_blocked(values)
     if problem:
@@ -180,7 +184,8 @@ def evaluated(bundle):
     """{name: value} of EVALUATED as the bundle was evaluated with."""
     limits = bundle.thresholds
     scores = {"score_threshold": float(limits["score"]), "weak_score": float(limits.get("weak_score", limits["score"]))}
-    return dict(scores, nms_iou=float(limits["nms_iou"]))
+    deep = {k: v if isinstance(v, str) else float(v) for k, v in conversion(bundle.input).items()}
+    return dict(scores, nms_iou=float(limits["nms_iou"]), **deep)
 
 
 def defaults(bundle):
@@ -214,7 +219,7 @@ def declare(node, specs, defaults=None):
     """Declare `specs` on a rclpy node, with ranges that `ros2 param describe` shows and rclpy enforces.
 
     Args:
-        defaults: {name: value} for specs whose default is None.
+        defaults: {name: value} that go before those of `specs`.
 
     Returns:
         {name: value} as set by files, arguments or defaults.
@@ -228,7 +233,7 @@ def declare(node, specs, defaults=None):
         raise PerceptionError(problem)
     values = {}
     for spec in specs:
-        default = (defaults or {}).get(spec.name) if spec.default is None else spec.default
+        default = (defaults or {}).get(spec.name, spec.default)
         values[spec.name] = node.declare_parameter(spec.name, default, _descriptor(spec, default)).value
     return values
 

@@ -13,6 +13,7 @@ from .avoidance.obstacles import ObstacleEstimator
 from .avoidance.scan import horizon_in_view, make_scan
 from .detector import Detections, Detector
 from .errors import BundleError
+from .images.saturation import ColourCheck
 from .parameters import wanted_classes
 from .stats import Stopwatch
 from .tracking.camera_motion import CameraMotion
@@ -84,10 +85,11 @@ class Pipeline:
             the other on they are published if they belong to a confirmed track.
         mount (Mount): of the camera, for frames that come without one.
         labels (list of str): the model's, for class_filter.
+        colour_check (ColourCheck or None): whether the images suit the model.
     """
 
     def __init__(self, detector, tracker=None, obstacles=None, corridor=None, alerts=None):
-        self.detector, self.motion, self.labels = detector, CameraMotion(), []
+        self.detector, self.motion, self.labels, self.colour_check = detector, CameraMotion(), [], None
         self.tracker = tracker or Tracker()
         self.obstacles = obstacles or ObstacleEstimator()
         self.memory, self.corridor = Memory(), corridor or Corridor()
@@ -196,6 +198,14 @@ class Pipeline:
         stages = dict(seen.stage_ms, **watch.stage_ms)
         return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages, limits)
 
+    def problems(self, image, order):
+        """{kind: one sentence, or ''}: what is wrong with this model for these images, or for ranges. Once an image."""
+        sizes = ""
+        if self.labels and not self.obstacles.sizes:
+            text = "no class of the model ({}) has a known height: no range from sizes, only from the height above "
+            sizes = (text + "ground; set obstacles.classes and obstacles.heights_m").format(", ".join(self.labels))
+        return {"colour": self.colour_check.update(image, order) if self.colour_check else "", "sizes": sizes}
+
     def _camera_motion(self, image, order):
         if self.camera_motion:
             return self.motion.update(image, order)
@@ -252,7 +262,7 @@ def make_pipeline(bundle, engine, values):
         PerceptionError: the bundle, the engine and the parameters do not fit together.
     """
     pipeline = Pipeline(Detector(bundle, engine))
-    pipeline.labels = bundle.labels
+    pipeline.labels, pipeline.colour_check = bundle.labels, ColourCheck(bundle)
     names, heights, sigmas = (values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m"))
     pipeline.obstacles.sizes = sizes_by_index(bundle.labels, names, heights, sigmas, bundle.manifest.get("sizes"))
     pipeline.configure(values)

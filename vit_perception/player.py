@@ -3,32 +3,26 @@
     ros2 run vit_perception player --ros-args -p folder:=flight -p fps:=10.0
     ros2 run vit_perception player --ros-args -p bag:=flight_bag -r /camera/image_raw:=/image_raw
 
-camera.yaml in the folder, or beside it or the video, holds width, height, fps, frame_id and K (9 numbers).
+camera.yaml in the folder, or beside it or the video, holds width, height, fps, frame_id, K (9 numbers) and D; one that
+camera_calibration wrote is taken as well.
 A bag's messages keep their names and stamps; a recorded topic is remapped like any other.
 """
 
-import array
-import os
 import sys
 import threading
 import time
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray
 
 from .errors import PerceptionError
 from .parameters import Spec, declare
-from .recording.bag import open_bag
-from .recording.bag_inputs import IMAGE_TYPES, inputs, message_class, stamp_of
-from .recording.sources import Images, Video
-from .ros.messages import seconds_to_stamp
 from .ros.process import run
-from .ros.qos import STATIC
+from .ros.tapes import make_tape
 
 SPECS = (
-    Spec("folder", "", None, None, "", True, "folder of images, played in the order of their names"),
+    Spec("folder", "", None, None, "", True, "folder of images, played in the order of the numbers in their names"),
     Spec("list", "", None, None, "", True, "file with one image name per line; empty plays the folder"),
     Spec("video", "", None, None, "", True, "video file"),
     Spec("bag", "", None, None, "", True, "rosbag2 bag"),
@@ -137,112 +131,6 @@ class Player(Node):
             if self._answer.wait(0.1):
                 return True
         return False
-
-
-def make_tape(node, values, image_qos):
-    """What `values` say is to be played. Raises PerceptionError if that is not one thing, or cannot be read."""
-    given = [name for name in ("folder", "video", "bag") if values[name]]
-    if len(given) != 1:
-        raise PerceptionError("set exactly one of the parameters folder, video and bag; {} are set".format(len(given)))
-    path = os.path.expanduser(values[given[0]])
-    if given == ["bag"]:
-        return BagTape(node, values, path, image_qos)
-    return PictureTape(node, values, Video(path) if given == ["video"] else Images(path, values["list"]), image_qos)
-
-
-class PictureTape:
-    """A folder or a video. Iterating yields (pause in seconds before it, make); make() -> (stamp, publish).
-
-    A stamp is (sec, nanosec) of an image, or None for other messages.
-
-    Attributes:
-        images (list): the publishers of images.
-    """
-
-    def __init__(self, node, values, source, image_qos):
-        self._node, self._source, self._calibration = node, source, source.calibration
-        self._fps = values["fps"] or source.fps
-        self._frame_id = values["frame_id"] or self._calibration.get("frame_id", "camera")
-        self._start_s, self._index = values["start_stamp_s"], 0
-        self.images = [node.create_publisher(Image, "image_raw", image_qos)]
-        self._infos = node.create_publisher(CameraInfo, "camera_info", image_qos)
-
-    def __iter__(self):
-        for image in self._source:
-            yield (1.0 / self._fps if self._index else 0.0), lambda i=image: self._make(i)
-
-    def _make(self, image):
-        msg = image_message(image)
-        msg.header.frame_id = self._frame_id
-        if self._start_s > 0:
-            seconds_to_stamp(self._start_s + self._index / self._fps, msg.header.stamp)
-        else:
-            msg.header.stamp = self._node.get_clock().now().to_msg()
-        self._index += 1
-        return (msg.header.stamp.sec, msg.header.stamp.nanosec), lambda: self._publish(msg)
-
-    def _publish(self, msg):
-        if "K" in self._calibration:
-            self._infos.publish(info_message(msg.header, self._calibration))
-        self.images[0].publish(msg)
-
-
-class BagTape:
-    """A bag, message by message as it was serialised; yields as `PictureTape` does."""
-
-    def __init__(self, node, values, path, image_qos):
-        self._bag, self._rate = open_bag(path), values["rate"]
-        names, topics = values["topics"], self._bag.topics
-        chosen = inputs(topics) if not names else sorted(topics)
-        if names not in ("", "all"):
-            chosen = [n.strip() for n in names.split(",") if n.strip()]
-        self._publishers, self._images = {}, set()
-        for name in chosen:
-            if name not in topics:
-                raise PerceptionError("{} has no topic {}; it has: {}".format(path, name, ", ".join(sorted(topics))))
-            kind, is_image = message_class(topics[name]), topics[name] in IMAGE_TYPES
-            if kind is None:
-                text = "{} is not played: no package is installed for {}"
-                node.get_logger().warning(text.format(name, topics[name]))
-                continue
-            qos = image_qos if is_image else STATIC if name.endswith(("tf_static", "label_info")) else 10
-            self._publishers[name] = node.create_publisher(kind, name, qos)
-            if is_image:
-                self._images.add(name)
-        self.images = [self._publishers[name] for name in sorted(self._images)]
-        if not self.images:
-            raise PerceptionError("no images to play in {}; its topics: {}".format(path, ", ".join(sorted(topics))))
-
-    def __iter__(self):
-        before_ns = None
-        for topic, stamp_ns, data in self._bag.messages(sorted(self._publishers)):
-            pause_s = 0.0 if before_ns is None else max(1e-9 * (stamp_ns - before_ns) / self._rate, 0.0)
-            before_ns = stamp_ns
-            yield pause_s, lambda t=topic, d=data: self._make(t, d)
-
-    def _make(self, topic, data):
-        stamp = stamp_of(data) if topic in self._images else None
-        return stamp, lambda: self._publishers[topic].publish(data)
-
-
-def image_message(image):
-    """uint8 (H, W) -> mono8 Image, (H, W, 3) -> bgr8, uint16 (H, W) -> mono16; the header is left to the caller."""
-    height, width = image.shape[:2]
-    encoding = "bgr8" if image.ndim == 3 else "mono8" if image.dtype.itemsize == 1 else "mono16"
-    msg = Image(height=height, width=width, encoding=encoding, step=image[0].nbytes)
-    msg.is_bigendian = int(sys.byteorder == "big")
-    msg.data = array.array("B", image.tobytes())  # ten to a hundred times faster than bytes or an ndarray
-    return msg
-
-
-def info_message(header, calibration):
-    """CameraInfo of an undistorted camera from {width, height, K}."""
-    k = calibration["K"]
-    msg = CameraInfo(header=header, width=calibration["width"], height=calibration["height"])
-    msg.distortion_model, msg.d, msg.k = "plumb_bob", [0.0] * 5, k
-    msg.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    msg.p = k[:3] + [0.0] + k[3:6] + [0.0] + k[6:] + [0.0]
-    return msg
 
 
 def main(args=None):

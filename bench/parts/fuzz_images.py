@@ -14,7 +14,7 @@ from vit_perception.detector import Letterbox
 from vit_perception.images.formats import FORMATS
 from vit_perception.images.read import ImageReader, view
 
-VALUES = {s.name: s.default for s in parameters.SPECS}
+VALUES = {s.name: s.default for s in parameters.SPECS + parameters.EVALUATED}
 GRAY = {"width": 64, "height": 48, "color": "gray", "mean": [0.5], "std": [0.25]}
 RGB = {"width": 64, "height": 48, "color": "rgb", "mean": [0.1, 0.2, 0.3], "std": [0.5, 1.0, 0.25]}
 ABSURD = [0, 1, 2, 3, 255, 256, 16384, 16385, 65535, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1]

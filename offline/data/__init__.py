@@ -7,19 +7,26 @@ regions to leave alone ("DontCare"): no loss there, no false positive there, and
 COCO's iscrowd and VOC's difficult.
 """
 
+from .class_map import map_classes, parse_map
 from .images import detect_color, pixel_statistics, read_image
 from .near_duplicates import leak_warning, unseen
-from .options import add_data_options
-from .read import FORMATS, read_coco, read_dataset, read_pair
-from .sample import Dataset, Sample
+from .options import add_data_options, label_rules
+from .read import FORMATS, Rules, read_coco, read_dataset, read_pair
+from .sample import TINY_PX, Dataset, Sample, model_sizes
 
 __all__ = [
     "FORMATS",
+    "TINY_PX",
     "Dataset",
+    "Rules",
     "Sample",
     "add_data_options",
     "detect_color",
+    "label_rules",
     "leak_warning",
+    "map_classes",
+    "model_sizes",
+    "parse_map",
     "pixel_statistics",
     "read_coco",
     "read_dataset",

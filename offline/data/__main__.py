@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import one_sentence
 from .check import check
+from .options import add_label_options, label_rules
 from .read import FORMATS
 
 
@@ -23,12 +24,11 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--train", help="split to train on (default: train)")
     command.add_argument("--val", help="split to measure on (default: val)")
     command.add_argument("--format", choices=sorted(FORMATS), help="how it is labelled (default: found out)")
-    command.add_argument("--ignore", action="append", default=[], metavar="CLASS", help="class of ignore regions")
-    command.add_argument("--classes", help="comma-separated classes that the figures count")
+    add_label_options(command)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     classes = args.classes.split(",") if args.classes else None
-    usable, lines = check(args.data, args.train, args.val, args.format, tuple(args.ignore), classes)
+    usable, lines = check(args.data, args.train, args.val, args.format, tuple(args.ignore), classes, label_rules(args))
     print("\n".join(lines))
     print("the data set can be used" if usable else "the data set cannot be used until the errors are mended")
     sys.exit(0 if usable else 1)

@@ -8,18 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from vit_perception.images.files import LFS_POINTER, show
+
 from ..errors import DataError
 from .images import image_size
 
 SHOWN = 3  # places that a line names; the rest is counted
 
 
+REGION = ""  # name of a box that is of no class: an ignore region for all of them
+
+
 class Label(NamedTuple):
-    """A box as its file has it: class name, (x1, y1, x2, y2) in pixels, and whether nobody is judged on it."""
+    """A box as its file has it: class name, (x1, y1, x2, y2) in pixels, and whether nobody is judged on it.
+
+    occluded, truncated: how much of it is hidden, or beyond the image's border, on the scale of its format, 0: nothing.
+    """
 
     name: str
     box: tuple[float, float, float, float]
     crowd: bool = False
+    occluded: int = 0
+    truncated: int = 0
 
 
 @dataclass
@@ -35,7 +45,10 @@ class Image:
 
 @dataclass
 class Annotations:
-    """One split as its files have it. `declared`: `names` is the format's own list, not just what was found."""
+    """One split as its files have it. `declared`: `names` is the format's own list, not just what was found.
+
+    layout: how the files lie, in words.
+    """
 
     source: Path
     name: str
@@ -43,6 +56,7 @@ class Annotations:
     images: list[Image]
     sha256: str
     declared: bool = True
+    layout: str = ""
 
 
 class Findings:
@@ -57,11 +71,11 @@ class Findings:
 
     def fault(self, where, what: str, remedy: str) -> None:
         if self.strict:
-            raise DataError(f"{where}: {what}; {remedy}")
-        self._groups.setdefault(("error", what, remedy), []).append(str(where))
+            raise DataError(show(f"{where}: {what}; {remedy}"))
+        self._groups.setdefault(("error", show(what), remedy), []).append(show(where))
 
     def warn(self, where, what: str, remedy: str) -> None:
-        self._groups.setdefault(("warning", what, remedy), []).append(str(where))
+        self._groups.setdefault(("warning", show(what), remedy), []).append(show(where))
 
     def stop(self, error: DataError) -> None:
         """What kept a check from going on."""
@@ -85,11 +99,24 @@ class Findings:
         return lines
 
 
+def flag(value) -> bool:
+    """0 or 1 as it may be written. Raises TypeError for what is neither."""
+    text = str(value).strip().lower()
+    if text in ("", "0", "0.0", "false", "none", "no"):
+        return False
+    if text in ("1", "1.0", "true", "yes"):
+        return True
+    raise TypeError(f"{value!r} is neither 0 nor 1")
+
+
 def measure(path: Path, findings: Findings, said: tuple[int, int] | None = None) -> tuple[int, int] | None:
     """(width, height) from the image's header, compared with what its annotation `said`; None after a fault."""
     size = image_size(path)
     if size is None:
-        findings.fault(path, "cannot read the image", "replace it or drop it from the annotations")
+        with path.open("rb") as f:
+            pointer = f.read(len(LFS_POINTER)) == LFS_POINTER
+        what = "a Git LFS pointer is in the place of an image" if pointer else "cannot read the image"
+        findings.fault(path, what, "git lfs pull" if pointer else "replace it or drop it from the annotations")
         return None
     if said and said != size:
         what = f"the image is {size[0]}x{size[1]} but its annotation says {said[0]}x{said[1]}"

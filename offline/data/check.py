@@ -1,30 +1,43 @@
 """Everything that is wrong with a data set, in one go: what, where, what to do."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from vit_perception.images.files import show
+
 from ..errors import DataError
 from ..progress import track
 from . import yolo
 from .annotations import Annotations, Findings
-from .images import is_sound
+from .images import examine
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, repeated
-from .read import FORMATS, build, check_classes, find_format, read_annotations, unknown_classes
-from .sample import Dataset, sides
+from .read import (
+    FORMATS,
+    NO_RULES,
+    Rules,
+    build,
+    check_classes,
+    find_format,
+    read_annotations,
+    sounds_ignored,
+    unknown_classes,
+)
+from .sample import TINY_PX, Dataset, sides
 
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
-TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see
 FEW_BOXES, RARE = 50, 0.01  # a class with fewer boxes, or less than this share of the commonest one, is hardly learnt
 
 
 def find_splits(root: Path, format: str | None) -> tuple[str, str | None]:
     """The train and val split of a folder, if they have usual names."""
     kind = find_format(root, "train.json" if (root / "train.json").is_file() else "train", format)
-    known = {Path(name).stem: name for name in FORMATS[kind].splits(root)}
+    known = {re.sub(r"20\d\d$", "", Path(name).stem): name for name in FORMATS[kind].splits(root)}
     if "train" not in known:
-        raise DataError(f"{root} has no split 'train' ({kind}); name one with --train; known: {', '.join(known)}")
+        there = ", ".join(known) or "none"
+        raise DataError(f"{root} has no split 'train' ({kind}); name one with --train; known: {there}")
     return known["train"], known.get("val") or known.get("valid")
 
 
@@ -35,6 +48,7 @@ def check(
     format: str | None = None,
     ignore: tuple[str, ...] = (),
     classes: list[str] | None = None,
+    rules: Rules = NO_RULES,
 ) -> tuple[bool, list[str]]:
     """Examine the splits `train` and `val` (None: those with the usual names) of the data set in `root`.
 
@@ -47,29 +61,30 @@ def check(
         if train is None:
             train, usual = find_splits(root, format)
             val = val or usual
-        taught, seen = _check_split(root, train, format, ignore, None, findings, report)
+        taught, seen = _check_split(root, train, format, ignore, None, rules, findings, report)
         if val is None:
             findings.warn(root, "there is no val split", "name one with --val: what is not measured is not known")
         elif taught:
             check_classes(taught, classes)
             wanted = classes or taught.labels
-            measured, seen_too = _check_split(root, val, format, ignore, wanted, findings, report)
+            measured, seen_too = _check_split(root, val, format, ignore, wanted, rules, findings, report)
             _check_pair(taught, measured, seen, seen_too, classes, findings)
     except DataError as e:
         findings.stop(e)
     return findings.usable, report + (findings.lines() or ["nothing to complain of"])
 
 
-def _check_split(root, split, format, ignore, labels, findings, report) -> tuple[Dataset | None, Fingerprints]:
+def _check_split(root, split, format, ignore, labels, rules, findings, report) -> tuple[Dataset | None, Fingerprints]:
     """The split as a run would see it (None if it could not use it), and its fingerprints."""
     found = read_annotations(root, split, format, findings)
-    _check_pixels(found, findings)
+    report.append(f"{show(found.name)}: taken for {found.layout or format}; images in {_places(found)}")
+    report += _check_pixels(found, findings)
     _check_boxes(found, findings)
     prints = fingerprints([image.path for image in found.images])
     for first, copy in repeated(prints):
-        findings.warn(copy, f"an image is in {found.name} twice ({first.name} is the same)", "drop one of them")
+        findings.warn(copy, f"an image is in {show(found.name)} twice ({first.name} is the same)", "drop one of them")
     try:
-        data = build(found, ignore, labels)
+        data = build(found, ignore, labels, rules)
     except DataError as e:
         findings.stop(e)
         return None, prints
@@ -94,10 +109,34 @@ def _check_pair(train, val, train_prints, val_prints, classes, findings) -> None
         findings.warn(val.name if val else "val", what, remedy)
 
 
-def _check_pixels(found: Annotations, findings: Findings) -> None:
-    for image in track(found.images, f"decode {found.name}"):
-        if not is_sound(image.path):
+def _places(found: Annotations) -> str:
+    folders = list(dict.fromkeys(show(image.path.parent) for image in found.images))
+    return ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "") or "no folder"
+
+
+def _check_pixels(found: Annotations, findings: Findings) -> list[str]:
+    """Decodes every image; lines that tell of those with more than 8 bits."""
+    ranges: dict[str, list[tuple[float, float]]] = {}
+    for image in track(found.images, f"decode {show(found.name)}"):
+        seen = examine(image.path)
+        if seen is None:
             findings.fault(image.path, "the image is damaged", "replace it or drop it from the annotations")
+        else:
+            ranges.setdefault(seen[0], []).append(seen[1:])
+    lines = []
+    for depth, ends in ranges.items():
+        if depth != "uint8":
+            low, high = min(e[0] for e in ends), max(e[1] for e in ends)
+            bits = "16 bits" if depth == "uint16" else "32-bit numbers"
+            lines.append(
+                f"{show(found.name)}: {len(ends)} images of {bits}, values {low:g} to {high:g}; they become 8 bits as "
+                "input.high_bit_depth of the recipe says (default: percentiles 1 and 99 of each image become black and "
+                "white), and the bundle makes the node do the same"
+            )
+    if len(ranges) > 1:
+        counts = ", ".join(f"{len(ends)} {depth}" for depth, ends in ranges.items())
+        findings.warn(found.name, f"images of different depths ({counts})", "they may look different: use one")
+    return lines
 
 
 def _check_boxes(found: Annotations, findings: Findings) -> None:
@@ -134,6 +173,8 @@ def _box_troubles(image) -> Iterator[tuple[str, str]]:
 
 def _check_balance(data: Dataset, findings: Findings) -> None:
     counts = data.counts()
+    for label in sounds_ignored(data.labels):
+        findings.warn(data.name, f"class '{label}' sounds like regions to leave alone", f"pass --ignore '{label}'")
     for label, count in zip(data.labels, counts, strict=True):
         if count == 0:
             findings.warn(data.name, f"no boxes of class {label}", "it cannot be learnt: add some or drop the class")

@@ -1,32 +1,53 @@
-"""COCO detection files (cocodataset.org, "Data format"): bbox = [left, top, width, height] in pixels from 0."""
+"""COCO detection files (cocodataset.org, "Data format"): bbox = [left, top, width, height] in pixels from 0.
+
+As tools and data sets publish them: where the .json and its images may lie is in coco_layouts.py. HIT-UAV's keys
+(`filename`, `annotation`) are read too.
+"""
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from ..errors import DataError
-from .annotations import Annotations, Findings, Image, Label, measure
+from .annotations import Annotations, Findings, Image, Label, flag, measure
+from .coco_layouts import find_json, image_folders, layout_of, splits, subset_of
+from .find import Finder, walk
+from .images import SUFFIXES
+from .text import decode_text
+
+__all__ = ["is_coco", "read", "splits"]
 
 
 def is_coco(root: Path, split: str) -> bool:
-    return split.endswith(".json")
-
-
-def splits(root: Path) -> list[str]:
-    """Names of the splits that the folder holds."""
-    return sorted(p.name for p in root.glob("*.json"))
+    return find_json(root, split) is not None
 
 
 def read(root: Path, split: str, findings: Findings) -> Annotations:
-    """Read `split`, a .json in `root` (or a path); images lie in root/images or root."""
-    path = root / split
+    """Read `split`: a .json in `root` (or a path), or the name of a split of one of the layouts."""
+    path = find_json(root, split) or root / split
     sha256, coco = _load(path)
-    names = _names(path, coco["categories"])
+    names = _names(path, coco["categories"], findings)
     images = _images(path, root, coco["images"], findings)
     for entry in coco["annotations"]:
         _add(path, images, entry, names, findings)
     found = [image for image in images.values() if image]
-    return Annotations(path, f"{root.name}/{path.name}", list(dict.fromkeys(names.values())), found, sha256)
+    layout = layout_of(root, path, coco)
+    _tell_strays(root, path, found, findings)
+    listed = [n for n in dict.fromkeys(names.values()) if n not in _groups(coco, names)]
+    return Annotations(path, f"{root.name}/{split}", listed, found, sha256, layout=layout)
+
+
+def _tell_strays(root: Path, path: Path, found: list[Image], findings: Findings) -> None:
+    """Images of the split's own folder that its file does not list."""
+    used = {image.path for image in found}
+    folders = {image.path.parent for image in found}
+    for folder in folders if len(folders) == 1 else ():
+        own = folder.name == subset_of(path) or subset_of(path) == folder.parent.name or path.parent == folder != root
+        for stray in walk(folder, SUFFIXES) if own else ():
+            if stray not in used:
+                what = f"an image beside those that {path.name} lists is not listed, so it is left out"
+                findings.warn(stray, what, "list it, without boxes if it shows none of the classes, or delete it")
 
 
 def _load(path: Path) -> tuple[str, dict]:
@@ -34,63 +55,112 @@ def _load(path: Path) -> tuple[str, dict]:
         raise DataError(f"no annotation file at {path}; give the name of a COCO .json inside the data folder")
     raw = path.read_bytes()
     try:
-        coco = json.loads(raw)
+        coco = json.loads(decode_text(raw)[0])
+        if not isinstance(coco, dict):
+            raise TypeError("it is no object")
+        if "annotation" in coco and "annotations" not in coco:  # HIT-UAV
+            coco["annotations"] = coco["annotation"]
         for key in ("images", "annotations", "categories"):
             if not isinstance(coco[key], list):
                 raise TypeError(f"'{key}' is not a list")
-    except (ValueError, TypeError, KeyError) as e:
+    except (ValueError, TypeError, KeyError, RecursionError) as e:
         raise DataError(f"{path} is not a COCO detection file ({type(e).__name__}: {e}); export it again") from e
     return hashlib.sha256(raw).hexdigest(), coco
 
 
-def _names(path: Path, categories: list) -> dict:
+def identify(value) -> int | str:
+    """An id as it is compared: 1, 1.0 and "1" are the same. Raises TypeError for what is none."""
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{value!r} is no id")
+    return value
+
+
+def _names(path: Path, categories: list, findings: Findings) -> dict:
     """{category id: class name}, in id order."""
-    try:
-        return {c["id"]: str(c["name"]) for c in sorted(categories, key=lambda c: c["id"])}
-    except (KeyError, TypeError) as e:
-        raise DataError(f"{path}: a category lacks id or name; export it again") from e
+    names: dict[int | str, str] = {}
+    for c in categories:
+        try:
+            key, name = identify(c["id"]), c["name"]
+            if isinstance(name, bool) or not isinstance(name, str | int | float) or not str(name).strip():
+                raise TypeError(f"its name is {name!r}")
+        except (KeyError, TypeError) as e:
+            raise DataError(f"{path}: a category lacks id or name ({c!r:.80}, {e}); export it again") from e
+        name = str(name).strip()
+        if names.setdefault(key, name) != name:
+            raise DataError(
+                f"{path}: category id {key} is both '{names[key]}' and '{name}'; give each an id of its own"
+            )
+    if len(set(names.values())) < len(names):
+        twice = sorted({n for n in names.values() if list(names.values()).count(n) > 1})
+        findings.warn(path, f"several category ids are named {', '.join(twice)}", "they are read as one class")
+    return dict(sorted(names.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
 
-def _images(path: Path, root: Path, entries: list, findings: Findings) -> dict[int, Image | None]:
+def _groups(coco: dict, names: dict) -> set[str]:
+    """Names that only group others: Roboflow lists its project so, with id 0 and no boxes."""
+    above = {c.get("supercategory") for c in coco["categories"] if c["name"] != c.get("supercategory")}
+    used = {str(a.get("category_id")) for a in coco["annotations"] if isinstance(a, dict)}
+    return {
+        names[identify(c["id"])]
+        for c in coco["categories"]
+        if c.get("supercategory") == "none" and c["name"] in above and str(c["id"]) not in used
+    }
+
+
+def _images(path: Path, root: Path, entries: list, findings: Findings) -> dict:
     """{image id: image}; None for one that has a fault."""
-    images: dict[int, Image | None] = {}
+    images: dict[int | str, Image | None] = {}
+    folders, finder, owners = image_folders(root, path), Finder(findings), dict[str, int | str]()
     for entry in entries:
         try:
-            name, key, size = str(entry["file_name"]), entry["id"], (int(entry["width"]), int(entry["height"]))
-            twice = key in images
+            name, key = str(entry["file_name"] if "file_name" in entry else entry["filename"]), identify(entry["id"])
+            sides = [entry.get(k) for k in ("width", "height")]
+            size = None if None in sides else (int(float(sides[0])), int(float(sides[1])))
         except (KeyError, TypeError, ValueError, OverflowError):
             what = "an image entry lacks file_name, id, width or height"
             findings.fault(f"{path} ({entry!r:.120})", what, "export it again")
             continue
-        if twice:
+        if key in images:
             what = "an image id is listed twice"
             findings.fault(f"{path}, image {key}", what, "give every image an id of its own")
             continue
         images[key] = None
-        file = next((p for p in (root / "images" / name, root / name) if p.is_file()), None)
+        file = finder.find(folders, name)
         if file is None:
-            what = f"an image that {path.name} names is neither in {root / 'images'} nor in {root}"
-            findings.fault(name, what, "copy it there or drop it")
-        elif measure(file, findings, size):
-            images[key] = Image(file, key, *size)
+            places = " nor in ".join(map(str, folders))
+            findings.fault(name, f"an image that {path.name} names is neither in {places}", "copy it there or drop it")
+            continue
+        owner = owners.setdefault(os.path.normpath(file), key)
+        if owner != key:
+            what = "a file is listed under two ids, so its boxes are divided among them"
+            findings.fault(f"{name} (ids {owner} and {key})", what, "list it once, with all its boxes")
+        elif found := measure(file, findings, size):
+            images[key] = Image(file, len(images) - 1 if isinstance(key, str) else key, *found)
     return images
 
 
 def _add(path: Path, images: dict, entry, names: dict, findings: Findings) -> None:
     """Give the annotation `entry` to its image."""
     try:
-        known, category = entry["image_id"] in images, entry["category_id"]
-        image, name = images.get(entry["image_id"]), names.get(category)
+        key, category = identify(entry["image_id"]), identify(entry["category_id"])
         x, y, w, h = (float(v) for v in entry["bbox"])
-    except (KeyError, TypeError, ValueError):
-        what = "an annotation lacks image_id, category_id or 4 numbers in bbox"
-        findings.fault(f"{path} ({entry!r:.120})", what, "export it again")
+        attributes = entry.get("attributes") if isinstance(entry.get("attributes"), dict) else {}
+        crowd = flag(entry.get("iscrowd", 0)) or flag(entry.get("ignore", 0))
+        hidden = int(flag(attributes.get("occluded", 0)))
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        what = "an annotation lacks image_id, category_id or 4 numbers in bbox, or its iscrowd is neither 0 nor 1"
+        findings.fault(f"{path} ({entry!r:.120}; {e})", what, "export it again")
         return
-    if not known:
+    image, name = images.get(key), names.get(category)
+    if key not in images:
         where = f"{path}, annotation {entry.get('id')}"
         findings.fault(where, "an annotation belongs to an image that is not listed", "list it or drop the annotation")
     elif name is None:
         what = f"annotations have category id {category!r:.40}, which is not listed"
         findings.fault(path, what, "add it to 'categories'")
     elif image:
-        image.labels.append(Label(name, (x, y, x + w, y + h), bool(entry.get("iscrowd"))))
+        image.labels.append(Label(name, (x, y, x + w, y + h), crowd, hidden))

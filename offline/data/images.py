@@ -6,11 +6,15 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from vit_perception.errors import ImageError
+from vit_perception.images.files import SUFFIXES, decode_bytes, read_bytes, read_file, show
+from vit_perception.images.high_bit_depth import conversion, to_uint8
+
 from ..errors import DataError
 from .sample import Dataset, Sample
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 EXIF_ORIENTATION, FIRST_TURNED = 0x0112, 5  # orientations 5..8 swap width and height; OpenCV obeys them
+GRAY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
 
 
 def is_image(path: Path) -> bool:
@@ -27,8 +31,11 @@ def image_size(path: Path) -> tuple[int, int] | None:
                 return image.size[::-1]
     except Exception:  # whatever Pillow does not know or does not like
         pass
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)  # OpenCV decides: it reads the pixels, and turns what it will
-    return None if pixels is None else (pixels.shape[1], pixels.shape[0])
+    try:
+        pixels = read_file(path)  # OpenCV decides: it reads the pixels, and turns what it will
+    except ImageError:
+        return None
+    return pixels.shape[1], pixels.shape[0]
 
 
 def _is_turned(image: PIL.Image.Image) -> bool:
@@ -39,47 +46,81 @@ def _is_turned(image: PIL.Image.Image) -> bool:
         return False
 
 
-def is_sound(path: Path) -> bool:
-    """Decode the whole image. OpenCV would fill with grey what a cut JPEG lacks, so Pillow judges what it knows."""
+def examine(path: Path) -> tuple[str, float, float] | None:
+    """(depth, lowest, highest value) of an image's pixels, e.g. ('uint16', 7000, 9000), decoded as a whole.
+
+    None if it is damaged: OpenCV would fill with grey what a cut JPEG lacks, so Pillow judges what it knows.
+    """
     try:
         with PIL.Image.open(path) as image:
             image.load()
-        return True
     except PIL.UnidentifiedImageError:
-        return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) is not None
+        pass
     except Exception:  # damaged files raise nearly anything
-        return False
+        return None
+    try:
+        pixels = read_file(path)
+    except ImageError:
+        return None
+    finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    return pixels.dtype.name, low, high
 
 
-def read_image(sample: Sample, color: str) -> np.ndarray:
-    """uint8 (H, W) for color 'gray', (H, W, 3) RGB for 'rgb'. Raises DataError if unreadable or of another size."""
-    image = cv2.imread(str(sample.path), cv2.IMREAD_GRAYSCALE if color == "gray" else cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"cannot read image {sample.path}; replace it or drop it from the annotations")
+def read_image(sample: Sample, color: str, spec: dict | None = None) -> np.ndarray:
+    """The pixels of a sample as the detector is fed them.
+
+    Args:
+        color: 'gray' or 'rgb'. spec: the bundle's `input`: its high_bit_depth says how images of 16 bits and floats
+            become 8 bits (vit_perception/images/high_bit_depth.py); None: its default.
+
+    Returns:
+        uint8 (H, W) for color 'gray', (H, W, 3) RGB for 'rgb'.
+
+    Raises:
+        DataError: unreadable or of another size.
+    """
+    try:
+        image = decode(read_bytes(sample.path), sample.path, color, spec)
+    except ImageError as e:
+        raise DataError(f"cannot read image: {e}; replace it or drop it from the annotations") from e
     if image.shape[:2] != (sample.height, sample.width):
         raise DataError(
-            f"{sample.path} is {image.shape[1]}x{image.shape[0]} but its annotation says "
+            f"{show(sample.path)} is {image.shape[1]}x{image.shape[0]} but its annotation says "
             f"{sample.width}x{sample.height}; boxes would be wrong, export the annotations again"
         )
-    return image if color == "gray" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
+
+
+def decode(data: bytes, path: Path, color: str, spec: dict | None = None) -> np.ndarray:
+    """As `read_image`, of a file's bytes and whatever its size. Raises ImageError."""
+    image = decode_bytes(data, show(path), GRAY) if color == "gray" else decode_bytes(data, show(path))
+    if image.dtype != np.uint8:  # as the node does: first to 8 bits, then to gray
+        image = to_uint8(decode_bytes(data, show(path)), conversion(spec or {}))
+    if color == "gray":
+        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
 
 
 def detect_color(data: Dataset) -> str:
     """'gray' if the first images hold one channel (or three equal ones), else 'rgb'."""
     for s in data.samples[:8]:
-        image = cv2.imread(str(s.path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f"cannot read image {s.path}; replace it or drop it from the annotations")
+        image = read_image(s, "rgb")
         if (image[..., 0] != image[..., 1]).any() or (image[..., 1] != image[..., 2]).any():
             return "rgb"
     return "gray"
 
 
-def pixel_statistics(data: Dataset, color: str, count: int = 64) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of pixels scaled to 0..1, over `count` images spread over the set."""
+def pixel_statistics(
+    data: Dataset, color: str, count: int = 64, spec: dict | None = None
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of pixels scaled to 0..1, over `count` images spread over the set.
+
+    color, spec: as for `read_image`.
+    """
     counts = np.zeros((1 if color == "gray" else 3, 256))  # of every value: exact sums, and one image in memory
     for s in data.spread(count).samples:
-        pixels = read_image(s, color).reshape(-1, len(counts))
+        pixels = read_image(s, color, spec).reshape(-1, len(counts))
         counts += [np.bincount(channel, minlength=256) for channel in pixels.T]
     values, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
     mean = shares @ values

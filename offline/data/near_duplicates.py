@@ -15,7 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vit_perception.errors import ImageError
+from vit_perception.images.files import decode_bytes, read_bytes
+
 from ..errors import DataError
+from .images import decode
 from .sample import Dataset
 
 SIDE = 12
@@ -37,15 +41,23 @@ def fingerprints(paths: list[Path]) -> Fingerprints:
     """Of all readable images among `paths`; the others are left out."""
     kept, digests, bits = [], [], []
     for path in paths:
-        raw = path.read_bytes()
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if raw else None
-        if image is None:
+        try:
+            raw = read_bytes(path)
+            image = _small(raw, path)
+        except ImageError:
             continue
         thumbnail = cv2.resize(image, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
         kept.append(path)
         digests.append(hashlib.sha256(raw).hexdigest())
         bits.append(np.where(thumbnail[:, 1:] > thumbnail[:, :-1], 1, -1).ravel())
     return Fingerprints(kept, np.array(digests, str), np.array(bits, np.float32).reshape(-1, SIDE * SIDE))
+
+
+def _small(raw: bytes, path: Path) -> np.ndarray:
+    """Gray uint8, reduced where that is cheap. OpenCV reduces 16 bits to their high byte: mostly one value."""
+    if raw.startswith((b"II", b"MM")) or (raw.startswith(b"\x89PNG") and raw[24:25] == b"\x10"):
+        return decode(raw, path, "gray")
+    return decode_bytes(raw, str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8)
 
 
 def nearest(a: Fingerprints, b: Fingerprints) -> tuple[np.ndarray, np.ndarray]:

@@ -1,18 +1,63 @@
 """From annotations of any format to a checked Dataset."""
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from vit_perception.images.files import show
+
 from ..errors import DataError
-from . import coco, voc, yolo
-from .annotations import Annotations, Findings, Image
+from . import coco, uavdt, visdrone, voc, yolo
+from .annotations import REGION, Annotations, Findings, Image, Label
+from .class_map import map_classes
 from .sample import Dataset, Sample
 
 log = logging.getLogger(__name__)
-FORMATS = {"coco": coco, "voc": voc, "yolo": yolo}
+FORMATS = {
+    "coco": coco,
+    "voc": voc,
+    "yolo": yolo,
+    "coco2017": coco,
+    "cvat-coco": coco,
+    "cvat-yolo": yolo,
+    "hit-uav": coco,
+    "roboflow-coco": coco,
+    "roboflow-voc": voc,
+    "roboflow-yolo": yolo,
+    "seadronessee": coco,
+    "uavdt": uavdt,
+    "visdrone": visdrone,
+}
+IGNORED = ("dontcare", "dont care", "don't care", "ignore", "ignored", "ignored regions", "ignored region")
 NO_AREA = "no area inside their image"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What becomes of labels before they are a Dataset.
+
+    class_map: {name in the labels: name of the class}, see class_map.py; --ignore and --classes name what comes out.
+    max_occluded, max_truncated: what is hidden or cut off more than that, on its format's scale, becomes an ignore
+    region; None: nothing does.
+    """
+
+    class_map: dict[str, str] = field(default_factory=dict)
+    max_occluded: int | None = None
+    max_truncated: int | None = None
+
+    def hides(self, label: Label) -> bool:
+        """Whether nobody is judged on it."""
+        limits = ((label.occluded, self.max_occluded), (label.truncated, self.max_truncated))
+        return label.crowd or any(limit is not None and value > limit for value, limit in limits)
+
+    def as_dict(self) -> dict:
+        """Those that are set, for a run's record."""
+        return {k: v for k, v in vars(self).items() if v not in ({}, None)}
+
+
+NO_RULES = Rules()
 
 
 def read_dataset(
@@ -21,25 +66,34 @@ def read_dataset(
     format: str | None = None,
     ignore: tuple[str, ...] = (),
     labels: list[str] | None = None,
+    rules: Rules = NO_RULES,
 ) -> Dataset:
     """Read and check one split of a labelled data set.
 
     Args:
         root: folder of the data set.
-        annotations: coco: a .json in it; yolo: a split of data.yaml, a folder of images or a list of them;
-            voc: a list in ImageSets/Main or a folder of .xml files.
-        format: coco, yolo or voc; None finds out.
+        annotations: the name of a split; or coco: a .json in it; yolo: a folder of images or a list of them; voc: a
+            list in ImageSets/Main or a folder of .xml files; visdrone: a folder with images and annotations.
+        format: one of FORMATS; None finds out.
         ignore: names of the classes that mark ignore regions.
         labels: classes wanted, in order; None takes all but the ignored ones, in the format's order.
+        rules: classes under other names, and which labels nobody is judged on.
 
     Raises:
         DataError: with one sentence: what is wrong, where, what to do.
     """
     findings = Findings()
-    data = build(read_annotations(root, annotations, format, findings), ignore, labels)
+    data = build(read_annotations(root, annotations, format, findings), ignore, labels, rules)
+    for name in sounds_ignored(data.labels) if labels is None else ():
+        log.warning("class '%s' sounds like regions to leave alone; if so, pass --ignore '%s'", name, name)
     for line in findings.lines():
         log.warning("%s", line)
     return data
+
+
+def sounds_ignored(labels: list[str]) -> list[str]:
+    """Classes that are hardly meant to be found."""
+    return [name for name in labels if name.lower().replace("_", " ") in IGNORED]
 
 
 def read_coco(
@@ -56,6 +110,7 @@ def read_pair(
     format: str | None = None,
     ignore: tuple[str, ...] = (),
     classes: list[str] | None = None,
+    rules: Rules = NO_RULES,
 ) -> tuple[Dataset, Dataset]:
     """Both splits of a data set; val counts only `classes` (None: all that train teaches), in their order.
 
@@ -63,9 +118,9 @@ def read_pair(
         DataError: as read_dataset does, and if val has boxes of a class that train does not teach. Where `classes` is
             given, they are left out, counted and warned of instead.
     """
-    taught = read_dataset(root, train, format, ignore)
+    taught = read_dataset(root, train, format, ignore, rules=rules)
     check_classes(taught, classes)
-    measured = read_dataset(root, val, format, ignore, classes or taught.labels)
+    measured = read_dataset(root, val, format, ignore, classes or taught.labels, rules)
     unknown = unknown_classes(taught, measured)
     if unknown and classes is None:
         raise DataError(
@@ -96,12 +151,20 @@ def find_format(root: Path, split: str, format: str | None) -> str:
     if not root.is_dir():
         raise DataError(f"no data folder at {root}; give --data the folder that holds the images and their labels")
     if format is None:
-        tests = (("coco", coco.is_coco), ("voc", voc.is_voc), ("yolo", yolo.is_yolo))
+        tests = (
+            ("coco", lambda r, s: s.lower().endswith(".json")),
+            ("uavdt", uavdt.is_uavdt),
+            ("visdrone", visdrone.is_visdrone),
+            ("voc", voc.is_voc),
+            ("yolo", yolo.is_yolo),
+            ("coco", coco.is_coco),
+        )
         format = next((name for name, test in tests if test(root, split)), None)
     if format is None:
         raise DataError(
             f"cannot tell the format of {root}: '{split}' is no .json (coco), there is no data.yaml or classes.txt "
-            f"(yolo) and no Annotations folder (voc); name another file or give --format"
+            f"(yolo), no Annotations folder (voc) and no split '{split}' of another known layout; name another split, "
+            "or give --format"
         )
     if format not in FORMATS:
         raise DataError(f"no format '{format}'; use one of {', '.join(FORMATS)}")
@@ -111,14 +174,19 @@ def find_format(root: Path, split: str, format: str | None) -> str:
 def read_annotations(root: Path | str, split: str, format: str | None, findings: Findings) -> Annotations:
     """A split as its files have it, nothing clipped or dropped. Raises DataError if it cannot be read at all."""
     root = Path(root)
-    return FORMATS[find_format(root, split, format)].read(root, split, findings)
+    found = FORMATS[find_format(root, split, format)].read(root, split, findings)
+    if format not in (None, "coco", "voc", "yolo", found.layout):
+        what = f"--format says {format}, but the files lie as those of {found.layout} do"
+        findings.warn(root / split, what, "check that the boxes below are what you expect")
+    return found
 
 
-def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None) -> Dataset:
-    """The Dataset of `found`: classes chosen, boxes clipped, ignore regions set apart. Raises DataError."""
+def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None, rules: Rules = NO_RULES) -> Dataset:
+    """The Dataset of `found`: classes mapped and chosen, boxes clipped, ignore regions set apart. Raises DataError."""
+    found = map_classes(found, rules.class_map, complete=labels is None)
     labels = _labels(found, ignore, labels)
-    data = Dataset(found.name, labels, [], found.sha256)
-    data.samples = [_sample(image, labels, ignore, data) for image in found.images]
+    data = Dataset(show(found.name), labels, [], found.sha256)
+    data.samples = [_sample(image, labels, ignore, data, rules) for image in found.images]
     if not data.samples:
         raise DataError(f"{found.source} lists no images; nothing to train or evaluate on")
     if not any(len(s.boxes) for s in data.samples):
@@ -147,14 +215,15 @@ def _labels(found: Annotations, ignore: tuple[str, ...], labels: list[str] | Non
     return list(labels)
 
 
-def _sample(image: Image, labels: list[str], ignore: tuple[str, ...], data: Dataset) -> Sample:
+def _sample(image: Image, labels: list[str], ignore: tuple[str, ...], data: Dataset, rules: Rules) -> Sample:
     """The image as the Loader wants it; what is left out is counted in `data`."""
     boxes, classes, regions = [], [], []
-    for name, corners, crowd in image.labels:
-        box = np.clip(corners, 0, [image.width, image.height] * 2)
+    for label in image.labels:
+        name = label.name
+        box = np.clip(label.box, 0, [image.width, image.height] * 2)
         if not np.isfinite(box).all() or box[2] - box[0] < 1 or box[3] - box[1] < 1:
             data.dropped[NO_AREA] = data.dropped.get(NO_AREA, 0) + 1
-        elif name in ignore or (crowd and name in labels):
+        elif name == REGION or name in ignore or (name in labels and rules.hides(label)):
             regions.append(box)
         elif name in labels:
             boxes.append(box)

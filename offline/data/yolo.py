@@ -1,138 +1,94 @@
 """YOLO txt folders: for each image a text file with lines `class cx cy w h`, fractions of the image's size.
 
-Class names come from data.yaml (`names`, a list or {index: name}), else from classes.txt. An image without a text file
-shows nothing, as one with an empty file does. Layouts: images/train + labels/train, train/images + train/labels,
-images + labels with lists of image files, or text files beside their images.
+Class names come from data.yaml (`names`, a list or {index: name}), else from obj.names or classes.txt. An image without
+a text file shows nothing, as one with an empty file does. Layouts (yolo_layouts.py): images/train + labels/train,
+train/images + train/labels, images + labels with lists of image files, or text files beside their images.
 """
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
-from ..errors import DataError
 from .annotations import Annotations, Findings, Image, Label, measure
-from .images import is_image
+from .find import Finder, walk
+from .images import SUFFIXES
+from .text import decode_text, read_names
+from .yolo_layouts import class_names, is_yolo, label_file, layout_of, places, splits
 
-CLASS_FILES = ("data.yaml", "data.yml", "classes.txt", "labels/classes.txt")
+__all__ = ["is_yolo", "label_file", "read", "splits"]
 IN_PIXELS = 2.0  # no fraction is as large, even of a box that reaches out of the image
-
-
-def is_yolo(root: Path, split: str) -> bool:
-    return any((root / name).is_file() for name in CLASS_FILES)
-
-
-def splits(root: Path) -> list[str]:
-    """Names of the splits that the folder holds."""
-    described = [k for k in ("train", "val", "test") if _description(root).get(k)]
-    folders = [p.name for p in (root / "images").glob("*") if p.is_dir()]
-    lists = [p.name for p in root.glob("*.txt") if p.name != "classes.txt"]
-    return sorted({*described, *folders, *lists})
 
 
 def read(root: Path, split: str, findings: Findings) -> Annotations:
     """Read `split`: train, val or test of data.yaml, a folder of images, or a .txt list of image files."""
-    names = _names(root)
+    names = class_names(root, findings)
     digest, images = hashlib.sha256("\n".join(names).encode()), []
-    for number, path in enumerate(_image_files(root, split, findings)):
+    owners: dict[Path, Path] = {}
+    for number, path in enumerate(_image_files(root, split, findings, owners)):
         size = measure(path, findings)
         if size is None:
             continue
         file = label_file(path)
         raw = file.read_bytes() if file.is_file() else b""
-        digest.update(path.name.encode() + b"\0" + raw)
+        if not file.is_file():
+            findings.warn(path, "an image has no label file, so it is taken to show nothing", "else label it")
+        digest.update(os.fsencode(path.name) + b"\0" + raw)
         labels = list(_labels(file, raw, size, names, findings))
         images.append(Image(path, number, *size, labels))
-    return Annotations(root / split, f"{root.name}/{split}", names, images, digest.hexdigest())
+    return Annotations(root / split, f"{root.name}/{split}", names, images, digest.hexdigest(), layout=layout_of(root))
 
 
-def label_file(image: Path) -> Path:
-    """labels/... for images/... (the last folder of that name), or beside the image."""
-    parts = list(image.parts)
-    if "images" in parts[:-1]:
-        last = len(parts) - 2 - parts[-2::-1].index("images")
-        file = Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
-        if file.parent.is_dir():
-            return file
-    return image.with_suffix(".txt")
-
-
-def _description(root: Path) -> dict:
-    """data.yaml; empty if there is none."""
-    path = next((root / n for n in CLASS_FILES[:2] if (root / n).is_file()), None)
-    if path is None:
-        return {}
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as e:
-        raise DataError(f"{path} is not YAML ({' '.join(str(e).split())}); correct it") from e
-    if not isinstance(found, dict):
-        raise DataError(f"{path} is no mapping with names, train and val; correct it")
-    return found
-
-
-def _names(root: Path) -> list[str]:
-    names = _description(root).get("names")
-    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
-        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
-    if names is None:
-        path = next((root / n for n in CLASS_FILES[2:] if (root / n).is_file()), None)
-        if path is None:
-            raise DataError(f"{root} names no classes; write them into data.yaml (names: [...]) or classes.txt")
-        names = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-        names = [name for name in names if name]
-    if not isinstance(names, list) or not names:
-        raise DataError(f"names in the data.yaml of {root} is no list and no {{0: name, 1: name, ...}}; correct it")
-    names = [str(name) for name in names]
-    if len(set(names)) < len(names):
-        raise DataError(f"{root} gives one name to two classes ({', '.join(names)}); correct data.yaml or classes.txt")
-    return names
-
-
-def _image_files(root: Path, split: str, findings: Findings) -> list[Path]:
+def _image_files(root: Path, split: str, findings: Findings, owners: dict[Path, Path]) -> list[Path]:
     """Images of a split, in the order of its list or by name."""
     found: list[Path] = []
-    for place in _places(root, split):
+    for place in places(root, split):
         if place.is_dir():
             folder = place / "images" if (place / "images").is_dir() else place
-            found += sorted(p for p in folder.rglob("*") if is_image(p))
+            inside = walk(folder, SUFFIXES)
+            _tell_strays(folder, inside, findings)
+            found += inside
         else:
             found += _listed(root, place, findings)
-    return list(dict.fromkeys(found))
+    unique = {os.path.normpath(path): path for path in reversed(found)}
+    kept = [path for path in dict.fromkeys(found) if unique[os.path.normpath(path)] is path]
+    for path in kept:
+        first = owners.setdefault(label_file(path), path)
+        if first != path:
+            what = f"two images share one label file ({first.name} is the other)"
+            findings.warn(path, what, "give them names of their own")
+    return kept
 
 
-def _places(root: Path, split: str) -> list[Path]:
-    """Folders and lists that make up a split."""
-    description = _description(root)
-    said = description.get(split)
-    base = root / str(description.get("path") or "")
-    if said is None:
-        options = [root / "images" / split, root / split, root / f"{split}.txt"]
-        place = next((p for p in options if p.exists()), None)
-        if place is None:
-            known = ", ".join(splits(root)) or "none"
-            raise DataError(f"no split '{split}' in {root}; name a folder of images or a list of them; known: {known}")
-        return [place]
-    places = []
-    for entry in said if isinstance(said, list) else [said]:
-        inside = str(entry).replace("../", "")  # some exports count from a folder below the one of data.yaml
-        options = [base / str(entry), root / str(entry), root / inside]
-        place = next((p for p in options if p.exists()), None)
-        if place is None:
-            raise DataError(f"data.yaml says {split}: {entry}, but there is no {options[0]}; correct it")
-        places.append(place)
-    return places
+def _tell_strays(folder: Path, images: list[Path], findings: Findings) -> None:
+    """Label files of the folder whose image is missing: their boxes are lost, and nothing else tells."""
+    used, around = {label_file(path) for path in images}, label_file(folder / "x.png").parent
+    for file in walk(around, (".txt",)) if around.is_dir() else ():
+        if file not in used and _is_label(file):
+            what = "a label file has no image, so its boxes are left out"
+            findings.warn(file, what, f"copy the image there, as {' '.join(SUFFIXES)}, or delete the file")
+    for path in walk(folder, UNREAD):
+        findings.warn(path, "an image is of a kind that is not read", "convert it to jpg or png")
+
+
+UNREAD = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".raw", ".dng", ".seq", ".fff", ".csv", ".npy")
+
+
+def _is_label(file: Path) -> bool:
+    """Whether a text file begins as labels do."""
+    try:
+        with file.open("rb") as f:
+            words = decode_text(f.read(400))[0].split("\n")[0].split()
+        return len(words) >= 5 and all(math.isfinite(float(w)) for w in words[:5])
+    except (OSError, ValueError):
+        return False
 
 
 def _listed(root: Path, path: Path, findings: Findings) -> Iterator[Path]:
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        name = line.strip()
-        if not name:
-            continue
-        options = (path.parent / name, root / name, root / "images" / name)
-        file = next((p for p in options if p.is_file()), None)
+    finder = Finder(findings)
+    for name in read_names(path, findings):
+        file = finder.find((path.parent, root, root / "images"), name)
         if file is None:
             what = f"an image that {path.name} lists is neither beside it nor in {root} nor in {root / 'images'}"
             findings.fault(name, what, "copy it there or drop it")
@@ -142,7 +98,7 @@ def _listed(root: Path, path: Path, findings: Findings) -> Iterator[Path]:
 
 def _labels(file: Path, raw: bytes, size: tuple[int, int], names: list[str], findings: Findings) -> Iterator[Label]:
     width, height = size
-    for number, line in enumerate(raw.decode("utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(decode_text(raw)[0].splitlines(), 1):
         values = line.split()
         if not values:
             continue

@@ -20,6 +20,7 @@ from ..progress import track
 from .subsets import Grouping
 from .working_point import confusion, recall_at, working_point
 
+TIED = 0.05  # share of the detections; the scores of a float model hardly ever agree
 EVALUATION_SCORE = 0.01  # the whole precision-recall curve counts, not one working point
 
 
@@ -108,7 +109,11 @@ def _coco_box(image: int, category, box) -> dict:
 
 
 def _precision(data: Dataset, results: list[Detections]) -> np.ndarray:
-    """COCOeval's precision at all areas and 100 detections per image: (10 IoUs, 101 recalls, classes)."""
+    """COCOeval's precision at all areas: (10 IoUs, 101 recalls, classes).
+
+    It counts the best 100 detections of an image and class, as COCO does, but all where there are more: a detector that
+    may find 300 things in an image is measured on 300.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -124,6 +129,7 @@ def _precision(data: Dataset, results: list[Detections]) -> np.ndarray:
         }
         coco.createIndex()
         run = COCOeval(coco, coco.loadRes(found), "bbox")
+        run.params.maxDets = [1, 10, max(100, *(len(r) for r in results))]
         run.evaluate()
         run.accumulate()
     return run.eval["precision"][:, :, :, 0, 2]
@@ -138,7 +144,7 @@ def keep_classes(result: Detections, labels: list[str], wanted: list[str]) -> De
 def detect(detector: Detector, labels: list[str], color: str, data: Dataset, label: str) -> list[Detections]:
     """What `detector` (classes `labels`) finds of `data.labels` on every image; class indices are those of `data`."""
     order = "mono" if color == "gray" else "rgb"
-    results = [detector.detect(read_image(s, color), order) for s in track(data.samples, label)]
+    results = [detector.detect(read_image(s, color, detector.input), order) for s in track(data.samples, label)]
     return [keep_classes(r, labels, data.labels) for r in results]
 
 
@@ -167,7 +173,7 @@ def measure(
 
     Returns:
         What `figures` returns, and "groups": {grouping: {group: the same without "curves" and "confusion"}}; a group
-        without boxes has None for its mAP.
+        without boxes has None for its mAP. "remarks": sentences, see `remarks`.
 
     Raises:
         DataError: `grouping` does not fit the file names; before any image is read.
@@ -176,12 +182,36 @@ def measure(
     if results is None:
         results = detect(detector, labels, color, data, label)
     found = figures(data, results, score) | {"groups": {}}
+    found["remarks"] = remarks(data, results, detector.max_detections)
     for name, groups in groupings.items():
         found["groups"][name] = {}
         for group, images in groups.items():
             part = replace(data, samples=[data.samples[i] for i in images])
             row = figures(part, [results[i] for i in images], score)
             found["groups"][name][group] = {k: v for k, v in row.items() if k not in ("curves", "confusion")}
+    return found
+
+
+def remarks(data: Dataset, results: list[Detections], max_detections: int) -> list[str]:
+    """What the figures cannot tell: a sentence each."""
+    found = []
+    full = sum(len(s.boxes) > max_detections for s in data.samples)
+    if full:
+        found.append(
+            f"{full} images hold more objects than the {max_detections} detections that an image may have "
+            "(thresholds.max_detections): the rest counts as missed"
+        )
+    scores = np.concatenate([r.scores for r in results]) if results else np.zeros(0)
+    _, counts = np.unique(scores, return_counts=True)
+    tied = int(counts[counts > 1].sum())
+    if tied > TIED * len(scores):
+        found.append(
+            f"{tied} of {len(scores)} detections have the very score of another one: their order, and with it the "
+            "average precision, is by chance"
+        )
+    missing = [label for label, n in zip(data.labels, data.counts(), strict=True) if not n]
+    if missing:
+        found.append(f"{data.name} has no {', '.join(missing)}: nothing is known of how well they are found")
     return found
 
 

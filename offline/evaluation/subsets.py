@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vit_perception.images.files import show
+
 from ..data import Dataset
 from ..errors import DataError
 
@@ -63,9 +65,9 @@ class Grouping:
             DataError: no file name matches, or one says no number where there are bands.
         """
         pattern = re.compile(self.pattern)
-        found = [pattern.search(s.path.name) for s in data.samples]
+        found = [pattern.search(show(s.path.name)) for s in data.samples]
         if self.pattern and not any(found):
-            example = data.samples[0].path.name
+            example = show(data.samples[0].path.name)
             raise DataError(f"groups: no file name of {data.name} matches {self.pattern!r}, e.g. '{example}'")
         groupings: dict[str, dict[str, list[int]]] = {}
         for name in pattern.groupindex:

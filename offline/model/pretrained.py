@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from vit_perception.bundles.bundle import open_bundle
+from vit_perception.images.files import LFS_POINTER
 
 from ..errors import RecipeError
 from ..files import load_torch
 from .detector import ViTDetector, build_model
 from .from_bundle import model_of_bundle
+from .state_dicts import read_backbone
 
 log = logging.getLogger(__name__)
-_WRAPPERS = ("model", "state_dict", "teacher", "student", "model_ema")
-_PREFIXES = ("module.", "backbone.", "encoder.", "_orig_mod.")
 
 
 @dataclass
@@ -66,6 +66,9 @@ def _read_checkpoint(path: Path) -> Teacher:
     if not path.is_file():
         raise RecipeError(f"no teacher at {path}; give the folder of a bundle, or the teacher.pt of a run folder")
     advice = "give the folder of a bundle, or the teacher.pt of a run folder"
+    with path.open("rb") as f:
+        if f.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise RecipeError(f"teacher {path} is a Git LFS pointer, not the weights; fetch them (git lfs pull)")
     try:
         state = load_torch(path)
     except Exception as e:
@@ -118,10 +121,10 @@ def settle_norms(model: ViTDetector, batches: list[torch.Tensor]) -> None:
 
 
 def load_backbone(model: ViTDetector, path: Path) -> dict:
-    """Load the transformer blocks and the final norm from a timm/DeiT/DINO-style state dict.
+    """Load the transformer blocks and the final norm of a pre-trained ViT (state_dicts.py says what is read).
 
     Blocks are matched by key ('blocks.3.attn.qkv.weight'); a deeper source gives evenly spaced ones. The stem, the
-    position code and the head are this model's own and stay as they are.
+    position code and the head are this model's own and stay as they are. What is not loaded is told.
 
     Returns:
         {"file", "loaded", "of"}: how many of the model's block parameters were found.
@@ -129,18 +132,7 @@ def load_backbone(model: ViTDetector, path: Path) -> dict:
     Raises:
         RecipeError: unreadable, or nothing in it fits.
     """
-    try:
-        source = load_torch(path)
-    except Exception as e:
-        raise RecipeError(
-            f"cannot read backbone {path} as a state dict ({_first_line(e)}); give a .pth of tensors"
-        ) from e
-    for key in _WRAPPERS:
-        if isinstance(source, dict) and isinstance(source.get(key), dict):
-            source = source[key]
-    source = (
-        {_strip(k): v for k, v in source.items() if isinstance(v, torch.Tensor)} if isinstance(source, dict) else {}
-    )
+    source = read_backbone(path)
     target = {k: v for k, v in model.state_dict().items() if k.startswith(("blocks.", "norm."))}
     loaded = copy_blocks(source, target)
     if not any(k.endswith("attn.qkv.weight") for k in loaded):
@@ -149,7 +141,15 @@ def load_backbone(model: ViTDetector, path: Path) -> dict:
         raise RecipeError(
             f"nothing in {path} fits the model: it has {width}, the recipe asks for dim {dim} and heads {heads}"
         )
-    log.info("backbone %s: %d of %d block tensors loaded", path.name, len(loaded), len(target))
+    kept = sorted({re.sub(r"\d+", "N", k) for k in target if k not in loaded})
+    if kept:
+        text = "backbone %s: only %d of %d block tensors loaded; not in it, or of another size: %s"
+        log.warning(text, path.name, len(loaded), len(target), ", ".join(kept))
+    else:
+        log.info("backbone %s: %d of %d block tensors loaded", path.name, len(loaded), len(target))
+    deep, shallow = _depth(source), _depth(target)
+    if deep < shallow:
+        log.warning("backbone %s has %d blocks for %d: some are taken twice", path.name, deep, shallow)
     return {"file": path.name, "loaded": len(loaded), "of": len(target)}
 
 
@@ -181,9 +181,3 @@ def copy_blocks(source: dict, target: dict) -> list[str]:
 
 def _depth(state: dict) -> int:
     return 1 + max((int(m[1]) for k in state if (m := re.match(r"blocks\.(\d+)\.", k))), default=-1)
-
-
-def _strip(key: str) -> str:
-    for prefix in _PREFIXES:
-        key = key.removeprefix(prefix)
-    return key

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vit_perception import palette
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 from ..boards.latency_model import predict
@@ -124,7 +125,7 @@ def plot(figures: list[dict], path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)
     names = [f["row"] for f in figures]
-    colors = ["#cc6677" if "int8" in n else "#4477aa" for n in names]
+    colors = [palette.ON_PAPER[3] if "int8" in n else palette.ON_PAPER[0] for n in names]
     left.barh(names, [f["map50"] for f in figures], xerr=[f["map50_spread"] for f in figures], color=colors)
     left.invert_yaxis()
     left.set(title="mAP50, mean and deviation over seeds", xlim=(0, None))

@@ -9,8 +9,8 @@ import numpy as np
 from ..data.sample import sides
 from ..progress import clock
 from ..run.run import Run
+from . import tables
 from .card_plots import STEPS
-from .tables import losses
 
 FEW_BOXES = 200  # a class with fewer in training is hardly learnt
 
@@ -22,7 +22,7 @@ def card(run: Run, latency: dict[str, dict]) -> str:
     return f"""# {run.name}
 
 A ViT detector of {", ".join(run.labels)} for {size["color"]} images, {size["width"]}x{size["height"]}, made by
-`python -m offline.compress` with recipe `{run.identity["recipe_name"]}` for {run.target.board}.
+`python -m offline.compress` with {tables.recipe_of(run)} for {run.target.board}.
 
 ![accuracy and time of every stage](stages.png)
 
@@ -39,7 +39,7 @@ A ViT detector of {", ".join(run.labels)} for {size["color"]} images, {size["wid
 {_stage_table(run, latency)}
 
 Time: one thread of ONNX Runtime on this {platform.machine()} machine, one image, medians of alternated runs; trust the
-ratios. fp16 is for TensorRT: its time here says nothing. Target: {run.target.why}.
+ratios. fp16 is for TensorRT: its time here says nothing. {_predicted(run)}Target: {run.target.why}.
 
 ## How it was made
 - Training data: {run.train_data.summary()}
@@ -175,6 +175,18 @@ def _stage_table(run: Run, latency: dict[str, dict]) -> str:
     return "\n".join(rows)
 
 
+def _predicted(run: Run) -> str:
+    """The time on the board, as the report tells it: never measured here, so with its error."""
+    board = tables.board_time(run)
+    if board is None:
+        return ""
+    return (
+        f"Predicted for {run.target.board}: {board.ms:.1f} ms an image in {tables.precision(run)}, inference only; "
+        f"error ±{board.error:.0%} leaving one published speed out, ±{board.new_design:.0%} for a design that is not "
+        "among them. "
+    )
+
+
 def _hashes(run: Run) -> str:
     also = "".join(f", {d.name} {d.sha256[:16]}" for d in run.also)
     return f"validation {run.val_data.sha256[:16]}{also}"
@@ -197,7 +209,7 @@ def _variants(notes: dict) -> str:
 
 
 def _losses(run: Run) -> str:
-    return "; the losses: [losses.png](losses.png)" if losses(run) else ""
+    return "; the losses: [losses.png](losses.png)" if tables.losses(run) else ""
 
 
 def _attribution(run: Run) -> str:
@@ -227,6 +239,7 @@ def _limits(run: Run) -> str:
     unmeasured = [c for c in run.labels if not any(s["per_class"].get(c, {}).get("boxes") for s in sets.values())]
     if unmeasured:
         lines.append(f"Classes that no figure above covers: {', '.join(unmeasured)}.")
+    lines += [f"{remark[0].upper()}{remark[1:]}." for remark in m.get("remarks", [])]
     lines.append(
         "Detections are as good as the data above: other cameras, heights, seasons and classes were not measured."
     )

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vit_perception import palette
+
 from ..files import write_atomically
 from ..run.run import Run
 from .page_plots import training
 from .tables import losses
 
 STEPS = ("teacher", "distil", "prune", "fp32", "int8", "fp16")
-COLORS = ("#2563a8", "#d9772b", "#3c8d63", "#7b5ea7")  # of the validation sets
+COLORS = palette.ON_PAPER  # of the validation sets
 DPI = 100
 
 
@@ -20,12 +22,12 @@ def plot_stages(run: Run, latency: dict[str, dict], path: Path) -> None:
     """Bars: mAP50 of every stage and file, and their time where it was measured."""
     steps = [s for s in STEPS if f"{s}.metrics" in run.notes]
     figure, (left, right) = _figure(8, 2.8, columns=2)
-    left.bar(steps, [run.notes[f"{s}.metrics"]["map50"] for s in steps], color="#4477aa")
-    left.bar(steps, [run.notes[f"{s}.metrics"]["map"] for s in steps], color="#223355", label="mAP .50:.95")
+    left.bar(steps, [run.notes[f"{s}.metrics"]["map50"] for s in steps], color=COLORS[0])
+    left.bar(steps, [run.notes[f"{s}.metrics"]["map"] for s in steps], color="#1b2f55", label="mAP .50:.95")
     left.set(title="mAP50", ylim=(0, 1))
     left.legend(frameon=False, fontsize=7)
     timed = [s for s in steps if s in latency and s != "fp16"]
-    right.bar(timed, [latency[s]["ms"] for s in timed], color="#cc6677")
+    right.bar(timed, [latency[s]["ms"] for s in timed], color=COLORS[1])
     right.set(title="ms per image, one CPU thread")
     _save(figure, path)
 

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import cv2
 
+from vit_perception import palette
 from vit_perception.detector import Detections
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.images.files import show
 
 from ..data import Dataset, Sample, read_image
 from ..evaluation.accuracy import detect
 from ..evaluation.working_point import FALSE, match
 from ..run.run import Run
-from .samples import COLORS, annotate
+from .samples import annotate
 
 SHOWN = 4  # best frames, and as many worst ones
-WIDTH = 480  # pixels; smaller frames are drawn larger
+WIDTH = 960  # pixels, about: smaller frames are drawn larger, since the page shows two in a row
+LETTERS = 1.7  # times larger than usual: the page shows frames at half their size
 
 
 @dataclass
@@ -62,18 +65,20 @@ def rank(data: Dataset, results: list[Detections]) -> tuple[list[Frame], list[Fr
 def picture(run: Run, frame: Frame, result: Detections) -> dict:
     """The annotated image as a data URI, with its caption's figures."""
     sample, color = run.val_data.samples[frame.index], run.input["color"]
-    image = read_image(sample, color)
+    image = read_image(sample, color, run.input)
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if color == "gray" else cv2.COLOR_RGB2BGR)
     scale = max(1, round(WIDTH / canvas.shape[1]))
     canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     larger = Sample(sample.path, sample.id, 0, 0, sample.boxes * scale, sample.classes, sample.ignore * scale)
-    annotate(canvas, Detections(result.boxes * scale, result.scores, result.classes), run.val_data.labels, larger)
+    annotate(
+        canvas, Detections(result.boxes * scale, result.scores, result.classes), run.val_data.labels, larger, LETTERS
+    )
     ok, jpeg = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert ok, "OpenCV cannot encode JPEG"
     uri = "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
-    return {"uri": uri, "name": sample.path.name, "frame": frame}
+    return {"uri": uri, "name": show(sample.path.name), "frame": frame}
 
 
 def class_colors(labels: list[str]) -> list[tuple[str, str]]:
     """(label, CSS colour that `annotate` draws it in)."""
-    return [(label, "rgb({2}, {1}, {0})".format(*COLORS[c % len(COLORS)])) for c, label in enumerate(labels)]
+    return [(label, palette.series(c)) for c, label in enumerate(labels)]

@@ -7,6 +7,9 @@ from pathlib import Path
 import jinja2
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from vit_perception.replay.page import style_sheet
 
 from ..evaluation.accuracy import precision_recall
 from ..evaluation.working_point import over
@@ -37,6 +40,7 @@ def write_report(run: Run, folder: Path, latency: dict[str, dict]) -> Path:
         "classes": tables.class_rows(run),
         "recipe": yaml.safe_dump(run.identity["recipe"], sort_keys=False, default_flow_style=None, width=100),
         "files": run.notes["export"]["files"],
+        "style": Markup(style_sheet()),
         "colors": frames.class_colors(run.val_data.labels),
     }
     context |= _pareto(run, rows) | _layers(run) | _accuracy(run, folder) | _training(run)

@@ -9,14 +9,17 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from vit_perception import palette
+
 from ..boards.latency_model import Prediction
 from ..boards.layers import KINDS
 
-GRAY, BLUE, ORANGE, GREEN, PURPLE = "#9aa1ab", "#2563a8", "#d9772b", "#3c8d63", "#7b5ea7"
-PRECISIONS = {"fp32": BLUE, "fp16": GREEN, "int8": ORANGE}
+GRAY = "#9aa1ab"
+BLUE, PURPLE, TEAL, PINK, SAND, SLATE = palette.ON_PAPER
+PRECISIONS = {"fp32": BLUE, "fp16": TEAL, "int8": PINK}
 WIDTH = 10.2  # inches: the width of the page's text
 LEAST_SPAN = 0.1  # of an axis of mAP50, so that a difference of nothing does not look like one
-KIND_COLORS = dict(zip(KINDS, (BLUE, PURPLE, GREEN, ORANGE, "#c8a93a"), strict=True))
+KIND_COLORS = dict(zip(KINDS, (BLUE, PURPLE, TEAL, PINK, SAND), strict=True))
 STYLE = {
     "svg.hashsalt": "vit_perception",  # the same figures give the same bytes
     "svg.fonttype": "path",
@@ -80,9 +83,9 @@ def candidates(
         where = [chosen["ms"]], [chosen["map50"]]
         axis.scatter(*where, s=170, facecolors="none", edgecolors="black", linewidths=1.2, label="chosen", zorder=4)
     if budget_ms:
-        axis.axvline(budget_ms, color=ORANGE, linestyle="--", linewidth=1, label="budget")
+        axis.axvline(budget_ms, color=SLATE, linestyle="--", linewidth=1, label="budget")
     if min_map:
-        axis.axhline(min_map, color=ORANGE, linestyle="--", linewidth=1, label="goal")
+        axis.axhline(min_map, color=SLATE, linestyle="--", linewidth=1, label="goal")
     axis.set(xlabel=label, ylabel="mAP50 after a brief fine-tuning")
     axis.set_ylim(score_limits([p[2] for p in points]))
     axis.margins(x=0.12)
@@ -196,7 +199,7 @@ def training(curves: dict[str, dict[str, list[float]]]) -> Figure:
     figure = Figure(figsize=(WIDTH * max(columns, 2) / 3, 0.4 + 2.7 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     names = list(dict.fromkeys(k for c in curves.values() for k in c if k != "step"))
-    colors = dict(zip(names, [BLUE, ORANGE, GREEN, PURPLE, "#c8a93a", "#b5485d", "#4fa3a5"] * len(names), strict=False))
+    colors = dict(zip(names, palette.ON_PAPER * len(names), strict=False))
     shown: dict = {}
     for axis, (stage, curve) in zip(axes.flat, curves.items(), strict=False):
         for name in (k for k in names if k in curve):

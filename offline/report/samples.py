@@ -11,23 +11,18 @@ import numpy as np
 
 from vit_perception.bundles.bundle import Bundle
 from vit_perception.detector import Detections, Detector
+from vit_perception.draw import Pen
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
+from vit_perception.palette import series
 
 from ..data import Sample, read_image
 from ..files import write_atomically
 from ..run.run import Run
 
-COLORS = [
-    (60, 180, 255),
-    (80, 220, 80),
-    (255, 140, 60),
-    (220, 100, 255),
-    (60, 220, 220),
-    (160, 160, 255),
-]  # BGR
 DARK = 40  # gray of a frame without its image
 COUNT = 6
 FEW = 12  # boxes up to which their full text is legible; beyond it, the initial of the class
+OUTSIDE = np.array([-1, -1, 1, 1])  # pixels: labels of the same box stay visible
 
 
 def write_samples(run: Run, folder: Path) -> None:
@@ -44,7 +39,7 @@ def write_samples(run: Run, folder: Path) -> None:
     picks = [busy[i] for i in np.linspace(0, len(busy) - 1, min(COUNT, len(busy))).astype(int)]
     frames, bare = [], []
     for i in picks:
-        image = read_image(samples[i], color)
+        image = read_image(samples[i], color, run.input)
         found = detector.detect(image, order)
         canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if color == "gray" else cv2.COLOR_RGB2BGR)
         bare.append(annotate(np.full_like(canvas, DARK), found, run.labels, samples[i]))
@@ -53,16 +48,23 @@ def write_samples(run: Run, folder: Path) -> None:
     write_image(folder / "frames.png", sheet(bare))
 
 
-def annotate(canvas: np.ndarray, found: Detections, labels: list[str], truth: Sample | None = None) -> np.ndarray:
-    """Draw detections (and the labels, thin and white) on a BGR image, in place; returns it."""
+def annotate(
+    canvas: np.ndarray, found: Detections, labels: list[str], truth: Sample | None = None, letters: float = 1.0
+) -> np.ndarray:
+    """Draw detections (and the labels, thin and white) on a BGR image, in place; returns it.
+
+    letters: how much larger than usual; a page shows the picture smaller than it is.
+    """
     if truth is not None:
+        line = max(1, round(max(canvas.shape[:2]) / 640))
         for x1, y1, x2, y2 in truth.boxes.astype(int).tolist():
-            cv2.rectangle(canvas, (x1, y1), (x2, y2), (255, 255, 255), 1)
-    for (x1, y1, x2, y2), score, c in zip(found.boxes.astype(int).tolist(), found.scores, found.classes, strict=True):
-        color = COLORS[c % len(COLORS)]
-        cv2.rectangle(canvas, (x1 - 1, y1 - 1), (x2 + 1, y2 + 1), color, 1)
-        text = f"{labels[c]} {score:.2f}" if len(found) <= FEW else labels[c][0]
-        cv2.putText(canvas, text, (x1, max(9, y1 - 3)), cv2.FONT_HERSHEY_SIMPLEX, 0.36, color, 1, cv2.LINE_AA)
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), (255, 255, 255), line)
+    pen = Pen(canvas, letters)
+    for i in range(len(found))[::-1]:  # the best ones last: on top, and their texts go before
+        name = labels[found.classes[i]]
+        texts = [f"{name} {found.scores[i]:.2f}", name[0]] if len(found) <= FEW else [name[0]]
+        pen.box(found.boxes[i] + OUTSIDE, series(found.classes[i]), *texts, bold=False)
+    pen.write()
     return canvas
 
 

@@ -86,18 +86,28 @@ def predict_config(run: Run, config: dict) -> Prediction:
     return predict(layers, run.target, (precision(run) if run.target.peak else None) or "fp32", run.notes.get("host"))
 
 
+def board_time(run: Run) -> Prediction | None:
+    """Time of the final model on the board; None for a CPU, where it is measured."""
+    return predict_config(run, run.load("quantise").config()) if run.target.peak else None
+
+
+def recipe_of(run: Run) -> str:
+    """'recipe `quick`, changed: teacher.epochs=3' for the card."""
+    changed = f", changed: `{', '.join(run.changed)}`" if run.changed else ""
+    return f"recipe `{run.identity['recipe_name']}`{changed}"
+
+
 def headline(run: Run, rows: list[Row]) -> dict:
     """What the page opens with: the teacher's row, that of the file the target flies, the board's prediction."""
     by_name = {r.name: r for r in rows}
     teacher, final = by_name["teacher"], by_name[flown(run)]
-    board = predict_config(run, run.load("quantise").config()) if run.target.peak else None
     others = [r for r in rows if r.name in ("fp32", "int8") and r is not final]
     share = final.map50 / teacher.map50 if teacher.map50 and final.map50 is not None else None
     return {
         "teacher": teacher,
         "final": final,
         "share": share,
-        "board": board,
+        "board": board_time(run),
         "precision": precision(run),
         "others": others,
     }

@@ -21,18 +21,23 @@ def precisions_of(target: Target, tensorrt: str = "auto") -> list[str]:
 
 def cost_on(run: Run) -> Cost:
     """Milliseconds of a config at the run's input size on its target, in the target's usual precision."""
-    width, height, host = run.input["width"], run.input["height"], None
-    if not run.target.peak:
-        if "host" not in run.notes:
-            run.note("host", fit_host(width, height, len(run.input["mean"])))
-        host = run.notes["host"]
+    width, height = run.input["width"], run.input["height"]
     precision = precisions_of(run.target)[0]
     known: dict[str, float] = {}
 
     def cost(config: dict) -> float:
         key = repr(sorted(config.items()))
         if key not in known:
-            known[key] = predict(layers_of_config(config, width, height), run.target, precision, host).ms
+            known[key] = predict(layers_of_config(config, width, height), run.target, precision, _host(run)).ms
         return known[key]
 
     return cost
+
+
+def _host(run: Run) -> dict | None:
+    """The latency model of this computer, fitted when first asked for; None where the target is a board."""
+    if run.target.peak:
+        return None
+    if "host" not in run.notes:
+        run.note("host", fit_host(run.input["width"], run.input["height"], len(run.input["mean"])))
+    return run.notes["host"]

@@ -13,10 +13,15 @@ TAUGHT = ("response", "feature", "relation", "attention")  # weights of what the
 
 @dataclass
 class Input:
-    """Size and colour of the model's input; 'auto' takes them from the training images."""
+    """Size and colour of the model's input; 'auto' takes them from the training images.
+
+    high_bit_depth: how images of 16 bits and floats become 8 bits, as the bundle will name it
+    (vit_perception/images/high_bit_depth.py); {}: percentiles 1 and 99 of each image.
+    """
 
     size: list[int] | str = "auto"  # [width, height], multiples of 32
     color: str = "auto"  # auto | gray | rgb
+    high_bit_depth: dict = field(default_factory=dict)
 
 
 @dataclass

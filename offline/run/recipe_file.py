@@ -1,19 +1,26 @@
 """Reads a recipe file, applies `--set`, and checks every value, hours before it is used."""
 
 import contextlib
+import logging
 import math
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import yaml
 
+from vit_perception.images import high_bit_depth
+
 from ..compression.prune import CRITERIA, SHARES
+from ..data.text import decode_text
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from .recipe import TAUGHT, Recipe
 
+log = logging.getLogger(__name__)
 RECIPES = Path(__file__).parents[1] / "recipes"
 SCHEDULES = ("pretrain", "teacher", "distil", "search", "prune", "lowrank", "quantise")  # groups of a stage each
+GIVES_WAY = {"epochs": "min_steps", "weak_score": "weak_fp_per_image"}  # of the same group
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a group of keys"}
 MAX_SEED = 10**9
 
@@ -34,14 +41,46 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     if not path.is_file():
         raise RecipeError(f"no recipe '{name}'; give one of {recipe_names()}, or the path of a yaml file")
     try:
-        values = _parse(path.read_text(encoding="utf-8"), str(path)) or {}
-    except UnicodeDecodeError as e:
-        raise RecipeError(f"{path} is not valid yaml: {e}") from e
-    for override in (overrides or []) if isinstance(values, dict) else []:  # else _fill refuses it
-        _override(values, override)
+        values = _parse(decode_text(path.read_bytes())[0], str(path)) or {}
+    except OSError as e:
+        raise RecipeError(f"cannot read recipe {path} ({e.strerror})") from e
     recipe = _fill(Recipe(), values, str(path), "")
-    check_values(recipe, path)
+    check_values(recipe, str(path))
+    if not overrides:
+        return recipe
+    given = []
+    for override in overrides:
+        given.append(_override(values, override))
+        _fill(Recipe(), values, f"--set {override}", "")
+    recipe = _fill(Recipe(), _give_way(values, given), path.name, "")
+    check_values(recipe, " ".join(f"--set {override}" for override in overrides))
     return recipe
+
+
+def changes(recipe: Recipe, name: str) -> list[str]:
+    """What of `recipe` that of this name or path has otherwise, but for the card's texts: ["teacher.epochs=3", ...]."""
+    before, after = (dict(_leaves(r.as_dict())) for r in (load_recipe(name), recipe))
+    return [f"{k}={v}" for k, v in after.items() if before.get(k) != v and not k.startswith("card.")]
+
+
+def _leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _give_way(values: dict, given: list[str]) -> dict:
+    """What is set goes before what the recipe would take in its place: 3 epochs are 3, whatever min_steps says."""
+    for key in given:
+        group, _, leaf = key.rpartition(".")
+        other = "fp_per_image" if key == "thresholds.score" else GIVES_WAY.get(leaf)
+        kept = values.get(group, {}).get(other) if other else None
+        if kept and f"{group}.{other}" not in given:
+            values[group][other] = 0
+            log.info("--set %s: the recipe's %s.%s, %s, does not hold then", key, group, other, kept)
+    return values
 
 
 def _parse(text: str, where: str):
@@ -51,7 +90,8 @@ def _parse(text: str, where: str):
         raise RecipeError(f"{where} is not valid yaml: {' '.join(str(e).split())}") from e
 
 
-def _override(values: dict, text: str) -> None:
+def _override(values: dict, text: str) -> str:
+    """Put what `text` says into `values`; returns its key."""
     key, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"--set {text} is not of the form key.path=value, e.g. --set teacher.epochs=3")
@@ -62,6 +102,7 @@ def _override(values: dict, text: str) -> None:
             raise RecipeError(f"--set {text}: '{parent}' holds a value, not a group of them")
         values[parent] = values = dict(group)  # a copy: yaml aliases may share it with other groups
     values[leaf] = _parse(value, f"--set {text}")
+    return key
 
 
 def _fill(target, values, where: str, prefix: str):
@@ -96,12 +137,12 @@ def is_number(value) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def check_values(r: Recipe, path: Path) -> None:
+def check_values(r: Recipe, where: str) -> None:
     """Raises RecipeError for a value that is of the right type but makes no sense."""
 
     def demand(ok: bool, what: str) -> None:
         if not ok:
-            raise RecipeError(f"{path}: {what}")
+            raise RecipeError(f"{where}: {what}")
 
     demand(0 <= r.seed <= MAX_SEED, f"seed must lie in 0..{MAX_SEED}, not {r.seed}")
     for name, size in (("input.size", r.input.size), ("crops.size", r.crops.size)):
@@ -118,6 +159,8 @@ def check_values(r: Recipe, path: Path) -> None:
         r.input.color in ("auto", "gray", "rgb"),
         f"input.color must be auto, gray or rgb, not {r.input.color}",
     )
+    problem = high_bit_depth.find_problem(r.input.high_bit_depth)
+    demand(not problem, problem)
     scale = r.crops.scale
     demand(
         isinstance(scale, list) and len(scale) == 2 and all(map(is_number, scale)) and 0 < scale[0] <= scale[1],
@@ -161,7 +204,13 @@ def check_values(r: Recipe, path: Path) -> None:
     t = r.thresholds
     demand(0 < t.score < 1 and 0 < t.nms_iou < 1, "thresholds must lie in 0..1")
     demand(t.max_detections >= 1, f"thresholds.max_detections must be at least 1, not {t.max_detections}")
+    demand(min(t.fp_per_image, t.weak_fp_per_image, t.weak_score) >= 0, "thresholds must not be negative")
     demand(
-        min(t.fp_per_image, t.weak_fp_per_image) >= 0 and 0 <= t.weak_score <= t.score,
-        "thresholds: fp_per_image must not be negative, nor weak_score over score",
+        t.weak_score <= t.score or t.fp_per_image > 0,
+        f"thresholds.weak_score ({t.weak_score:g}) must not exceed thresholds.score ({t.score:g})",
+    )
+    demand(
+        not 0 < t.weak_fp_per_image < t.fp_per_image,
+        f"thresholds.weak_fp_per_image ({t.weak_fp_per_image:g}) must be at least fp_per_image ({t.fp_per_image:g}): "
+        "the weak score is the lower one",
     )

@@ -14,7 +14,7 @@ from vit_perception.bundles.bundle import FORMAT, FORMAT_VERSION
 from vit_perception.detector import Detections, Detector, Letterbox
 
 from ..boards.targets import Target
-from ..data import Dataset, read_image
+from ..data import Dataset, model_sizes, read_image
 from ..data.near_duplicates import find_leak, fingerprints
 from ..evaluation.accuracy import detect, evaluate, make_detector, measure
 from ..evaluation.subsets import Grouping
@@ -50,6 +50,7 @@ class Run:
         self.budget_ms: float | None = None
         self.min_map: float | None = None
         self.attribution = ""
+        self.changed: list[str] = []  # what --set made other than the recipe has it
         self.input: dict = {}
         self.identity: dict = {}
         self.notes: dict = {}
@@ -73,7 +74,7 @@ class Run:
         letterbox = Letterbox(self.input)
         order = "mono" if self.input["color"] == "gray" else "rgb"
         samples = self.train_data.spread(CALIBRATION_IMAGES).samples
-        images = (read_image(s, self.input["color"]) for s in samples)
+        images = (read_image(s, self.input["color"], self.input) for s in samples)
         return [letterbox(image, order)[0].copy() for image in images]
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
@@ -106,6 +107,11 @@ class Run:
             results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the scores")
             self._found[identity, self.val_data.sha256] = results
             chosen = {k: score_at(self.val_data, results, rate) for k, rate in allowed.items() if rate}
+            score = chosen.get("score", t.score)
+            if "weak_score" not in chosen and t.weak_score > score:
+                text = "thresholds.weak_score %s is over the chosen score: lowered to it, %s"
+                log.warning(text, t.weak_score, score)
+                chosen["weak_score"] = score
             if "score" in chosen and not t.weak_score:
                 chosen.setdefault("weak_score", chosen["score"])  # 0: the same
             self.note("scores", chosen)
@@ -149,6 +155,10 @@ class Run:
                 self.note("leaks", known)
         return {data.name: known[data.name] for data in (self.val_data, *self.also)}
 
+    def object_px(self) -> dict[str, list[float]]:
+        """Sizes of the objects it was trained on, as `model_sizes` tells them."""
+        return model_sizes(self.train_data, self.input["width"], self.input["height"])
+
     def manifest(self) -> dict:
         """bundle.json, with what is known so far."""
         files = self.notes["export"]["files"]
@@ -160,6 +170,7 @@ class Run:
             for v in sets
         ]
         config = self.load("quantise").config()
+        also = [{"name": d.name, "sha256": d.sha256} for d in self.also]
         versions = {m: importlib.metadata.version(m) for m in ("torch", "onnx", "onnxruntime", "numpy")}
         return {
             "format": FORMAT,
@@ -167,6 +178,7 @@ class Run:
             "name": self.name,
             "labels": self.labels,
             "input": self.input,
+            "object_px": self.object_px(),
             "head": {"strides": config["strides"]},
             "thresholds": self.thresholds(),
             "files": files,
@@ -175,7 +187,7 @@ class Run:
             "fp16_refused": self.notes.get("fp16_refused", ""),
             "metrics": measured,
             "made": self.identity
-            | {"model": config, "also": [{"name": d.name, "sha256": d.sha256} for d in self.also]}
+            | {"changed": self.changed, "model": config, "also": also}
             | {"seconds": self.notes["seconds"], "versions": versions | {"vit_perception": __version__}},
         }
 

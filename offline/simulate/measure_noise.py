@@ -71,7 +71,9 @@ def sizes(boxes: np.ndarray) -> np.ndarray:
 def look(detector: Detector, bundle, data) -> list[Frame]:
     frames = []
     for sample in data.samples:
-        frames.append(seen(detector, sample, read_image(sample, bundle.input["color"]), sample.boxes, sample.ignore))
+        frames.append(
+            seen(detector, sample, read_image(sample, bundle.input["color"], bundle.input), sample.boxes, sample.ignore)
+        )
     return sorted(frames, key=lambda f: (f.prefix, f.number))
 
 
@@ -79,7 +81,7 @@ def look_closely(detector: Detector, bundle, data) -> list[Frame]:
     """One view of each object that ENLARGED makes large enough: its image, enlarged around it to a drawn size."""
     frames, rng = [], np.random.default_rng(0)
     for sample in data.samples:
-        image = read_image(sample, bundle.input["color"])
+        image = read_image(sample, bundle.input["color"], bundle.input)
         side = np.array(image.shape[1::-1])
         for box, size in zip(sample.boxes, sizes(sample.boxes), strict=True):
             least, most = max(CLOSE_PX / size, 1.0), min(BINS[-1] / size, ENLARGED)
@@ -100,7 +102,7 @@ def lengths(detector: Detector, bundle, data, bias: float) -> dict:
     """
     rng, rows = np.random.default_rng(1), []
     for sample in data.samples:
-        image = read_image(sample, bundle.input["color"])
+        image = read_image(sample, bundle.input["color"], bundle.input)
         for box in sample.boxes[(sizes(sample.boxes) >= FIRST[0]) & (sizes(sample.boxes) < FIRST[1])][:MOST_VIEWS]:
             start = float(np.exp(rng.uniform(0, DRIFT)))
             found = [best(detector, *enlarged(rng, image, box, start * np.exp(g))) for g in (0, 0, DRIFT)]

@@ -9,20 +9,22 @@ from pathlib import Path
 import torch
 
 from vit_perception.bundles.manifest import find_problem
+from vit_perception.images.high_bit_depth import DEFAULT
 
 from ..boards.targets import Target
 from ..compression.quantize import wanted_variants
-from ..data import detect_color, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
+from ..data import TINY_PX, detect_color, label_rules, leak_warning, pixel_statistics, read_dataset, read_pair, unseen
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
 from ..model.pretrained import load_teacher
 from ..run.recipe import Recipe
-from ..run.recipe_file import SCHEDULES
+from ..run.recipe_file import SCHEDULES, changes
 from ..run.run import Run
 from ..training.distill import check_comparable
 from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
+from ..training.threads import choose_threads
 from ..training.train import check_shared
 from .models import student_options, teacher_options
 
@@ -47,16 +49,18 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     _check_goal(args.budget_ms, args.min_map)
     ignore = tuple(args.ignore)
     wanted = args.classes.split(",") if args.classes else None
-    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted)
+    rules = label_rules(args)
+    train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted, rules)
     wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
     run = Run(args.run, args.out.name, recipe, target, train, val)
-    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels) for name in args.also]
+    run.also = [read_dataset(args.data, name, args.format, ignore, val.labels, rules) for name in args.also]
     without = {}
     if args.unseen:
         train = run.train_data = unseen(train, [val, *run.also])
         without = {"without": [data.name for data in (val, *run.also)]}
     for data in (val, *run.also):
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
+    run.changed = changes(recipe, args.recipe)
     run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
     run.budget_ms, run.min_map = args.budget_ms, args.min_map
     run.input = _input(run)
@@ -67,7 +71,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
         "target": target.name,
-        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without,
+        "train": {"name": train.name, "sha256": train.sha256, "ignore": list(ignore)} | without | rules.as_dict(),
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": args.backbone.name if args.backbone else None,
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
@@ -78,11 +82,21 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     handler = logging.FileHandler(run.folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)
+    threads = choose_threads(run.notes.get("threads"))
+    if threads and "threads" not in run.notes:
+        run.note("threads", threads)
     log.info("%s", train.summary())
     for data in (val, *run.also):
         log.info("%s", data.summary())
     for line in train.table():
         log.info("%s", line)
+    for label, side in run.object_px().items():
+        if side and side[1] < TINY_PX:
+            size = f"{run.input['width']}x{run.input['height']}"
+            text = (
+                "at an input of %s half of the %s boxes are under %.0f pixels, too small to be found: use a larger one"
+            )
+            log.warning(text, size, label, TINY_PX)
     for data in () if args.resume else (val, *run.also):
         if leak := leak_warning(train, data):
             log.warning("%s", leak)
@@ -134,7 +148,10 @@ def _build(run: Run, group: str, options: Callable[[Run], dict]) -> dict:
                 model(torch.zeros(1, len(run.input["mean"]), height, width))
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError, AttributeError, KeyError) as e:
         why = (str(e).splitlines() or [type(e).__name__])[0]
-        raise RecipeError(f"recipe group '{group}' makes no model ({why}); mend its values") from e
+        mine = ("model.", "student.", "input.", "crops.")
+        changed = [f"--set {text}" for text in run.changed if text.startswith(mine)]
+        said = f" with {' '.join(changed)}" if changed else ""
+        raise RecipeError(f"recipe group '{group}' makes no model{said} ({why}); mend its values") from e
     if model.config()["classes"] != len(run.labels):
         raise RecipeError(f"recipe group '{group}' has {model.config()['classes']} classes, the data {len(run.labels)}")
     return model.config()
@@ -183,7 +200,8 @@ def _take_teacher(run: Run, path: Path) -> None:
             "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
         )
     run.source = load_teacher(path, run.labels, len(run.input["mean"]))
-    run.input |= {k: run.source.input[k] for k in ("mean", "std")} if run.source.input else {}
+    given = run.source.input or {}
+    run.input |= {k: given[k] for k in ("mean", "std", "high_bit_depth") if k in given}
 
 
 def _input(run: Run) -> dict:
@@ -192,5 +210,7 @@ def _input(run: Run) -> dict:
     if size == "auto":
         size = [-(-max(getattr(s, k) for s in run.train_data.samples) // 32) * 32 for k in ("width", "height")]
     color = detect_color(run.train_data) if color == "auto" else color
-    mean, std = pixel_statistics(run.train_data, color)
-    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std}
+    named = run.recipe.input.high_bit_depth
+    deep = {"high_bit_depth": {k: named.get(k, v) for k, v in DEFAULT.items()}}
+    mean, std = pixel_statistics(run.train_data, color, spec=deep)
+    return {"width": size[0], "height": size[1], "color": color, "mean": mean, "std": std} | deep

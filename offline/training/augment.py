@@ -27,7 +27,7 @@ class Loader:
     """Batches of augmented crops, prepared one ahead in a thread.
 
     Args:
-        data: what to draw from. spec: the bundle's `input` (color, mean, std).
+        data: what to draw from. spec: the bundle's `input` (color, mean, std, high_bit_depth).
         crop: (width, height), multiples of 32. batch: crops per batch.
         scale: (low, high) of the random zoom. mosaic: probability. photometric: strength, 0 is off.
         seed: with the step and the place in the batch, it determines a crop.
@@ -57,6 +57,7 @@ class Loader:
             batch,
             tuple(scale),
         )
+        self._spec = spec
         self.mosaic, self.photometric, self.seed, self.close = mosaic, photometric, seed, close
         self._objects = Objects(data) if objects or pasted else None
         self._on_object, self._pasted = objects, pasted
@@ -123,7 +124,7 @@ class Loader:
     def _image(self, index: int) -> np.ndarray:
         image = self._cache.get(index)
         if image is None:
-            image = read_image(self.data.samples[index], self.color)
+            image = read_image(self.data.samples[index], self.color, self._spec)
             if self._room > image.nbytes:
                 self._room -= image.nbytes
                 self._cache[index] = image

@@ -8,7 +8,7 @@ import numpy as np
 
 from vit_perception import parameters
 
-VALUES = {s.name: s.default for s in parameters.SPECS}
+VALUES = {s.name: s.default for s in parameters.SPECS + parameters.EVALUATED}
 
 
 def message(image, encoding, padding=0, big=False, **changes):

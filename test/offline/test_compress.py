@@ -19,7 +19,7 @@ from offline.evaluation.accuracy import TorchEngine
 from offline.model.detector import build_model
 from offline.render import write_dataset
 from offline.report.latency import compare_latency
-from offline.run.recipe_file import load_recipe
+from offline.run.recipe_file import changes, load_recipe, recipe_names
 from offline.stages.preflight import open_run
 from vit_perception.bundles.bundle import open_bundle
 
@@ -89,6 +89,8 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
 def check_card(folder, data):
     """What the recipe and --also say of the card, though they came after the training had begun."""
     bundle, text = open_bundle(folder), (folder / "CARD.md").read_text()
+    assert "changed: `thresholds.fp_per_image=0.5, thresholds.weak_fp_per_image=2.0`" in text.split("## ")[0]
+    assert bundle.input["high_bit_depth"]["scaling"] == "percentile" and set(bundle.object_px) == set(bundle.labels)
     sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert sections[:3] == ["Intended use", "Not intended", "Accuracy"] and sections[-1] == "Limits"
     assert "To find walkers." in text and "Not at sea." in text and "\nOurs.\n" in text
@@ -138,7 +140,7 @@ def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
         (["--ignore", "Dog"], "no category 'Dog' to ignore"),
         (["--classes", "Dog"], "--classes names 'Dog', which"),
         (["--target", "toaster"], "no target 'toaster'; choose one of: jetson-nano"),
-        (["--recipe", "none"], "no recipe 'none'; give one of ablation, fast, full, keep, quick"),
+        (["--recipe", "none"], "no recipe 'none'; give one of ablation, fast, full, hit_uav, keep, quick"),
         (["--set", "prune.heads=2"], "prune.heads must lie in 0..1"),
         (["--set", "prune.haeds=0"], "unknown key 'prune.haeds'; choose from"),
         (["--set", "teacher.lr=fast"], "'teacher.lr' must be a number"),
@@ -157,12 +159,21 @@ def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
         (["--set", "input.size=[8192, 8192]"], "input has 8192 x 8192 pixels, more than"),
         (["--set", "thresholds.max_detections=200000"], "thresholds.max_detections must be a whole number from 1"),
         (["--set", "model.width=64"], "unknown model option ['width']"),
-        (["--set", "model.stem=3"], "recipe group 'model' makes no model"),
+        (["--set", "model.stem=3"], "recipe group 'model' makes no model with --set model.stem=3"),
         (["--set", "student.depht=1"], "unknown model option ['depht']"),
         (["--set", "student.mixer=twin", "--set", "student.dim=x"], "recipe group 'student' makes no model"),
         (["--set", "student.strides=[4, 8]"], "the student has strides [4, 8], its teacher [8]"),
         (["--out", "out/a\tb"], "the bundle 'a\tb' could not be opened: name must be"),
         (["--set", "crops.size=[100,64]"], "multiples of 32"),
+        (["--set", "teacher.lr=-1"], "error: --set teacher.lr=-1: teacher: lr, batch and epochs must be positive"),
+        (["--set", "thresholds.weak_score=0.5"], "weak_score (0.5) must not exceed thresholds.score (0.3)"),
+        (
+            ["--set", "thresholds.fp_per_image=2", "--set", "thresholds.weak_fp_per_image=1"],
+            "thresholds.weak_fp_per_image (1) must be at least fp_per_image (2)",
+        ),
+        (["--set", "input.high_bit_depth={scaling: log}"], "input.high_bit_depth.scaling must be one of"),
+        (["--map", "Person"], "--map: 'Person' is not of the form"),
+        (["--map", "Dog=Person"], "--map names 'Dog', but"),
         (["--set", "card.intended=3"], "'card.intended' must be a text"),
         (["--set", "card.bands={height: [1, 2]}"], "bands: 'height' is no group of the pattern"),
         (["--set", "card.groups=(?P<time>night)"], "no file name of"),
@@ -175,6 +186,35 @@ def test_bad_options_end_in_one_sentence_before_any_work(data, recipe, tmp_path,
     error = capsys.readouterr().err
     assert end.value.code == 2 and says in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.run").exists()
+
+
+@pytest.mark.parametrize("name", recipe_names().split(", "))
+def test_shipped_recipes_choose_their_scores_by_false_positives(name):
+    t = load_recipe(name).thresholds
+    assert 0 < t.fp_per_image <= 2 and t.weak_fp_per_image >= t.fp_per_image
+
+
+def test_what_is_set_is_what_is_done(caplog):
+    caplog.set_level("INFO")
+    recipe = load_recipe("quick", ["teacher.epochs=3", "thresholds.score=0.4", "thresholds.weak_score=0.2"])
+    assert load_recipe("quick").teacher.min_steps > 0 and recipe.teacher.min_steps == 0
+    assert recipe.distil.min_steps > 0
+    t = recipe.thresholds
+    assert (t.score, t.weak_score, t.fp_per_image, t.weak_fp_per_image) == (0.4, 0.2, 0, 0)
+    assert "--set teacher.epochs: the recipe's teacher.min_steps, 450, does not hold then" in caplog.text
+    assert load_recipe("quick", ["teacher.epochs=3", "teacher.min_steps=9"]).teacher.min_steps == 9
+    assert changes(recipe, "quick")[:2] == ["teacher.epochs=3", "teacher.min_steps=0"]
+    assert changes(load_recipe("quick"), "quick") == []
+
+
+def test_that_a_bundle_will_be_replaced_is_said_at_the_start(data, recipe, tmp_path, capsys, caplog):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "bundle.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        compress.main([*command(data, recipe, out)[3:], "--also", "other.json"])
+    assert f"{out} holds a bundle: it stays until this run is done" in caplog.text + capsys.readouterr().err
+    assert (out / "bundle.json").read_text() == "{}"
 
 
 def test_a_folder_that_is_no_bundle_is_not_taken_for_out(data, recipe, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 from offline.data import Dataset, Sample
 from offline.errors import DataError
 from offline.evaluate import pick_classes
-from offline.evaluation.accuracy import coco_metrics, keep_classes
+from offline.evaluation.accuracy import coco_metrics, keep_classes, remarks
 from vit_perception.detector import Detections
 
 BOXES = np.array([[10, 10, 30, 30], [50, 50, 90, 80]], np.float32)
@@ -47,6 +47,31 @@ def test_loose_boxes_count_at_50_but_not_at_75():
     loose = BOXES + np.array([0, 0, 8, 8], np.float32)
     metrics = coco_metrics(dataset(), [Detections(loose, [0.9, 0.8], [0, 1])] * 3)
     assert metrics["map50"] == 1.0 and metrics["map"] < 0.6
+
+
+def crowded(count):
+    """One image with `count` objects in a grid, and detections that find all of them exactly."""
+    boxes = np.array([[8 * (i % 20), 8 * (i // 20), 8 * (i % 20) + 8, 8 * (i // 20) + 8] for i in range(count)], float)
+    sample = Sample(Path("x"), 0, 160, 160, boxes, np.zeros(count, int), np.zeros((0, 4)))
+    scores = np.linspace(0.9, 0.5, count)
+    return Dataset("crowd", ["Person"], [sample], ""), [Detections(boxes, scores, np.zeros(count))]
+
+
+def test_more_than_100_objects_of_a_class_in_an_image_count():
+    data, results = crowded(200)
+    assert coco_metrics(data, results)["map50"] == 1.0
+    assert remarks(data, results, 300) == []
+    (said,) = remarks(data, results, 100)
+    assert "1 images hold more objects than the 100 detections" in said
+
+
+def test_what_the_figures_cannot_tell_is_said():
+    data, results = crowded(30)
+    data.labels = ["Person", "Car"]
+    tied = [Detections(results[0].boxes, np.full(30, 0.5), results[0].classes)]
+    equal, missing = remarks(data, tied, 100)
+    assert "30 of 30 detections have the very score of another one" in equal
+    assert "crowd has no Car" in missing
 
 
 def test_a_class_without_boxes_does_not_count():

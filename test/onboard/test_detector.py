@@ -161,6 +161,15 @@ def test_large_outputs_are_boxes_within_the_image():
     assert np.isfinite(found.boxes).all() and found.boxes.min(initial=0) >= 0 and found.boxes.max(initial=0) <= 64
 
 
+def half(planes):
+    """Means of 2 x 2 pixels, rounded up; of a single row or column, of 2, rounded to even, as OpenCV does."""
+    a = planes.astype(np.uint16)
+    a = a[: max(1, len(a) // 2 * 2), : max(1, a.shape[1] // 2 * 2)]
+    rows = a[::2] + a[1::2] if len(a) > 1 else 2 * a
+    both = rows[:, ::2] + rows[:, 1::2] if rows.shape[1] > 1 else 2 * rows
+    return ((both + 2) // 4 if 1 not in planes.shape[:2] else np.rint(both / 4)).astype(np.uint8)
+
+
 def expected(image, order, spec):
     """What the letterbox computes, step by step at full size, in float64."""
     if spec["color"] == "gray":
@@ -170,8 +179,10 @@ def expected(image, order, spec):
         planes = {"mono": lambda: np.stack([image] * 3, 2), "rgb": image.copy, "bgr": image[..., ::-1].copy}[order]()
     scale = min(64 / image.shape[1], 32 / image.shape[0])
     w, h = (max(1, round(n * scale)) for n in image.shape[1::-1])
-    if (h, w) != image.shape[:2]:
-        planes = cv2.resize(planes, (w, h), interpolation=cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+    while scale <= 0.5:
+        planes, scale = half(planes), 2 * scale
+    if (h, w) != planes.shape[:2]:
+        planes = cv2.resize(planes, (w, h), interpolation=cv2.INTER_LINEAR)
     planes = planes.reshape(h, w, -1).transpose(2, 0, 1)
     batch = np.zeros((len(spec["mean"]), 32, 64))
     mean, std = (np.reshape(spec[k], (-1, 1, 1)) for k in ("mean", "std"))

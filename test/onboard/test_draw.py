@@ -1,10 +1,17 @@
 """Pictures of results: what is drawn where, in any kind of image."""
 
+import colorsys
+
 import numpy as np
 import pytest
 from frame_results import BOX, LABELS, images, result
 
-from vit_perception.draw import NO_TRACK, THREAT_COLOURS, draw
+from vit_perception import palette
+from vit_perception.draw import draw
+from vit_perception.plates import Plates, _overlaps
+
+NO_TRACK = palette.bgr(palette.NO_TRACK)
+THREAT_COLOURS = {threat: palette.bgr(colour) for threat, colour in palette.OF_THREAT.items()}
 
 
 def share(picture, colour, box):
@@ -62,7 +69,7 @@ def test_an_alert_is_a_banner_over_the_whole_width(width, height):
         draw(images(width, height)["mono"], "mono", result((5, 5, 20, 20), level=level), LABELS) for level in (0, 1, 2)
     )
     assert (quiet[-1] == 90).all()
-    assert (warned[-1] == np.array(THREAT_COLOURS[None])).all()
+    assert (warned[-1] == np.array(palette.bgr(palette.WARNING))).all()
     assert (alarmed[-1] == np.array(THREAT_COLOURS[True])).all()
 
 
@@ -70,3 +77,50 @@ def test_an_alert_is_a_banner_over_the_whole_width(width, height):
 def test_boxes_beyond_the_image_are_no_trouble(box):
     for detection in (0, -1):
         draw(images()["mono"], "mono", result(box, detection=detection, range_m=1e5), LABELS)
+
+
+def test_texts_do_not_cover_each_other_and_stay_in_the_picture():
+    picture = np.zeros((480, 640, 3), np.uint8)
+    plates = Plates(picture, 0.5, 1)
+    plates.reserve(0, 440, 640, 480)
+    for i in range(40):
+        x, y = 30 * (i % 8), 20 * (i // 8)
+        plates.add((x, y, x + 25, y + 40), palette.series(i), f"person #{i} 0.87  12.3 m", f"#{i}")
+    plates.write()
+    taken = np.array(plates._taken)
+    assert (
+        len(taken) > 20 and (taken >= 0).all() and (taken[:, [0, 2]] <= 640).all() and (taken[:, [1, 3]] <= 480).all()
+    )
+    assert np.triu(_overlaps(taken, taken), 1).sum() == 0
+
+
+def test_one_object_among_a_crowd_keeps_its_text_because_it_threatens():
+    crowd = result(threatens=True)
+    picture = draw(images()["mono"], "mono", crowd, LABELS)
+    assert (picture == np.array(THREAT_COLOURS[True])).all(axis=2)[:100].sum() > 500, "its plate is above it"
+
+
+@pytest.mark.parametrize(("width", "least"), [(640, 2), (1280, 2), (3840, 6)])
+def test_lines_grow_with_the_picture(width, least):
+    big = draw(images(width, 512)["mono"], "mono", result(threatens=True), LABELS)
+    row = (big[140, 80:120] == np.array(THREAT_COLOURS[True])).all(axis=1).sum()
+    assert least <= row <= least + 1
+
+
+def test_a_small_image_is_drawn_larger():
+    picture = draw(images(128, 96)["mono"], "mono", result((10, 10, 40, 40), threatens=False), LABELS, zoom=5)
+    assert picture.shape == (480, 640, 3)
+    assert share(picture, THREAT_COLOURS[False], (50, 50, 200, 200)) > 0.9
+
+
+def test_only_what_threatens_is_red():
+    """And no series has a hue near those of threats: red, orange, green."""
+
+    def hue(colour):
+        h, s, v = colorsys.rgb_to_hsv(*palette.rgba(colour)[:3])
+        return 360 * h, s
+
+    assert [round(hue(c)[0]) for c in (palette.THREATENS, palette.NOT_JUDGED, palette.PASSES)] == [0, 39, 128]
+    for colour in palette.SERIES + palette.ON_PAPER:
+        h, s = hue(colour)
+        assert 170 <= h <= 335 or s < 0.56, f"{colour} has the hue of a threat"

@@ -43,7 +43,7 @@ def test_every_parameter_is_described_and_its_default_is_in_range():
 def test_drone_yaml_has_every_parameter_with_its_default():
     tree = yaml.safe_load((ROOT / "config" / "drone.yaml").read_text())["/**"]["ros__parameters"]
     given = dict(flatten(tree))
-    assert given == {s.name: s.default for s in ALL if s.default is not None}
+    assert given == {s.name: s.default for s in parameters.SPECS}
     for name, value in given.items():
         assert type(value) is type(VALUES[name]), name  # ROS refuses 1 where it wants 1.0
 
@@ -63,6 +63,17 @@ def test_defaults_agree_with_the_parts():
             assert getattr(getattr(pipeline, part), name) == s.default, s.name
     for name in ("publish_clear", "range_min_m", "range_max_m", "camera_motion", "max_height_difference_m"):
         assert getattr(pipeline, name) == VALUES[name]
+
+
+def test_a_bundle_names_how_deep_images_become_8_bits():
+    limits = {"score": 0.5, "nms_iou": 0.5, "max_detections": 100}
+    for named, expected in (({}, 65535.0), ({"scaling": "fixed", "min": 7000, "max": 9000}, 9000.0)):
+        bundle = SimpleNamespace(thresholds=limits, input={"high_bit_depth": named} if named else {})
+        values = parameters.defaults(bundle)
+        assert values["high_bit_depth.scaling"] == named.get("scaling", "percentile")
+        assert values["high_bit_depth.max"] == expected and isinstance(values["high_bit_depth.max"], float)
+        assert parameters.check(values) == ""
+    assert parameters.check({s.name: s.default for s in parameters.SPECS}) == ""  # before a bundle is open
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,9 @@ def test_installed_executables_run(installed, name, parameter):
     )
     assert result.returncode == 1
     assert "/no/such/path" in result.stderr and "Traceback" not in result.stderr, result.stderr
+
+
+def test_what_the_package_reads_is_installed_with_it():
+    installed = setup_arguments()["package_data"]["vit_perception"]
+    found = [p for p in (ROOT / "vit_perception").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
+    assert sorted(str(p.relative_to(ROOT / "vit_perception")) for p in found) == sorted(installed)

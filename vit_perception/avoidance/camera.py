@@ -5,8 +5,12 @@ import math
 import cv2
 import numpy as np
 
-# sensor_msgs/distortion_models: numbers of coefficients that OpenCV takes of each.
-_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,), "fisheye": (4,)}
+# sensor_msgs/distortion_models -> numbers of coefficients that OpenCV takes of it. plumb_bob is the start of
+# rational_polynomial: their first five coefficients mean the same, and drivers give either name to either number.
+_BROWN = (4, 5, 8, 12, 14)
+_FISHEYE = (4,)
+_COEFFICIENTS = {"plumb_bob": _BROWN, "rational_polynomial": _BROWN, "equidistant": _FISHEYE, "fisheye": _FISHEYE}
+_NUMBERS = {_BROWN: "4, 5, 8, 12 or 14", _FISHEYE: "4"}
 _ITERATIONS = (cv2.TERM_CRITERIA_MAX_ITER + cv2.TERM_CRITERIA_EPS, 30, 1e-8)
 
 
@@ -18,7 +22,8 @@ class Camera:
         width, height (int): of that image.
         distortion (n,) float64 or None: coefficients in OpenCV's order; None for a rectified image or an ideal lens.
         fisheye (bool): they are those of the equidistant model.
-        ignored (str): name of a distortion model that is not understood, so that none is corrected; else "".
+        ignored (str): why the distortion is not undone, though there is one, e.g. "distortion model x is not known";
+            else "".
     """
 
     __slots__ = ("fx", "fy", "cx", "cy", "width", "height", "distortion", "fisheye", "ignored")
@@ -27,12 +32,8 @@ class Camera:
         self.fx, self.fy, self.cx, self.cy = float(fx), float(fy), float(cx), float(cy)
         self.width, self.height = int(width), int(height)
         d = np.array([] if distortion is None else distortion, np.float64).reshape(-1)
-        self.distortion = None
-        self.fisheye = model in ("equidistant", "fisheye")
-        bends = bool(d.any())
-        if bends and len(d) in _COEFFICIENTS.get(model, ()):
-            self.distortion = d
-        self.ignored = str(model or "unnamed") if bends and self.distortion is None else ""
+        self.distortion, self.ignored = _coefficients(d, model)
+        self.fisheye = self.distortion is not None and _COEFFICIENTS.get(model) is _FISHEYE
 
     @classmethod
     def from_values(cls, k, width, height, binning=(1, 1), roi=(0, 0, 0, 0), distortion=None, model="plumb_bob"):
@@ -110,6 +111,24 @@ class Camera:
             return cv2.undistortPointsIter(points, k, self.distortion, None, None, _ITERATIONS)[:, 0]
         undistort = getattr(cv2, "undistortPoints")  # noqa: B009  # from OpenCV 5 on it takes the criteria itself
         return undistort(points, k, self.distortion, criteria=_ITERATIONS)[:, 0]
+
+
+def _coefficients(d, model):
+    """(coefficients in a number that OpenCV takes, or None; why they are left out, or '').
+
+    Drivers send more than a model has, with zeros behind, and fewer: what is not sent is zero. Three are not guessed
+    at: the third could be tangential or radial. An equidistant lens bends with all coefficients zero, too.
+    """
+    used = int(np.flatnonzero(d)[-1]) + 1 if d.any() else 0
+    known = _COEFFICIENTS.get(model)
+    if not used and (known is not _FISHEYE or not len(d)):
+        return None, ""
+    if known is None:
+        return None, "distortion model '{}' is not known".format(" ".join(str(model).split())[:40])
+    if used > known[-1] or (known is _BROWN and len(d) == 3):
+        return None, "distortion model {} takes {} coefficients, not {}".format(model, _NUMBERS[known], used)
+    length = next(n for n in known if n >= used)
+    return np.concatenate([d[:length], np.zeros(max(length - len(d), 0))]), ""
 
 
 _P_TO_K = (0, 1, 2, 4, 5, 6, 8, 9, 10)  # the 3 x 3 part of the 3 x 4 matrix P, row by row

@@ -19,6 +19,7 @@ from .manifest import REQUIRED, find_problem, is_plain_name, is_whole, parse_jso
 
 FORMAT = "vit_perception bundle"
 FORMAT_VERSION = 1
+MOST_SHRUNK = 2.0  # times; up to it an object that the model knows at its largest is still one that it knows
 MAX_MANIFEST = 4 << 20  # bytes of bundle.json
 MAX_FILE = 512 << 20  # bytes of any other file, which is read as a whole
 # How protobuf writes the key of a reference to another file: its length, 8, in one or more bytes, and the word.
@@ -32,9 +33,12 @@ class Bundle:
         path (str): the bundle's folder.
         name (str): of the bundle. version (int): of the format.
         labels (list of str): class names; the index is the class.
-        input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1).
+        input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1);
+            high_bit_depth, how images of 16 bits and floats became 8 bits (images/high_bit_depth.py), if it is named.
         head (dict): strides (list of int, finest first).
         thresholds (dict): score, nms_iou, max_detections; weak_score, if there is one.
+        object_px (dict): label -> [5%, 50%, 95%] of the sizes (square root of the area, in pixels of the input) of the
+            objects it was trained on; [] for a label without; {} in bundles until 0.4.
         metrics (list of dict), made (dict): how good it is and how it was made.
         fp32_layers (list of str): nodes of the master that stay fp32 where the rest is computed in fp16.
         fp16_refused (str): why the model must not be computed in fp16 at all, or ''.
@@ -49,10 +53,27 @@ class Bundle:
         self.input = manifest["input"]
         self.head = manifest["head"]
         self.thresholds = manifest["thresholds"]
+        self.object_px = manifest.get("object_px", {})
         self.metrics = manifest.get("metrics", [])
         self.made = manifest.get("made", {})
         self.fp32_layers = list(manifest.get("fp32_layers", []))
         self.fp16_refused = manifest.get("fp16_refused", "")
+
+    def shrinks(self, width, height):
+        """One sentence where images of `width` x `height` are shrunk more than twice to the model's input, else ''.
+
+        What is far away is then smaller for the model than anything that it was trained on.
+        """
+        factor = max(width / float(self.input["width"]), height / float(self.input["height"]))
+        if factor <= MOST_SHRUNK:
+            return ""
+        sizes = [(side[0], label) for label, side in self.object_px.items() if side]
+        smallest, label = min(sizes) if sizes else (10.0, "")
+        what = "the smallest {} that it was trained on".format(label) if label else "what is found reliably"
+        text = "images of {}x{} are shrunk {:.1f} times to the model's {}x{}: {}, of {:.0f} pixels, is {:.0f} pixels "
+        text += "large in such an image; crop it, zoom in, or train with a larger input"
+        size = (width, height, factor, self.input["width"], self.input["height"])
+        return text.format(*(size + (what, smallest, smallest * factor)))
 
     @property
     def sha256(self):
@@ -91,7 +112,8 @@ def find_bundle(model):
     model = os.path.expanduser(model)
     if os.path.isdir(model) or os.sep in model:
         return model
-    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "models", model)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    beside = os.path.join(os.path.dirname(package), "models", model)
     try:
         from ament_index_python.packages import get_package_share_directory
 

@@ -6,6 +6,8 @@ import os
 import re
 import stat
 
+from ..images import high_bit_depth
+
 REQUIRED = ("name", "labels", "input", "head", "thresholds", "files")
 CHANNELS = {"gray": 1, "rgb": 3}
 MAX_SIDE, MAX_PIXELS = 8192, 1 << 23  # of the model's input; 4K is 8.3 million, and a float batch of it 100 MB
@@ -17,6 +19,7 @@ _TYPES = (
     ("head", dict, "an object"),
     ("thresholds", dict, "an object"),
     ("files", dict, "an object"),
+    ("object_px", dict, "an object"),
     ("metrics", list, "a list"),
     ("made", dict, "an object"),
     ("fp32_layers", list, "a list"),
@@ -111,7 +114,15 @@ def find_problem(manifest):
     layers = manifest.get("fp32_layers", [])
     if len(layers) > MAX_LAYERS or not all(isinstance(layer, str) for layer in layers):
         return "fp32_layers must be names of nodes"
-    return _strides(manifest["head"].get("strides"), manifest["input"])
+    return _sizes(manifest.get("object_px", {})) or _strides(manifest["head"].get("strides"), manifest["input"])
+
+
+def _sizes(sizes):
+    for side in sizes.values():
+        known = isinstance(side, list) and len(side) in (0, 3) and all(is_number(v, 0, 1e5) for v in side)
+        if not known:
+            return "object_px must give 3 sizes in pixels, or none, for each label"
+    return ""
 
 
 def _labels(labels):
@@ -138,7 +149,7 @@ def _input(size):
         values = size.get(key)
         if not (isinstance(values, list) and len(values) == channels and all(is_number(v, low, 1e3) for v in values)):
             return "input.{} must be {} numbers from {} to 1000".format(key, channels, low)
-    return ""
+    return high_bit_depth.find_problem(size.get("high_bit_depth", {}))
 
 
 def _strides(strides, size):

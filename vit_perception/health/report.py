@@ -48,6 +48,7 @@ def report(node, now_s):
             "calibrated": "yes" if node.calibration.camera is not None else "no",
             "mount": node.mount_source,
             "ego": node.ego_inputs.known(now_s),
+            "subscribers": ", ".join("{} {}".format(*item) for item in sorted(node.subscribers.items())),
             "warnings": node.notices.current(),
             "scan": scan_state(node),
             "temperature_c": _number(temperature_c()),
@@ -87,7 +88,10 @@ def overall_state(node, now_s):
         return ERROR, text.format(names, node.get_fully_qualified_name())
     if node.scan_silent:
         return ERROR if node.scan_silent == STALE else WARN, "no obstacle scan: " + node.scan_silent
-    return OK, "{:.1f} FPS".format(stats.output_rate.per_second(now_s))
+    rate = "{:.1f} FPS".format(stats.output_rate.per_second(now_s))
+    if node.notices.held:
+        return WARN, "{}, but {}".format(rate, node.notices.held[0])
+    return OK, rate
 
 
 def stamp_problem(stamp_s, previous_s, now_s):

@@ -4,6 +4,7 @@ A file of a few bytes may claim billions of pixels. So this module reads size, a
 header, and refuses too much before a decoder sees the data.
 """
 
+import re
 import struct
 
 import cv2
@@ -16,9 +17,10 @@ MAX_SCANS = 64  # of a progressive jpeg, which is decoded once for each; encoder
 _MAX_SEGMENTS = 1000  # before a jpeg's frame header, padding bytes included
 _MAX_CHUNKS = 1 << 16  # of a png; encoders write one for every 8 KB or more
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _FRAME = (0xFFC0, 0xFFC1, 0xFFC2)  # baseline, extended, progressive; nobody sends the others
 _TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE} | set(range(0xFFE0, 0xFFF0))  # Huffman, quantisation, restart, texts, APPn
+_MARKER = re.compile(b"\xff[^\x00\xff\xd0-\xd7]")  # in coded data: neither a stuffed byte, padding nor a restart
 _CHECK = "check the camera driver"
 
 
@@ -39,7 +41,7 @@ def decode(msg):
         raise ImageError("image data is no array of bytes but a {}".format(type(msg.data).__name__)) from None
     if data.startswith(_PNG):
         width, height = _png_size(data)
-    elif data.startswith(b"\xff\xd8\xff"):
+    elif data.startswith(_JPEG):
         width, height = _jpeg_size(data)
     else:
         raise ImageError(
@@ -64,6 +66,13 @@ def decode(msg):
     if image.ndim == 3 and image.shape[2] != 3:
         raise ImageError("compressed image has {} channels; publish gray or colour".format(image.shape[2]))
     return image, "rgb" if "compressed rgb" in rest and image.ndim == 3 else encoding
+
+
+def cut_off(data):
+    """Whether a jpeg or png (bytes) has no end. Decoders fill up what is missing, and say nothing; other files fail."""
+    if data.startswith(_PNG):
+        return b"IEND" not in data
+    return data.startswith(_JPEG) and not _jpeg_ends(data, 2)
 
 
 def _parse(text):
@@ -111,7 +120,7 @@ def _jpeg_size(data):
                     "jpeg image of {} x {} pixels, {} channels of {} bits is not supported; publish 8-bit gray or ycc"
                 )
                 raise ImageError(text.format(width, height, channels, bits))
-            _check_jpeg_body(data)
+            _check_jpeg_body(data, at)
             return width, height
         elif marker in _TABLES and length >= 2:
             at += 2 + length
@@ -120,9 +129,26 @@ def _jpeg_size(data):
     raise ImageError("jpeg image of {} bytes has no usable header; {}".format(len(data), _CHECK))
 
 
-def _check_jpeg_body(data):
-    # Decoders fill what is missing with gray and say nothing: obstacles would vanish. Some cameras pad with zeros.
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ImageError("jpeg image is cut off after {} bytes; check the network's limits".format(len(data)))
-    if data.count(b"\xff\xda") > MAX_SCANS:
+def _check_jpeg_body(data, at):
+    if data.count(b"\xff\xda", at, data.find(b"\xff\xd9", at)) > MAX_SCANS:
         raise ImageError("jpeg image has more than {} scans; {}".format(MAX_SCANS, _CHECK))
+    if not _jpeg_ends(data, at):  # decoders fill what is missing with gray: obstacles would vanish
+        raise ImageError("jpeg image is cut off after {} bytes; check the network's limits".format(len(data)))
+
+
+def _jpeg_ends(data, at):
+    """Whether a jpeg, from a marker at `at` on, has its end. What is behind it is not looked at: frame buffers have a
+    rest of another image there, and cameras a preview."""
+    scans = 0
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None or found.group() == b"\xff\xd8":  # the next image begins
+            return False
+        if found.group() == b"\xff\xd9" and scans:
+            return True
+        at = found.start() + 2
+        scans += found.group() == b"\xff\xda"
+        if at + 2 > len(data) or scans > MAX_SCANS:
+            return False
+        at += struct.unpack_from(">H", data, at)[0]
+    return False

@@ -1,10 +1,43 @@
-"""Images of high bit depth (16 bits, floats: thermal cameras, depth) -> 8 bits, which detectors are trained on."""
+"""Images of high bit depth (16 bits, floats: thermal cameras, depth) -> 8 bits, which detectors are trained on.
+
+One conversion for training, evaluation, replay and the node. The bundle names it, in bundle.json under
+`input.high_bit_depth`, with the keys of DEFAULT, each optional:
+
+    {"scaling": "percentile", "low_percent": 1.0, "high_percent": 99.0}    or
+    {"scaling": "fixed", "min": 7000.0, "max": 9000.0}                       in raw values of the camera
+
+A bundle without it (all until 0.4) means DEFAULT. `conversion(bundle.input)` gives it as the parameters
+high_bit_depth.*; the node's parameters of these names override it.
+"""
 
 import cv2
 import numpy as np
 
+DEFAULT = {"scaling": "percentile", "low_percent": 1.0, "high_percent": 99.0, "min": 0.0, "max": 65535.0}
+SCALINGS = ("percentile", "fixed")
+
 SAMPLES = 16384  # pixels, about, from which percentiles are taken: a thousandth of them is 16 pixels
 _LARGEST = 1e30  # float32 ends at 3e38; differences and products of values below this one stay finite
+
+
+def conversion(spec):
+    """{parameter name: value} of high_bit_depth.* as a bundle's `input`, `spec`, says, else as DEFAULT does."""
+    return {"high_bit_depth." + k: v for k, v in dict(DEFAULT, **spec.get("high_bit_depth", {})).items()}
+
+
+def find_problem(given):
+    """What is wrong with `input.high_bit_depth` of a manifest or a recipe, of any type: a few words, or ''."""
+    if not isinstance(given, dict) or set(given) - set(DEFAULT):
+        return "input.high_bit_depth must hold some of {}, and nothing else".format(", ".join(DEFAULT))
+    values = dict(DEFAULT, **given)
+    if values["scaling"] not in SCALINGS:
+        return "input.high_bit_depth.scaling must be one of: {}".format(", ".join(SCALINGS))
+    for low, high, least, most in (("low_percent", "high_percent", 0, 100), ("min", "max", -1e9, 1e9)):
+        ends = values[low], values[high]
+        if not all(type(v) in (int, float) and least <= v <= most for v in ends) or ends[0] >= ends[1]:
+            text = "input.high_bit_depth.{} must be less than {}, and both numbers from {:g} to {:g}"
+            return text.format(low, high, least, most)
+    return ""
 
 
 def to_uint8(image, values):
@@ -15,8 +48,8 @@ def to_uint8(image, values):
 
     Args:
         image: uint16 or float32, any shape, byte order and strides.
-        values: the parameters high_bit_depth.*: scaling ('percentile' | 'fixed'); low_percent and high_percent; min
-            and max.
+        values: the parameters high_bit_depth.*, as `conversion` gives them: scaling ('percentile' | 'fixed');
+            low_percent and high_percent; min and max.
 
     Returns:
         uint8 of the same shape, contiguous, its own memory.

@@ -1,171 +1,35 @@
-"""rosbag2 bags: written and read with nothing but the standard library and yaml, on every Python and without ROS.
+"""rosbag2 bags, read: sqlite3 and mcap with nothing but the standard library and yaml, also what a power loss left.
 
-Written: storage sqlite3, the tables that every rosbag2 reads since Foxy, metadata version 5 (Humble's). Read:
-sqlite3 of every version, also what a recorder that was killed left without metadata.yaml; mcap and compressed bags
-through the package `rosbags`, where it is installed.
+What is compressed takes a package: `zstandard`, `backports.zstd` or `lz4`; a bag compressed file by file, `rosbags`.
 """
 
-import contextlib
 import glob
-import importlib
+import heapq
 import os
 import re
-import shutil
 import sqlite3
 from collections import namedtuple
-from typing import Any, Dict, Optional, Tuple
+from typing import Dict, List
 
 import yaml
 
-from ..errors import PerceptionError
+from ..errors import BagError
+from ..files import read_text
+from ..natural_order import natural_key
+from .unpack import ZSTD, unpack
 
 Message = namedtuple("Message", "topic stamp_ns data")  # data: bytes, the message serialised as CDR
 
-# One QoS profile as rosbag2 writes it up to version 8, with rmw's numbers: keep last 1, reliable, transient local.
-_FOREVER = "{sec: 9223372036, nsec: 854775807}"
-_LATCHED = (
-    "- history: 1\n  depth: 1\n  reliability: 1\n  durability: 1\n  deadline: {0}\n  lifespan: {0}\n  liveliness: 1\n"
-    "  liveliness_lease_duration: {0}\n  avoid_ros_namespace_conventions: false"
-).format(_FOREVER)
-_TABLES = (
-    "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, "
-    "serialization_format TEXT NOT NULL, offered_qos_profiles TEXT NOT NULL)",
-    "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, timestamp INTEGER NOT NULL, "
-    "data BLOB NOT NULL)",
-    "CREATE INDEX timestamp_idx ON messages (timestamp ASC)",
-)
-
-
-class BagError(PerceptionError):
-    """A bag cannot be written or read: the disk, a damaged or foreign file, or a missing package."""
-
-
-class BagWriter:
-    """Writes a bag, a folder that appears under its name whole or not at all; for use in a `with` block, in one thread.
-
-    Args:
-        folder: path of the bag, which must not exist yet.
-
-    Raises:
-        BagError: here and in every method: the disk.
-    """
-
-    def __init__(self, folder):
-        self.folder = os.path.abspath(os.path.expanduser(folder))
-        self._topics: Dict[str, list] = {}  # name -> [id, type, messages, latched]
-        self._span: Optional[Tuple[int, int]] = None  # first and last stamp
-        self._database: Any = None
-        self._temporary = ""
-        self._try(self._open)
-
-    def _open(self):
-        if os.path.exists(self.folder):
-            raise OSError("it exists already")
-        temporary = self.folder + ".tmp"  # a killed writer may leave it behind
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.makedirs(temporary)
-        self._temporary = temporary
-        self._file = os.path.join(temporary, os.path.basename(self.folder) + "_0.db3")
-        # No journal: what is not finished is deleted anyway.
-        self._database = sqlite3.connect(self._file, isolation_level=None)
-        for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF") + _TABLES + ("BEGIN",):
-            self._database.execute(statement)
-
-    def add_topic(self, name, type_name, latched=False):
-        """Declare a topic: its full name, and its type as in 'sensor_msgs/msg/Image'. Twice is once."""
-        if name not in self._topics:
-            self._topics[name] = [len(self._topics) + 1, type_name, 0, latched]
-            row = (len(self._topics), name, type_name, "cdr", _LATCHED if latched else "")
-            self._try(lambda: self._database.execute("INSERT INTO topics VALUES (?, ?, ?, ?, ?)", row))
-
-    def write(self, topic, stamp_ns, data):
-        """Add one message of a declared topic: nanoseconds since the epoch, and its CDR (bytes)."""
-        entry = self._topics[topic]
-        row = (entry[0], stamp_ns, data)
-        statement = "INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)"
-        self._try(lambda: self._database.execute(statement, row))
-        entry[2] += 1
-        low, high = self._span or (stamp_ns, stamp_ns)
-        self._span = (min(low, stamp_ns), max(high, stamp_ns))
-
-    def close(self):
-        """Finish the bag and give it its name."""
-        self._try(self._finish)
-
-    def abort(self):
-        """Leave nothing behind."""
-        if self._database is not None:
-            self._database.close()
-        if self._temporary:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-
-    def _finish(self):
-        self._database.execute("COMMIT")
-        self._database.close()
-        with open(os.path.join(self._temporary, "metadata.yaml"), "w") as f:
-            yaml.safe_dump({"rosbag2_bagfile_information": self._metadata()}, f, default_flow_style=False)
-        for path in (self._file, f.name, self._temporary):
-            _sync(path)
-        os.rename(self._temporary, self.folder)
-        _sync(os.path.dirname(self.folder))
-
-    def _metadata(self):
-        name = os.path.basename(self._file)
-        topics = [
-            {
-                "topic_metadata": {
-                    "name": topic,
-                    "type": type_name,
-                    "serialization_format": "cdr",
-                    "offered_qos_profiles": _LATCHED if latched else "",
-                },
-                "message_count": messages,
-            }
-            for topic, (_, type_name, messages, latched) in self._topics.items()
-        ]
-        head = {"version": 5, "storage_identifier": "sqlite3", "compression_format": "", "compression_mode": ""}
-        files = {"relative_file_paths": [name], "files": [dict(self._extent(), path=name)]}
-        return dict(head, topics_with_message_count=topics, **dict(self._extent(), **files))
-
-    def _extent(self):
-        start, end = self._span or (0, 0)
-        return {
-            "starting_time": {"nanoseconds_since_epoch": start},
-            "duration": {"nanoseconds": end - start},
-            "message_count": sum(entry[2] for entry in self._topics.values()),
-        }
-
-    def _try(self, action):
-        try:
-            action()
-        except (sqlite3.Error, OSError) as e:
-            self.abort()
-            reason = getattr(e, "strerror", None) or e
-            raise BagError("cannot write the bag {}: {}".format(self.folder, reason)) from None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+_FILES = (".db3", ".mcap")
+_COMPRESSED = tuple(storage + kind for storage in _FILES for kind in (".zstd", ".zst", ".lz4"))
+_ROS1, _ROS1_MAGIC = (".bag", ".bag.active"), b"#ROSBAG V"
 
 
 def is_bag(path):
-    """Whether `path` looks like a bag: a folder with bag files or metadata.yaml, or such a file."""
+    """Whether `path` looks like a bag: a folder with bag files or metadata.yaml, or such a file, of ROS 1 too."""
     if os.path.isdir(path):
         return os.path.isfile(os.path.join(path, "metadata.yaml")) or bool(_files(path))
-    return path.endswith((".db3", ".mcap"))
+    return path.lower().endswith(_FILES + _COMPRESSED + _ROS1)
 
 
 def open_bag(path):
@@ -175,8 +39,9 @@ def open_bag(path):
         path: the bag's folder, or one .db3 or .mcap file.
 
     Returns:
-        an object with `topics` ({name: type}), `counts` ({name: number of messages}), `duration_s` and
-        `messages(names)`, which yields a `Message` for each message of these topics, in the order of their stamps.
+        an object with `topics` ({name: type}), `counts` ({name: number of messages}), `duration_s`, `notes` (sentences
+        about what is left out), `damage` (one about what is missing, or "") and `messages(names)`, which yields the
+        `Message`s of these topics in the order of their stamps.
 
     Raises:
         BagError: there is none, it is damaged, or a package is missing that it takes. Also from `messages`.
@@ -185,27 +50,74 @@ def open_bag(path):
     if not os.path.exists(path):
         raise BagError("no bag at '{}'".format(path))
     information = _read_metadata(path)
-    named = [os.path.basename(p) for p in information.get("relative_file_paths") or []]
-    files = [os.path.join(path, n) for n in named] if named else _files(path)
+    files = _named_files(path, information) or _files(path)
     if not files:
         raise BagError("'{}' is no bag: it has neither metadata.yaml nor .db3 or .mcap files".format(path))
-    missing = [f for f in files if not os.path.isfile(f)]
-    if missing and not information.get("compression_mode"):
-        raise BagError("the bag {} lacks its file {}".format(path, os.path.basename(missing[0])))
-    if all(f.endswith(".db3") for f in files) and not information.get("compression_mode"):
-        return _SqliteBag(files)
-    return _OtherBag(path)
+    if information.get("compression_mode", "").lower() == "file" and not all(map(_is_plain, files)):
+        from .bag_compressed import CompressedBag
+
+        return CompressedBag(path)
+    for f in files:
+        _refuse_foreign(f)
+    return _Bag(*_open_files(files))
+
+
+def _open_files(files):
+    """(the files that can be read, what is wrong with the others): a power loss spoils the last one of several."""
+    whole, problems = [], []
+    for path in files:
+        try:
+            whole.append(_open_file(path))
+        except BagError as e:
+            problems.append(e)
+    if not whole:
+        raise problems[0]
+    return whole, [str(e) for e in problems]
 
 
 def _files(path):
+    """Bag files, by the numbers in their names: of a folder, or `path` itself."""
     if os.path.isfile(path):
         return [path]
-    return sorted(glob.glob(os.path.join(path, "*.db3")), key=_by_number) or glob.glob(os.path.join(path, "*.mcap"))
+    found = glob.glob(os.path.join(glob.escape(path), "*"))
+    for kinds in (_FILES, _COMPRESSED, _ROS1):
+        some = [f for f in found if f.lower().endswith(kinds) and os.path.isfile(f)]
+        if some:
+            return sorted(some, key=natural_key)
+    return []
 
 
-def _by_number(name):
-    """flight_10.db3 comes after flight_9.db3."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def _is_plain(path):
+    return path.lower().endswith(_FILES)
+
+
+def _named_files(path, information):
+    """The files that metadata.yaml names, [] without it."""
+    files = [os.path.join(path, os.path.basename(str(n))) for n in information.get("relative_file_paths") or []]
+    missing = [f for f in files if not os.path.isfile(f)]
+    if missing and not information.get("compression_mode"):
+        text = "the bag {} lacks its file {}".format(path, os.path.basename(missing[0]))
+        others = [os.path.basename(f) for f in _files(path)]
+        if others:
+            text += "; it has {}: give that file, or mend the folder by `ros2 bag reindex {}`".format(others[0], path)
+        raise BagError(text)
+    return files
+
+
+def _refuse_foreign(path):
+    """Raises BagError for files that are bags, but not of a kind that is read here; says what mends it."""
+    with open(path, "rb") as f:
+        start = f.read(16)
+    if start.startswith(_ROS1_MAGIC) or path.lower().endswith(_ROS1):
+        text = "{0} is a ROS 1 bag; convert it: `rosbags-convert --src {0} --dst {1}` (pip install rosbags)"
+        raise BagError(text.format(path, path.partition(".bag")[0] + "_ros2"))
+    if path.lower().endswith(_COMPRESSED):
+        folder, tool = os.path.dirname(os.path.abspath(path)), "lz4 -d" if path.lower().endswith(".lz4") else "zstd -d"
+        text = "{} is a file of a compressed bag; ".format(path)
+        if os.path.isfile(os.path.join(folder, "metadata.yaml")):
+            raise BagError(text + "give its folder, {}".format(folder))
+        target = path.rpartition(".")[0]
+        raise BagError(text + "without metadata.yaml, unpack it: `{} {} -o {}`".format(tool, path, target))
 
 
 def _read_metadata(path):
@@ -213,92 +125,109 @@ def _read_metadata(path):
     if not os.path.isfile(name):
         return {}
     try:
-        with open(name) as f:
-            return dict(yaml.safe_load(f)["rosbag2_bagfile_information"])
+        values = yaml.safe_load(read_text(name))
+        if values is None:
+            raise ValueError("it is empty (power lost?)")
+        return dict(values["rosbag2_bagfile_information"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as e:
-        raise BagError("{} is malformed: {}".format(name, " ".join(str(e).split()))) from None
+        text = "{0} is malformed: {1}; write it anew by `ros2 bag reindex {2}`, or delete it: the bag is read without"
+        raise BagError(text.format(name, " ".join(str(e).split())[:200], path)) from None
 
 
-class _SqliteBag:
-    def __init__(self, files):
-        self._files = files
+def _open_file(path):
+    with open(path, "rb") as f:
+        if f.read(8) == b"\x89MCAP0\r\n" or path.lower().endswith(".mcap"):
+            from .mcap import McapFile
+
+            return McapFile(path)
+    return SqliteFile(path)
+
+
+class _Bag:
+    """Files as one bag. Those that overlap in time, as of two recorders, are read side by side."""
+
+    def __init__(self, files, problems):
+        self._files = sorted(files, key=lambda f: f.span or (0, 0))
+        self.topics: Dict[str, str] = {}
+        self.counts: Dict[str, int] = {}
+        self.notes = [note for f in files for note in f.notes]
+        self.damage = next((text for text in problems + [f.damage for f in files] if text), "")
+        for f in files:
+            for name, type_name in f.topics.items():
+                self.topics.setdefault(name, type_name)
+                self.counts[name] = self.counts.get(name, 0) + f.counts.get(name, 0)
+        spans = [f.span for f in files if f.span]
+        self.duration_s = 1e-9 * (max(s[1] for s in spans) - min(s[0] for s in spans)) if spans else 0.0
+
+    def messages(self, names):
+        for group in self._groups():
+            parts = [f.messages(names) for f in group]
+            for message in heapq.merge(*parts, key=lambda m: m[1]) if len(parts) > 1 else parts[0]:
+                yield _plain(Message(*message))
+
+    def _groups(self):
+        groups: List[list] = []
+        end = None
+        for f in self._files:
+            if f.span is None:
+                continue
+            if end is None or f.span[0] >= end:
+                groups.append([])
+            groups[-1].append(f)
+            end = f.span[1] if end is None else max(end, f.span[1])
+        return groups
+
+
+def _plain(message):
+    """A message that was compressed by itself, as it was: others begin with 0 and their byte order."""
+    if not message.data.startswith(ZSTD):
+        return message
+    try:
+        return message._replace(data=unpack("zstd", message.data, "a message of " + message.topic))
+    except ValueError as e:
+        raise BagError("a compressed message of {} is damaged: {}".format(message.topic, e)) from None
+
+
+class SqliteFile:
+    """One .db3 file, with the attributes of a bag and `span`: its first and last stamp, or None."""
+
+    def __init__(self, path):
+        self._path, self.notes, self.damage = path, [], ""
         self.topics: Dict[str, str] = {}
         self.counts: Dict[str, int] = {}
         query = (
-            "SELECT name, type, (SELECT COUNT(*) FROM messages WHERE topic_id = topics.id) FROM topics "
-            "WHERE serialization_format = 'cdr'"
+            "SELECT name, type, (SELECT COUNT(*) FROM messages WHERE topic_id = topics.id), serialization_format "
+            "FROM topics"
         )
-        ends = []
-        for path in files:
-            ends += [
-                end
-                for row in self._rows(path, "SELECT MIN(timestamp), MAX(timestamp) FROM messages", ())
-                for end in row
-            ]
-            for name, type_name, count in self._rows(path, query, ()):
-                self.topics.setdefault(name, type_name)
-                self.counts[name] = self.counts.get(name, 0) + count
-        ends = [end for end in ends if end is not None]
-        self.duration_s = 1e-9 * (max(ends) - min(ends)) if ends else 0.0
+        ends = next(self._rows("SELECT MIN(timestamp), MAX(timestamp) FROM messages", ()))
+        self.span = None if ends[0] is None else tuple(ends)
+        for name, type_name, count, form in self._rows(query, ()):
+            if form != "cdr":
+                self.notes.append("{} in {} is left out: its messages are '{}', not cdr".format(name, path, form))
+                continue
+            self.topics[name] = type_name
+            self.counts[name] = self.counts.get(name, 0) + count
 
     def messages(self, names):
         query = (
             "SELECT topics.name, timestamp, data FROM messages JOIN topics ON topic_id = topics.id "
             "WHERE topics.name IN ({}) ORDER BY timestamp, messages.id".format(", ".join("?" * len(names)))
         )
-        for path in self._files:
-            for row in self._rows(path, query, tuple(names)):
-                yield Message(*row)
+        for topic, stamp_ns, data in self._rows(query, tuple(names)):
+            yield topic, stamp_ns, data
 
-    def _rows(self, path, query, values):
+    def _rows(self, query, values):
         try:
-            database = sqlite3.connect("file:{}?mode=ro".format(_quoted(path)), uri=True)
+            database = sqlite3.connect("file:{}?mode=ro".format(_quoted(self._path)), uri=True)
             try:
                 for row in database.execute(query, values):
                     yield row
             finally:
                 database.close()
         except sqlite3.Error as e:
-            raise BagError("{} is damaged or no bag file: {}".format(path, e)) from None
+            text = "{0} is damaged or no bag file: {1}; what is left of it: `sqlite3 {0} .recover | sqlite3 mended.db3`"
+            raise BagError(text.format(self._path, e)) from None
 
 
 def _quoted(path):
     return re.sub(r"[%?#]", lambda m: "%{:02x}".format(ord(m.group())), os.path.abspath(path))
-
-
-class _OtherBag:
-    """mcap, or compressed, read by the package rosbags."""
-
-    def __init__(self, path):
-        try:
-            reader = importlib.import_module("rosbags.highlevel").AnyReader
-            typesys = importlib.import_module("rosbags.typesys")
-        except (ImportError, AttributeError):
-            text = (
-                "{} is an mcap or a compressed bag: reading it takes `pip install rosbags`, or convert it to sqlite3 by"
-            )
-            raise BagError((text + " `ros2 bag convert`").format(path)) from None
-        pathlib = importlib.import_module("pathlib")
-        store = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)  # only needed for bags that define no types
-        self._path, self._open = path, lambda: reader([pathlib.Path(path)], default_typestore=store)
-        self.topics: Dict[str, str] = {}
-        self.counts: Dict[str, int] = {}
-        with self._guarded() as bag:
-            for c in bag.connections:
-                self.topics.setdefault(c.topic, c.msgtype)
-                self.counts[c.topic] = self.counts.get(c.topic, 0) + c.msgcount
-            self.duration_s = max(1e-9 * (bag.end_time - bag.start_time), 0.0)
-
-    def messages(self, names):
-        with self._guarded() as bag:
-            chosen = [c for c in bag.connections if c.topic in names]
-            for connection, stamp_ns, data in bag.messages(chosen) if chosen else ():
-                yield Message(connection.topic, stamp_ns, bytes(data))
-
-    @contextlib.contextmanager
-    def _guarded(self):
-        try:
-            with self._open() as bag:
-                yield bag
-        except Exception as e:  # the package and what it is built on have no error in common
-            raise BagError("cannot read the bag {}: {}".format(self._path, " ".join(str(e).split()))) from None

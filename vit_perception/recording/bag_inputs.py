@@ -4,7 +4,7 @@ import importlib
 import re
 import struct
 
-from .bag import BagError
+from ..errors import BagError
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"

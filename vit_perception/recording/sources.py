@@ -2,50 +2,62 @@
 
 import math
 import os
+import re
 
 import cv2
-import yaml
 
-from ..errors import PerceptionError
+from ..errors import ImageError, PerceptionError
+from ..files import read_text
+from ..images.files import SUFFIXES, read_file, show
+from ..natural_order import natural_key
+from .calibration_file import read_calibration
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_TIME = re.compile(r"[0-9]+\.[0-9]+\.[A-Za-z]+$")
+_BESIDE = (".yaml", ".yml", ".txt", ".csv", ".json", ".xml", ".md")  # that lie beside images, and are no images
 DEFAULT_FPS = 10.0
 
 
 class Images:
-    """The pictures of a folder, in the order of their names.
+    """The pictures of a folder, in the order of their names, with the numbers in them as numbers.
 
     Args:
-        folder: their folder. list_file: a file with one name per line; empty takes all.
+        folder: their folder. list_file: a file with one name per line, played in its order; empty takes all.
 
     Attributes:
-        fps (float): images a second, of camera.yaml, else 10. calibration (dict): what camera.yaml says, or {}.
+        files (list of str): their paths. notes (list of str): sentences about what was left out or guessed.
+        fps (float): images a second, of camera.yaml, else 10. tells_rate (bool): whether the images themselves do.
+        calibration (dict): what camera.yaml says, as `read_calibration` returns it.
 
     Raises:
         PerceptionError: there are none, a listed one is missing, or camera.yaml is malformed.
     """
 
     def __init__(self, folder, list_file=""):
-        self.files = find_images(folder, list_file)
-        self.calibration = read_calibration(folder)
+        self.files, self.notes = find_images(folder, list_file)
+        self.calibration, self.tells_rate = read_calibration(folder), False
         self.fps = self.calibration.get("fps", DEFAULT_FPS)
 
     def __len__(self):
         return len(self.files)
 
     def __iter__(self):
-        """Yields uint8 (H, W) or BGR (H, W, 3), or uint16 (H, W). Raises PerceptionError for a file that is neither."""
-        for name in self.files:
-            image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
-            deep = image is not None and image.dtype.name == "uint16" and image.ndim == 2
-            plain = image is not None and image.dtype.name == "uint8" and image.shape[2:] in ((), (3,))
-            if not (deep or plain):
-                raise PerceptionError("cannot play {}: not an 8-bit gray or colour, or 16-bit gray image".format(name))
-            yield image
+        """Yields as `read_file` returns. Raises ImageError for a file that is no image."""
+        for path in self.files:
+            yield read_file(path)
+
+    def named(self):
+        """Yields (name, image, '') of each file, or (name, None, why it cannot be read)."""
+        for path in self.files:
+            name = show(os.path.basename(path))
+            try:
+                yield name, read_file(path), ""
+            except ImageError as e:
+                yield name, None, str(e)
 
 
 class Video:
-    """The frames of a video file, BGR uint8 (H, W, 3), with the attributes of `Images`; its length as the file tells.
+    """The frames of a video file, BGR uint8 (H, W, 3), with the attributes of `Images` but for `files`; its length is
+    what the file tells.
 
     Raises:
         PerceptionError: OpenCV cannot open it, or camera.yaml is malformed.
@@ -54,13 +66,13 @@ class Video:
     def __init__(self, path):
         if not os.path.isfile(path):
             raise PerceptionError("no video '{}'".format(path))
-        self._path = path
+        self._path, self.notes = path, []
         self.calibration = read_calibration(os.path.dirname(os.path.abspath(path)))
         capture = self._open()
         rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
-        sane = math.isfinite(rate) and 0 < rate <= 1000
-        self.fps = self.calibration.get("fps", rate if sane else DEFAULT_FPS)
+        self.tells_rate = math.isfinite(rate) and 0 < rate <= 1000
+        self.fps = self.calibration.get("fps", rate if self.tells_rate else DEFAULT_FPS)
         self._count = int(count) if 0 < count < 1e9 else 0
 
     def _unreadable(self):
@@ -79,61 +91,77 @@ class Video:
     def __iter__(self):
         capture = self._open()
         try:
-            some = False
+            read = 0
             while True:
-                read, frame = capture.read()
-                if not read:
+                there, frame = capture.read()
+                if not there:
                     break
-                some = True
+                read += 1
                 yield frame
-            if not some:
+            if not read:
                 raise self._unreadable()  # old versions of OpenCV open anything
+            if read < 0.95 * self._count:  # what files tell of their length is not exact
+                text = "{} ends after {} of the {} frames that it announces: it is cut off, or damaged there"
+                self.notes.append(text.format(self._path, read, self._count))
         finally:
             capture.release()
 
+    def named(self):
+        """As `Images.named`; frames have no names."""
+        for image in self:
+            yield "", image, ""
+
 
 def find_images(folder, list_file=""):
-    """Paths of the images to play. Raises PerceptionError if there are none, or a listed one is missing."""
+    """(paths of the images to play, sentences about what is left out or guessed).
+
+    Raises:
+        PerceptionError: there are none, or a listed one is missing.
+    """
     if not os.path.isdir(folder):
         raise PerceptionError("no folder '{}'; set the parameter folder to a folder of images".format(folder))
     if list_file:
         try:
-            with open(os.path.expanduser(list_file)) as f:
-                names = [line.strip() for line in f if line.strip()]
+            # Names that are no UTF-8 stay as they are.
+            text = read_text(os.path.expanduser(list_file), errors="surrogateescape")
+            lines = [line.strip() for line in text.splitlines()]
         except (OSError, UnicodeDecodeError) as e:
             raise PerceptionError("cannot read the list of images: {}".format(e)) from None
+        names, notes = [line for line in lines if line], []
     else:
-        names = sorted(n for n in os.listdir(folder) if n.lower().endswith(IMAGES))
+        names, notes = _images_of(folder)
     missing = [n for n in names if not os.path.isfile(os.path.join(folder, n))]
     if missing:
-        text = "{} of {} listed images are not in {}, first: {}"
+        text = "{} of {} images are not in {}, first: {}"
         raise PerceptionError(text.format(len(missing), len(names), folder, missing[0]))
     if not names:
-        raise PerceptionError("no images in {}; supported: {}".format(list_file or folder, " ".join(IMAGES)))
-    return [os.path.join(folder, n) for n in names]
+        text = "no images in {}; supported: {}".format(list_file or folder, " ".join(SUFFIXES))
+        raise PerceptionError(text + ("" if list_file else _hint(folder)))
+    return [os.path.join(folder, n) for n in names], notes
 
 
-def read_calibration(folder):
-    """camera.yaml in `folder` or beside it as a dict, {} if there is none. PerceptionError if it is malformed."""
-    places = [os.path.join(p, "camera.yaml") for p in (folder, os.path.dirname(os.path.abspath(folder)))]
-    path = next((p for p in places if os.path.isfile(p)), None)
-    if path is None:
-        return {}
-    try:
-        with open(path) as f:
-            values = yaml.safe_load(f)
-        if not isinstance(values, dict):
-            raise ValueError("no names and values")
-        if "K" in values:
-            values["K"] = [float(v) for v in values["K"]]
-            values["width"], values["height"] = int(values["width"]), int(values["height"])
-            if len(values["K"]) != 9:
-                raise ValueError("K has {} numbers, not 9".format(len(values["K"])))
-        if "fps" in values:
-            values["fps"] = float(values["fps"])
-            if not 0 < values["fps"] <= 1000:
-                raise ValueError("fps must be positive, and 1000 at most")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as e:
-        text = "{} is malformed ({}); it needs width, height, fps, frame_id, K"
-        raise PerceptionError(text.format(path, " ".join(str(e).split()))) from None
-    return values
+def _images_of(folder):
+    """(names in the order of play, notes) of the images that lie in a folder."""
+    # macOS leaves files "._NAME" beside those that it copies.
+    found = [n for n in os.listdir(folder) if not n.startswith(".") and not os.path.isdir(os.path.join(folder, n))]
+    names, notes = [n for n in found if n.lower().endswith(SUFFIXES)], []
+    by_number = sorted(names, key=_order(names))
+    if by_number != sorted(names):
+        notes.append("images are played in the order of the numbers in their names: {} ... {}".format(
+            by_number[0], by_number[-1]))  # fmt: skip
+    others = sorted(n for n in set(found) - set(names) if not n.lower().endswith(_BESIDE))
+    if names and others:
+        notes.append("{} files of {} are not played, first: {}".format(len(others), folder, others[0]))
+    return by_number, notes
+
+
+def _order(names):
+    """Key that sorts `names`: by their numbers; times such as 12.5.png and 12.25.png are decimals."""
+    if all(_TIME.match(n) for n in names):
+        return lambda n: (int(n.partition(".")[0]), n.split(".")[1])
+    return natural_key
+
+
+def _hint(folder):
+    inside = sorted(n for n in os.listdir(folder) if os.path.isdir(os.path.join(folder, n)))
+    return "; it has sub-folders, give one of them: {}".format(", ".join(inside[:5])) if inside else ""

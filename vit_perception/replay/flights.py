@@ -3,12 +3,13 @@
 import os
 from typing import Any
 
-from ..avoidance.camera import Camera
 from ..errors import ImageError, PerceptionError
+from ..images.files import SUFFIXES
 from ..images.high_bit_depth import to_uint8
 from ..images.read import ImageReader
 from ..recording.bag import is_bag, open_bag
 from ..recording.bag_inputs import find_inputs, make_decoder
+from ..recording.calibration_file import camera_of
 from ..recording.sources import Images, Video
 from ..ros.calibration import Calibration
 
@@ -17,12 +18,12 @@ HEIGHT_TYPES = {"pose": "geometry_msgs/msg/PoseStamped", "range": "sensor_msgs/m
 
 
 class Frame:
-    """What `Pipeline.process` takes: image, order, stamp_s, camera, mount, ego."""
+    """What `Pipeline.process` takes: image, order, stamp_s, camera, mount, ego; and the name of the file, or ''."""
 
-    __slots__ = ("image", "order", "stamp_s", "camera", "mount", "ego")
+    __slots__ = ("image", "order", "stamp_s", "camera", "mount", "ego", "name")
 
-    def __init__(self, image, order, stamp_s, camera=None, mount=None, ego=None):
-        self.image, self.order, self.stamp_s = image, order, stamp_s
+    def __init__(self, image, order, stamp_s, camera=None, mount=None, ego=None, name=""):
+        self.image, self.order, self.stamp_s, self.name = image, order, stamp_s, name
         self.camera, self.mount, self.ego = camera, mount, ego
 
 
@@ -32,7 +33,19 @@ def kind_of(path):
         raise PerceptionError("nothing at '{}'; give a folder of images, a video or a bag".format(path))
     if is_bag(path):
         return "bag"
-    return "folder" if os.path.isdir(path) else "video"
+    if os.path.isdir(path):
+        return "folder"
+    if path.lower().endswith(SUFFIXES):  # OpenCV takes it for a video of all images with such a name
+        raise PerceptionError("'{}' is one image; give its folder, a video or a bag".format(path))
+    return "video"
+
+
+def assumed_rate(pictures, fps):
+    """One sentence if nobody says how many images a second there are, or ''."""
+    if fps or "fps" in pictures.calibration or pictures.tells_rate:
+        return ""
+    text = "{:g} images a second are assumed, and times to contact depend on it; set --fps, or fps in camera.yaml"
+    return text.format(pictures.fps)
 
 
 def open_flight(path, values, fps=0.0, given=None, warn=print):
@@ -45,8 +58,8 @@ def open_flight(path, values, fps=0.0, given=None, warn=print):
         warn: warn(sentence).
 
     Returns:
-        an iterable of `Frame` with `len` (0: unknown), `fps`, `source` (text) and `rejected` (images that could not be
-        read).
+        an iterable of `Frame` with `len` (0: unknown), `fps`, `source` (text), `rejected` (images that could not be
+        read) and `problem` (what else is wrong with the recording, or '').
 
     Raises:
         PerceptionError: it cannot be opened; iterating raises it for what is damaged.
@@ -54,28 +67,54 @@ def open_flight(path, values, fps=0.0, given=None, warn=print):
     kind = kind_of(path)
     if kind == "bag":
         return BagFlight(path, values, given or {}, warn)
-    return PictureFlight(Images(path) if kind == "folder" else Video(path), path, values, fps)
+    return PictureFlight(Images(path) if kind == "folder" else Video(path), path, values, fps, warn)
 
 
 class PictureFlight:
-    """A folder or a video: image i has the stamp i / fps; nothing is known of the vehicle."""
+    """A folder or a video: image i has the stamp i / fps; nothing is known of the vehicle.
 
-    def __init__(self, pictures, path, values, fps):
-        self._pictures, self._values, self.source, self.rejected = pictures, values, path, 0
-        self.fps = fps or pictures.fps
-        known = pictures.calibration
-        self._camera = Camera.from_values(known["K"], known["width"], known["height"]) if "K" in known else None
+    A file that cannot be read is rejected, its place in time is kept, and `problem` tells in the end.
+    """
+
+    def __init__(self, pictures, path, values, fps, warn):
+        self._pictures, self._values, self.source, self.rejected, self.problem = pictures, values, path, 0, ""
+        self._warn, self.fps = _Once(warn), fps or pictures.fps
+        self._camera, problem = camera_of(pictures.calibration)
+        for sentence in (problem, assumed_rate(pictures, fps)):
+            if sentence:
+                self._warn(sentence, sentence)
 
     def __len__(self):
         return len(self._pictures)
 
     def __iter__(self):
-        for i, image in enumerate(self._pictures):
+        first = ""
+        for i, (name, image, problem) in enumerate(self._pictures.named()):
+            self._tell_notes()
+            if problem:
+                self.rejected += 1
+                self._warn(problem, problem)
+                first = first or problem
+                self.problem = "cannot read {} of the images; the first: {}".format(self.rejected, first)
+                continue
             if image.dtype != "uint8":
                 image = to_uint8(image, self._values)
-            fits = self._camera is not None and self._camera.fits(image.shape[1], image.shape[0])
-            camera = self._camera if fits else None
-            yield Frame(image, "mono" if image.ndim == 2 else "bgr", i / self.fps, camera)
+            camera = self._camera_for(image.shape[1], image.shape[0])
+            yield Frame(image, "mono" if image.ndim == 2 else "bgr", i / self.fps, camera, name=name)
+        self._tell_notes()
+
+    def _tell_notes(self):
+        for sentence in self._pictures.notes:
+            self._warn(sentence, sentence)
+
+    def _camera_for(self, width, height):
+        camera = self._camera
+        if camera is None or camera.fits(width, height):
+            return camera
+        text = "{} is for {} x {} pixels, but images have {} x {}: no ranges, no scan"
+        path = self._pictures.calibration["path"]
+        self._warn("size", text.format(path, camera.width, camera.height, width, height))
+        return None
 
 
 class BagFlight:
@@ -85,10 +124,13 @@ class BagFlight:
         self._bag, self._values, self._decode = open_bag(path), values, make_decoder()
         self._inputs = find_inputs(self._bag.topics, given)
         self._reader, self._warn = ImageReader(values), _Once(warn)
+        for note in self._bag.notes:
+            self._warn(note, note)
         self._calibration = Calibration(values, self._warn)
         self._ego: Any = _ego_inputs(values, self._warn)
         self._drop_unknown_inputs()
         self.fps, self.rejected = mean_rate(self._bag, self._inputs["image_raw"]), 0
+        self.problem = self._bag.damage
         self.source = "{} ({})".format(path, ", ".join("{} from {}".format(*i) for i in sorted(self._inputs.items())))
 
     def _drop_unknown_inputs(self):
@@ -132,6 +174,8 @@ class BagFlight:
         mount = ego = None
         if self._ego is not None:
             mount = self._ego.mount(msg.header.frame_id) if self._values["mount_from_tf"] else None
+            if self._ego.mount_problem:
+                self._warn("mount_frame", self._ego.mount_problem)
             ego = self._ego.ego(recorded_s)
         stamp_s = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
         return Frame(image, order, stamp_s, camera, mount, ego)

@@ -15,7 +15,9 @@ from ..pipeline import make_pipeline
 from ..stats import Samples
 from . import parameters_file
 from .flights import open_flight
-from .report import LEVELS, FlightReport
+from .report import LEVELS, FlightReport, Notes
+
+LEAST_WIDTH = 640  # of the pictures in a report, pixels: letters need room
 
 
 def read_parameters(args, say=print):
@@ -24,7 +26,7 @@ def read_parameters(args, say=print):
     options = {n: getattr(args, n) for n in ("model", "backend", "precision") if getattr(args, n) is not None}
     model = options.get("model", plain["model"])
     if args.params and "model" not in options:
-        known = dict(plain, **{s.name: 0.0 for s in parameters.EVALUATED})  # the bundle's, which is not known yet
+        known = {n: 0.0 if v is None else v for n, v in plain.items()}  # the bundle's are not known yet
         model = parameters_file.read(args.params, known)[0]["model"]
     bundle = open_bundle(find_bundle(model))
     values = parameters.defaults(bundle)
@@ -38,7 +40,8 @@ def read_parameters(args, say=print):
 def replay_offline(args, given, stop, say=print):
     """Every frame through the pipeline, until the end or `stop` (threading.Event). Raises PerceptionError."""
     bundle, values = read_parameters(args, say)
-    flight = open_flight(os.path.expanduser(args.source), values, args.fps, given, say)
+    notes = Notes(say)
+    flight = open_flight(os.path.expanduser(args.source), values, args.fps, given, notes)
     engine = open_configured(bundle, values, say, stop)
     try:
         pipeline = make_pipeline(bundle, engine, values)
@@ -47,13 +50,17 @@ def replay_offline(args, given, stop, say=print):
             "model": "{} {}".format(bundle.name, bundle.sha256[:12]),
             "engine": "{}, {}, {}: {}".format(engine.name, engine.device, engine.precision, engine.reason),
         }
-        fly(flight, pipeline, FlightReport(args.out, about, flight.fps, len(flight), say), stop, say)
+        report = FlightReport(args.out, about, flight.fps, len(flight), notes)
+        fly(flight, pipeline, report, stop, say, notes, bundle)
     finally:
         engine.close()
 
 
-def fly(flight, pipeline, report, stop, say):
-    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written."""
+def fly(flight, pipeline, report, stop, say, notes, bundle):
+    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written.
+
+    notes: `Notes`. bundle: to say what it is not made for.
+    """
     stages: Dict[str, Samples] = {}
     begun, problem = time.monotonic(), None
     progress = Progress(len(flight), say)
@@ -64,9 +71,17 @@ def fly(flight, pipeline, report, stop, say):
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
-            picture = draw(frame.image, frame.order, result, pipeline.labels)
-            report.add(frame.stamp_s, picture, *rows(result, pipeline.labels))
+            problems = list(pipeline.problems(frame.image, frame.order).values())
+            for sentence in problems + [bundle.shrinks(frame.image.shape[1], frame.image.shape[0])]:
+                if sentence:
+                    notes(sentence)
+            zoom = -(-LEAST_WIDTH // frame.image.shape[1])
+            picture = draw(frame.image, frame.order, result, pipeline.labels, zoom)
+            found = rows(result, pipeline.labels)
+            report.add(frame.stamp_s, picture, *found, name=frame.name, calibrated=frame.camera is not None)
             progress.step(report.frames)
+        if flight.problem:
+            problem = PerceptionError(flight.problem)
     except PerceptionError as e:
         problem = e
     table = {
@@ -81,9 +96,9 @@ def finish(report, table, begun, stop, problem, rejected, say):
     note = str(problem) if problem else "interrupted" if stop.is_set() else ""
     rate = round(report.frames / max(seconds, 1e-6), 2)
     report.close({"rejected": rejected, "seconds": round(seconds, 2), "fps": rate, "stages": table}, note)
-    say("{:<12}{:>10}{:>10}".format("stage", "p50 ms", "p95 ms"))
+    say("{:<20}{:>10}{:>10}".format("stage", "p50 ms", "p95 ms"))
     for name, figures in table.items():
-        say("{:<12}{:>10.2f}{:>10.2f}".format(name, figures["p50_ms"], figures["p95_ms"]))
+        say("{:<20}{:>10.2f}{:>10.2f}".format(name, figures["p50_ms"], figures["p95_ms"]))
     text = "{} frames in {:.1f} s, {} alerts, {} rejected; report: {}"
     say(text.format(report.frames, seconds, report.alerts, rejected, os.path.join(report.folder, "index.html")))
     if problem:
@@ -116,6 +131,7 @@ def _known(o, labels):
     names = ("range_m", "range_sigma_m", "ttc_s", "ttc_sigma_s", "threatens")
     row = {name: getattr(o, name) for name in names}
     row.update({"track_id": o.track.id, "class": labels[o.track.class_index]})
+    row.update(zip(("x1", "y1", "x2", "y2"), o.track.box))
     row["bearing_deg"] = None if o.bearing is None else math.degrees(o.bearing)
     return row
 

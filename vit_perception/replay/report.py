@@ -2,28 +2,94 @@
 
 import csv
 import glob
-import html
 import json
 import os
+from collections import Counter
+from typing import Dict, List
 
 import cv2
 import numpy as np
 
 from ..errors import PerceptionError
 from ..files import write_whole
+from .page import page
 from .timeline import timeline
+from .video import CODECS, Video
 
-DETECTIONS = ("frame", "stamp_s", "class", "score", "x1", "y1", "x2", "y2", "track_id")
+_PLACE, _BOX = ("frame", "stamp_s"), ("x1", "y1", "x2", "y2")
+# New columns go to the end: people count them.
+DETECTIONS = _PLACE + ("class", "score") + _BOX + ("track_id", "image")
 TRACKS = (
-    "frame", "stamp_s", "track_id", "class", "seen", "range_m", "range_sigma_m", "bearing_deg", "ttc_s", "ttc_sigma_s",
-    "threatens",
-)  # fmt: skip
-ALERTS = ("frame", "stamp_s", "level", "threat", "class", "track_id", "ttc_s", "range_m", "bearing_deg")
+    _PLACE
+    + ("track_id", "class", "seen", "range_m", "range_sigma_m", "bearing_deg", "ttc_s", "ttc_sigma_s", "threatens")
+    + _BOX
+    + ("image",)
+)
+ALERTS = _PLACE + ("level", "threat", "class", "track_id", "ttc_s", "range_m", "bearing_deg") + _BOX + ("image",)
+MOST_WIDTH = 1280  # of pictures, pixels
 LEVELS = ("OK", "WARN", "ERROR", "STALE")
-# What browsers and players know best first; an OpenCV may lack any of them.
-CODECS = (("annotated.mp4", "mp4v"), ("annotated.webm", "VP80"), ("annotated.avi", "MJPG"))
 MOST_POINTS = 200000  # of the timeline
 PICTURES = 8  # frames kept as PNG, at most: where alerts begin, and some spread over the flight
+
+
+class Notes:
+    """Says each sentence once, and keeps it for the page.
+
+    Args:
+        say: say(sentence).
+    """
+
+    def __init__(self, say):
+        self._say, self.kept = say, []
+
+    def __call__(self, sentence):
+        if sentence not in self.kept:
+            self.kept.append(sentence)
+            self._say(sentence)
+
+
+class Counts:
+    """What a flight had, in numbers.
+
+    Attributes:
+        frames, detections, tracks (int). warnings, errors (int): how often an alert rose to that level.
+        by_class (Counter): detections by class. seconds (float): from the first frame's stamp to the last one's.
+    """
+
+    def __init__(self):
+        self.frames = self.detections = self.warnings = self.errors = 0
+        self.by_class: Dict[str, int] = Counter()
+        self._classes: Dict[str, str] = {}  # track id -> class
+        self._stamps: List[float] = []  # first and last
+        self._level = 0
+
+    def add(self, stamp_s, detections, tracks, level):
+        """One frame; level: of the alert, 0 to 2. Returns whether it was raised."""
+        raised = level > self._level
+        self.frames += 1
+        self.detections += len(detections)
+        for d in detections:
+            self.by_class[d["class"]] += 1
+        self._classes.update((t["track_id"], t["class"]) for t in tracks)
+        self._stamps = [min(self._stamps[:1] + [stamp_s]), max(self._stamps[1:] + [stamp_s])]
+        self.warnings += raised and level == 1
+        self.errors += raised and level == 2
+        self._level = level
+        return raised
+
+    @property
+    def tracks(self):
+        """How many tracks there were."""
+        return len(self._classes)
+
+    @property
+    def seconds(self):
+        """Of flight."""
+        return self._stamps[1] - self._stamps[0] if self._stamps else 0.0
+
+    def tracks_of(self, name):
+        """How many tracks were of this class in the end."""
+        return sum(1 for label in self._classes.values() if label == name)
 
 
 class FlightReport:
@@ -32,61 +98,84 @@ class FlightReport:
     Args:
         folder: where to. about: {name: value} that the page shows: the source, the model.
         fps: of the video. total: frames to come, 0 if that is not known.
-        say: say(sentence), for what could not be done.
+        notes: `Notes`, of what was guessed or could not be done; the page shows them.
+
+    Attributes:
+        counts (Counts).
 
     Raises:
         PerceptionError: the folder cannot be written; in every method.
     """
 
-    def __init__(self, folder, about, fps, total=0, say=print):
-        self.folder, self._about, self._fps, self._say = os.path.expanduser(folder), about, fps, say
-        self.frames, self.alerts = 0, 0
+    def __init__(self, folder, about, fps, total, notes):
+        self.folder, self._about, self._fps, self._notes = os.path.expanduser(folder), about, fps, notes
+        self.counts, self._calibrated = Counts(), False
         self._every = max(1, total // (PICTURES // 2)) if total else 100
-        self._points, self._levels, self._pictures, self._level = [], [], [], 0
+        self._points, self._levels, self._pictures = [], [], []
         self._video = None
         try:
             os.makedirs(os.path.join(self.folder, "frames"), exist_ok=True)
-            for old in glob.glob(os.path.join(self.folder, "frames", "[0-9]*.png")):
+            for old in self._left_over():
                 os.remove(old)
             columns = {"detections": DETECTIONS, "tracks": TRACKS, "alerts": ALERTS}
             self._tables = {name: _Table(os.path.join(self.folder, name + ".csv"), c) for name, c in columns.items()}
         except OSError as e:
             raise self._failure(e) from None
 
-    def add(self, stamp_s, picture, detections, tracks, alert):
+    def _left_over(self):
+        """Files of an earlier replay into this folder that this one may not replace."""
+        names = [name for name, _, _ in CODECS] + ["timeline.png", "timeline.svg"]
+        found = [os.path.join(self.folder, name) for name in set(names)]
+        return [f for f in found if os.path.exists(f)] + glob.glob(os.path.join(self.folder, "frames", "[0-9]*.png"))
+
+    @property
+    def frames(self):
+        """How many there were."""
+        return self.counts.frames
+
+    @property
+    def alerts(self):
+        """How many were raised."""
+        return self.counts.warnings + self.counts.errors
+
+    def add(self, stamp_s, picture, detections, tracks, alert, name="", calibrated=False):
         """One frame.
 
         Args:
             picture: annotated, BGR uint8 (H, W, 3), or None. detections, tracks: lists of {column: value}.
             alert: {column: value} while there is one, or when it ends; else None.
+            name: of the image, where it was a file. calibrated: whether its camera is known.
         """
-        place = {"frame": self.frames, "stamp_s": "{:.6f}".format(stamp_s)}
+        place = {"frame": self.frames, "stamp_s": "{:.6f}".format(stamp_s), "image": name}
         level = 0 if alert is None else LEVELS.index(alert["level"]) % 3
+        raised = self.counts.add(stamp_s, detections, tracks, level)
+        self._calibrated |= bool(calibrated)
         try:
-            for name, rows in (("detections", detections), ("tracks", tracks), ("alerts", [alert] if alert else [])):
-                self._tables[name].add(place, rows)
+            for table, rows in (("detections", detections), ("tracks", tracks), ("alerts", [alert] if alert else [])):
+                self._tables[table].add(place, rows)
             if picture is not None:
-                self._show(picture, raised=level > self._level)
+                self._show(picture, place, raised and "{} is raised".format(alert["level"]))
         except OSError as e:
             raise self._failure(e) from None
         self._points += [(stamp_s, t["track_id"], t.get("range_m"), t.get("ttc_s")) for t in tracks]
         if len(self._points) > MOST_POINTS:  # an hour's dots lie on each other anyway
             self._points = self._points[::2]
         self._levels.append((stamp_s, level))
-        self.alerts += level > self._level
-        self._level = level
-        self.frames += 1
 
-    def _show(self, picture, raised):
+    def _show(self, picture, place, raised):
+        height, width = picture.shape[:2]
+        if width > MOST_WIDTH:  # encoders and browsers take long for more, and nobody sees it
+            size = MOST_WIDTH, int(round(height * MOST_WIDTH / float(width)))
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         if self._video is None:
-            self._video = _Video(self.folder, self._fps, picture.shape[1::-1], self._say)
+            self._video = Video(self.folder, self._fps, picture.shape[1::-1], self._notes)
         self._video.add(picture)
-        spread = self.frames % self._every == self._every // 2
-        kept = len([1 for _, why in self._pictures if why == raised])
+        spread = place["frame"] % self._every == self._every // 2
+        kept = len([1 for _, _, why in self._pictures if bool(why) == bool(raised)])
         if (raised or spread) and kept < PICTURES // 2:
-            name = "frames/{:06d}.png".format(self.frames)
+            name = "frames/{:06d}.png".format(place["frame"])
             write_whole(os.path.join(self.folder, name), cv2.imencode(".png", picture)[1].tobytes())
-            self._pictures.append((name, raised))
+            self._pictures.append((name, place, raised))
 
     def close(self, timing, note=""):
         """Finish every file.
@@ -98,34 +187,39 @@ class FlightReport:
         try:
             for table in self._tables.values():
                 table.close()
-            video = self._video.close() if self._video is not None else ""
-            plot = cv2.imencode(".png", timeline(self._points, self._levels))[1].tobytes()
-            write_whole(os.path.join(self.folder, "timeline.png"), plot)
-            facts = dict(self._about, frames=self.frames, alerts=self.alerts, note=note, **timing)
+            video = (self._video.close(), self._video.plays) if self._video is not None else ("", False)
+            plot = timeline(self._points, self._levels, self._calibrated)
+            write_whole(os.path.join(self.folder, "timeline.svg"), plot.encode("utf-8"))
+            c = self.counts
+            found = {"detections": c.detections, "tracks": c.tracks, "calibrated": "yes" if self._calibrated else "no"}
+            facts = dict(
+                self._about,
+                notes=self._notes.kept,
+                frames=self.frames,
+                alerts=self.alerts,
+                note=note,
+                **dict(found, **timing),
+            )
             write_whole(os.path.join(self.folder, "timing.json"), (json.dumps(facts, indent=1) + "\n").encode())
-            write_whole(os.path.join(self.folder, "index.html"), self._page(facts, video).encode("utf-8"))
+            files = (
+                [t + ".csv" for t in self._tables] + ["timing.json", "timeline.svg"] + ([video[0]] if video[0] else [])
+            )
+            pictures = [
+                (name, self._why(place, raised)) for name, place, raised in sorted(self._pictures, key=lambda p: p[0])
+            ]
+            text = page(facts, c, timing["stages"], plot, video, pictures, files)
+            write_whole(os.path.join(self.folder, "index.html"), text.encode("utf-8"))
         except OSError as e:
             raise self._failure(e) from None
 
-    def _page(self, facts, video):
-        rows = [(k, v) for k, v in facts.items() if k != "stages" and v != ""]
-        stages = [(k, "{p50_ms:.2f}".format(**v), "{p95_ms:.2f}".format(**v)) for k, v in facts["stages"].items()]
-        names = [t + ".csv" for t in self._tables] + ["timing.json"] + ([video] if video else [])
-        links = " &middot; ".join('<a href="{0}">{0}</a>'.format(n) for n in names)
-        pictures = "".join('<figure><img src="{0}"><figcaption>{0}</figcaption></figure>'.format(n)
-                           for n, _ in sorted(self._pictures))  # fmt: skip
-        body = '<h1>Replay</h1>{}<p>{}</p><h2>Timeline</h2><img src="timeline.png"><h2>Milliseconds</h2>{}{}'
-        page = body.format(_table(rows), links, _table([("stage", "p50", "p95")] + stages), pictures)
-        style = "body{font-family:sans-serif;margin:2em}td{padding:2px 12px}img{max-width:100%}figure{margin:1em 0}"
-        return '<!DOCTYPE html><meta charset="utf-8"><title>Replay</title><style>{}</style>{}\n'.format(style, page)
+    def _why(self, place, raised):
+        """Caption of a picture."""
+        seconds = float(place["stamp_s"]) - min([s for s, _ in self._levels])
+        parts = ["frame {}".format(place["frame"]), place["image"], "{:.1f} s".format(seconds), raised or ""]
+        return ", ".join(part for part in parts if part)
 
     def _failure(self, error):
         return PerceptionError("cannot write the report in {}: {}".format(self.folder, error.strerror or error))
-
-
-def _table(rows):
-    cells = ("".join("<td>{}</td>".format(html.escape(str(c))) for c in row) for row in rows)
-    return "<table>{}</table>".format("".join("<tr>{}</tr>".format(c) for c in cells))
 
 
 class _Table:
@@ -150,34 +244,3 @@ def _short(value):
     if value is None:
         return ""
     return "{:.4f}".format(float(value)) if isinstance(value, (float, np.floating)) else value
-
-
-class _Video:
-    """The first codec that this OpenCV has; without any, a sentence and no video."""
-
-    def __init__(self, folder, fps, size, say):
-        self._size, self._writer, self._name, self._temporary = size, None, "", ""
-        for name, codec in CODECS:
-            temporary = os.path.join(folder, name.replace("annotated", "annotated.tmp"))
-            writer = cv2.VideoWriter(temporary, int.from_bytes(codec.encode(), "little"), fps, size)
-            if writer.isOpened():
-                self._writer, self._name, self._temporary = writer, os.path.join(folder, name), temporary
-                break
-        if name != CODECS[0][0]:
-            text = "no video: this OpenCV can write none" if self._writer is None else "{} instead of mp4"
-            say(text.format(name) + "; its build lacks the codec")
-
-    def add(self, picture):
-        if self._writer is not None:
-            fits = picture.shape[1::-1] == self._size
-            self._writer.write(picture if fits else cv2.resize(picture, self._size))
-
-    def close(self):
-        """Returns the name of the video's file, '' if there is none."""
-        if self._writer is None:
-            return ""
-        self._writer.release()
-        if not os.path.isfile(self._temporary) or not os.path.getsize(self._temporary):
-            raise OSError("no space for the video, or its codec failed")
-        os.replace(self._temporary, self._name)
-        return os.path.basename(self._name)

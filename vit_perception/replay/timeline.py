@@ -1,62 +1,136 @@
-"""A flight's ranges, times to contact and alert levels over time, as a picture drawn with OpenCV."""
+"""A flight's ranges, times to contact and alert levels over time, as SVG: sharp at any size, light or dark."""
 
-import cv2
-import numpy as np
+import html
+import math
+from typing import Dict, List
 
-from ..draw import THREAT_COLOURS
+from ..palette import OF_LEVEL, SERIES
 
-WIDTH, PANEL, LEFT, GAP = 1200, 200, 70, 44
-_FONT, _GRAY, _INK = cv2.FONT_HERSHEY_SIMPLEX, (225, 225, 225), (60, 60, 60)
-_TRACKS = ((180, 119, 31), (14, 127, 255), (44, 160, 44), (40, 39, 214), (189, 103, 148), (75, 86, 140))  # BGR, by id
+WIDTH, PANEL, LEFT, RIGHT, GAP = 1000, 150, 62, 14, 46
+_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between ticks
+_CELL = 2.0  # units of the picture: dots that are nearer than this are one
+_TICKS = 10  # of the flight time, at most
 
 
-def timeline(points, levels):
+def timeline(points, levels, calibrated=True):
     """Three panels, one under the other.
 
     Args:
         points: list of (stamp_s, track id, range_m or None, ttc_s or None).
         levels: list of (stamp_s, alert level), one per frame.
+        calibrated: whether the camera ever was; it says so where there are no ranges.
 
     Returns:
-        uint8 (H, 1200, 3) BGR.
+        text of an SVG image, which a page can hold as it is.
     """
-    picture = np.full((3 * (PANEL + GAP) + GAP, WIDTH, 3), 255, np.uint8)
-    stamps = [s for s, _ in levels] or [0.0]
-    span = (min(stamps), max(max(stamps), min(stamps) + 1e-3))
-    _dots(picture, 0, "range [m]", span, [(s, i, r) for s, i, r, _ in points if r is not None])
-    _dots(picture, 1, "time to contact [s]", span, [(s, i, t) for s, i, _, t in points if t is not None])
-    top = _panel(picture, 2, "alert: OK, WARN, ERROR", span, 2.0, ("OK", "WARN", "ERROR"))
-    for (start, level), (end, _) in zip(levels, levels[1:] + [(span[1], 0)]):
-        a, b = _x(start, span), max(_x(end, span), _x(start, span) + 1)
-        y, colour = top + PANEL - level * PANEL // 2, THREAT_COLOURS[{0: False, 1: None}.get(level, True)]
-        cv2.rectangle(picture, (a, min(y, top + PANEL - 4)), (b, top + PANEL), colour, -1)
-    return picture
+    begin = min((s for s, _ in levels), default=0.0)
+    span = max(max((s for s, _ in levels), default=0.0) - begin, 1e-3)
+    ranges = [(s - begin, i, r) for s, i, r, _ in points if r is not None]
+    times = [(s - begin, i, t) for s, i, _, t in points if t is not None]
+    nothing = "nothing of known range" if calibrated else "not calibrated: no ranges"
+    panels = [
+        _dots(0, "range [m]", span, ranges, nothing),
+        _dots(1, "time to contact [s]", span, times, "no time to contact was told"),
+        _levels(span, [(s - begin, level) for s, level in levels]),
+    ]
+    height = _top(2) + PANEL // 2 + 46
+    text = '<text class="soft" x="{}" y="{}" text-anchor="middle">flight time</text>'
+    panels.append(text.format(0.5 * (LEFT + WIDTH - RIGHT), height - 4))
+    head = '<svg class="timeline" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" aria-label="{}">'
+    label = "ranges, times to contact and alerts over the flight time"
+    return "".join([head.format(WIDTH, height, label), _STYLE] + panels + ["</svg>\n"])
 
 
-def _dots(picture, index, title, span, points):
+_STYLE = """<style>
+.timeline { font: 13px system-ui, "Segoe UI", Roboto, sans-serif; color: #20242b; background: #fff; }
+@media (prefers-color-scheme: dark) { .timeline { color: #e4e6ea; background: #1b1e24; } }
+.timeline text { fill: currentColor; } .timeline .soft { opacity: .7; }
+.timeline .grid { stroke: currentColor; opacity: .14; } .timeline .dots { stroke-width: 3.5; stroke-linecap: round; }
+</style>"""
+
+
+def _dots(index, title, span, points, nothing):
+    if not points:
+        return _panel(index, title, span, ()) + _middle(index, nothing)
     # A predicted box may shrink to nothing and its range go through the roof: such dots stay at the upper edge.
-    largest = 1.2 * float(np.percentile([v for _, _, v in points] or [1.0], 95))
-    top = _panel(picture, index, title, span, largest, ["{:.3g}".format(k * largest / 2) for k in range(3)])
-    for stamp, track, value in points:
-        y = top + PANEL - int(round(PANEL * min(value / largest, 1.0)))
-        cv2.circle(picture, (_x(stamp, span), y), 2, _TRACKS[int(track) % len(_TRACKS)], -1)
+    values = sorted(value for _, _, value in points)
+    largest = _round_up(1.2 * values[int(0.95 * (len(values) - 1))])
+    top = _top(index)
+    paths: Dict[int, dict] = {}
+    for seconds, track, value in points:
+        cell = (round(_x(seconds, span) / _CELL), round(PANEL * (1.0 - min(value / largest, 1.0)) / _CELL))
+        paths.setdefault(int(track) % len(SERIES), {})[cell] = None  # in their order, each once
+    parts = [_panel(index, title, span, [(k * largest / 4, "{:g}".format(k * largest / 4)) for k in range(5)])]
+    for colour, cells in sorted(paths.items()):
+        path = "".join("M{:g} {:g}h0".format(x * _CELL, top + y * _CELL) for x, y in cells)
+        parts.append('<path class="dots" stroke="{}" d="{}"/>'.format(SERIES[colour], path))
+    return "".join(parts)
 
 
-def _panel(picture, index, title, span, largest, ticks):
-    """Frame, title and ticks of a panel; returns its upper edge."""
-    top = GAP + index * (PANEL + GAP)
-    for k, text in enumerate(ticks):
-        y = top + PANEL - k * PANEL // 2
-        cv2.line(picture, (LEFT, y), (WIDTH - 20, y), _GRAY, 1)
-        cv2.putText(picture, text, (8, y + 5), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
-    for k in range(5):
-        seconds = k * (span[1] - span[0]) / 4
-        x = _x(span[0] + seconds, span)
-        cv2.line(picture, (x, top), (x, top + PANEL), _GRAY, 1)
-        cv2.putText(picture, "{:.1f} s".format(seconds), (x - 18, top + PANEL + 16), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
-    cv2.putText(picture, title, (LEFT, top - 8), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
-    return top
+def _levels(span, levels):
+    top = _top(2)
+    parts = [_panel(2, "alert", span, [(0, "OK"), (1, "WARN"), (2, "ERROR")], PANEL // 2)]
+    for start, end, level in _runs(levels):
+        x1, x2 = _x(start, span), _x(end, span)
+        height = level * PANEL / 4.0
+        text = '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="{}"/>'
+        parts.append(text.format(x1, top + PANEL / 2 - height, max(x2 - x1, 1.5), height, OF_LEVEL[level]))
+    if not any(level for _, level in levels):
+        parts.append(_middle(2, "no alert", PANEL // 2))
+    return "".join(parts)
 
 
-def _x(stamp, span):
-    return LEFT + int(round((WIDTH - 20 - LEFT) * (stamp - span[0]) / (span[1] - span[0])))
+def _runs(levels):
+    """(start, end, level) of each time for which an alert was raised."""
+    runs: List[tuple] = []
+    for (start, level), (end, _) in zip(levels, levels[1:] + levels[-1:]):
+        if level and runs and runs[-1][2] == level and runs[-1][1] == start:
+            runs[-1] = (runs[-1][0], end, level)
+        elif level:
+            runs.append((start, end, level))
+    return runs
+
+
+def _panel(index, title, span, ticks, height=PANEL):
+    """Title, lines and ticks: (value, text) from the lower edge to the upper one."""
+    top, right = _top(index), WIDTH - RIGHT
+    line, words = '<path class="grid" d="M{:g} {:g}L{:g} {:g}"/>', '<text x="{:g}" y="{:g}"{}>{}</text>'
+    parts = [words.format(LEFT, top - 9, ' font-weight="600"', html.escape(title))]
+    for k, (_, text) in enumerate(ticks or ((0, ""), (1, ""))):
+        y = top + height - k * height / float(max(len(ticks) - 1, 1))
+        parts += [
+            line.format(LEFT, y, right, y),
+            words.format(LEFT - 8, y + 4, ' text-anchor="end" class="soft"', text),
+        ]
+    step = next((s for s in _STEPS if span / s <= _TICKS), _STEPS[-1] * math.ceil(span / _STEPS[-1] / _TICKS))
+    step = step if span >= 3 else _round_up(span / 8)
+    for k in range(int(span / step + 1e-6) + 1):
+        x = _x(k * step, span)
+        parts += [line.format(x, top, x, top + height)]
+        parts += [words.format(x, top + height + 17, ' text-anchor="middle" class="soft"', _clock(k * step))]
+    return "".join(parts)
+
+
+def _middle(index, text, height=PANEL):
+    shape = '<text class="soft" x="{}" y="{}" text-anchor="middle">{}</text>'
+    return shape.format(0.5 * (LEFT + WIDTH - RIGHT), _top(index) + 0.5 * height, html.escape(text))
+
+
+def _top(index):
+    return 28 + index * (PANEL + GAP)
+
+
+def _x(seconds, span):
+    return LEFT + (WIDTH - RIGHT - LEFT) * seconds / span
+
+
+def _clock(seconds):
+    if seconds < 60:
+        return "{:g} s".format(round(seconds, 3))
+    return "{}:{:02d}".format(int(seconds // 60), int(seconds % 60))
+
+
+def _round_up(value):
+    """The next of 1, 2, 4, 5, 8, 10, 20 ... at or above a positive value."""
+    power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
+    return next(k * power for k in (1, 2, 4, 5, 8, 10) if k * power >= value * (1 - 1e-9))

@@ -50,6 +50,10 @@ class DebugImage:
         if jpeg:
             self._jpeg.publish(jpeg_message(header, picture, self._values["debug.jpeg_quality"]))
 
+    def subscribers(self):
+        """{'debug_image': how many subscribers the raw pictures have}."""
+        return {"debug_image": self._raw.get_subscription_count()}
+
     def close(self):
         """Take both topics away."""
         for publisher in (self._raw, self._jpeg):

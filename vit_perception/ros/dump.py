@@ -10,7 +10,8 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.serialization import serialize_message
 from rclpy.task import Future
 
-from ..recording.bag import BagError, BagWriter
+from ..errors import BagError
+from ..recording.bag_writer import BagWriter
 from .messages import type_name
 
 try:

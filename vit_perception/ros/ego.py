@@ -3,6 +3,7 @@
 All of them are optional. A value that is missing, stale or not a number is None in `Ego`.
 """
 
+import math
 import time
 
 import numpy as np
@@ -24,6 +25,7 @@ except ImportError:
     TFMessage = None
 
 MAX_AGE_S = 0.5
+LOOKS_UP = 0.7  # sine of 45 degrees, about: no camera that looks for obstacles is mounted so
 
 
 class EgoInputs:
@@ -42,6 +44,7 @@ class EgoInputs:
         self.transforms = StaticTransforms()
         self._newest = {}  # name of the input -> (time of arrival on the steady clock, message)
         self._mounts = {}  # camera frame -> Mount or None, until the transforms change
+        self.mount_problem = ""  # one sentence, where the newest mount is rather that of another frame
 
     def subscribe(self, node):
         """Subscribe what this environment has message packages for; returns the subscriptions."""
@@ -81,6 +84,9 @@ class EgoInputs:
         if mounts[camera_frame] is None:
             text = "no transform {} <- {} in /tf_static: the camera's mount is taken from obstacles.camera_*_deg"
             self._warn("mount", text.format(self.base_frame, camera_frame))
+            self.mount_problem = ""
+        else:
+            self.mount_problem = _frame_problem(camera_frame, mounts[camera_frame])
         return mounts[camera_frame]
 
     def ego(self, now_s):
@@ -137,12 +143,33 @@ class EgoInputs:
         elif self.height_source == "pose" and height is not None:
             value = height.pose.position.z
         elif self.height_source == "range" and height is not None:
-            if not height.min_range <= height.range <= height.max_range:
+            if not (height.max_range > height.min_range >= 0):  # also where one of them is no number
+                text = "Range messages have no usable limits (min_range {}, max_range {}): any distance is taken"
+                self._warn("range_limits", text.format(height.min_range, height.max_range))
+            elif not height.min_range <= height.range <= height.max_range:
                 return None
             value = height.range * (1.0 if level is None else level[2, 2])  # along the tilted body's z
         else:
             return None
         return float(value) if np.isfinite(value) and value > 0 else None
+
+
+def _frame_problem(frame, mount):
+    """One sentence if `frame` is rather the camera's body (x forward, z up) than its optical frame, or ''.
+
+    Taken for an optical frame, a body frame looks up where the camera looks ahead, and lies on its side where the
+    camera looks down: z is up or ahead then, and x is ahead or down.
+    """
+    right, axis = mount.rotation[2, 0], mount.rotation[2, 2]  # how far up x and z of the frame point
+    if axis > LOOKS_UP:
+        what = "looks {:.0f} deg up".format(math.degrees(math.asin(min(axis, 1.0))))
+    elif abs(right) > LOOKS_UP:
+        what = "lies on its side"
+    else:
+        return ""
+    text = "by /tf_static the camera {}; is '{}' an optical frame (z forward, x right; REP 103)? Give images the "
+    text += "optical frame's frame_id, or set mount_from_tf to false: until then the scan may leave out what is ahead"
+    return text.format(what, frame)
 
 
 def _rotation(pose):

@@ -12,6 +12,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ..avoidance.alerts import ERROR, OK, WARN
 from ..avoidance.scan import ANGLE_INCREMENT, BINS
+from ..palette import OF_THREAT, rgba
 
 try:
     from px4_msgs.msg import ObstacleDistance
@@ -76,7 +77,7 @@ def markers_message(stamp, base_frame, obstacles, labels):
     markers = [_marker(stamp, base_frame, 0, Marker.CUBE)]
     markers[0].action = Marker.DELETEALL
     for o in obstacles:
-        colour = _COLOURS[o.threatens]
+        colour = rgba(OF_THREAT[o.threatens], 0.6)
         if o.position is not None and np.isfinite(o.position).all():
             ball = _marker(stamp, base_frame, o.track.id, Marker.SPHERE, "obstacles", colour)
             _put(ball.pose.position, o.position)
@@ -92,9 +93,6 @@ def markers_message(stamp, base_frame, obstacles, labels):
             line.points = [Point(), Point(x=20.0 * math.cos(o.bearing), y=-20.0 * math.sin(o.bearing))]
             markers.append(line)
     return MarkerArray(markers=markers)
-
-
-_COLOURS = {True: (1.0, 0.0, 0.0, 0.6), None: (1.0, 0.6, 0.0, 0.6), False: (0.0, 0.8, 0.2, 0.6)}
 
 
 def _marker(stamp, frame, number, kind, space="", colour=(1.0, 1.0, 1.0, 1.0)):

@@ -55,9 +55,14 @@ class FrameProcessor:
         stamp_s = messages.stamp_to_seconds(msg.header.stamp)
         self._check_stamp(stamp_s, received)
         height, width = image.shape[:2]
+        shrinks = node.bundle.shrinks(width, height)
+        if shrinks:
+            node.notices.warn("shrinks", shrinks)
         camera = node.calibration.camera_for(width, height)
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
         self.mount_source = "parameters" if mount is None else "tf"
+        for kind, problem in dict(self._pipeline.problems(image, order), mount=node.ego_inputs.mount_problem).items():
+            node.notices.hold(kind, problem)
         ego = node.ego_inputs.ego(received)
         seen = self._pipeline.detect_and_track(image, order, stamp_s, camera, mount, ego)
         watch.start()

@@ -7,6 +7,9 @@ from ..errors import PerceptionError
 from .messages import type_name
 from .qos import BEST_EFFORT_NEWEST, input_events
 
+SUFFIX = "/compressed"  # of a topic of image_transport
+RAW, COMPRESSED = type_name(Image), type_name(CompressedImage)
+
 
 class Inputs:
     """The node's subscriptions, from activation to deactivation.
@@ -30,10 +33,13 @@ class Inputs:
         self.image_topic = node.resolve_topic_name("image_raw")
         kind = Image
         if values["image_transport"] == "compressed":  # as image_transport names it
-            kind, self.image_topic = CompressedImage, self.image_topic + "/compressed"
+            kind = CompressedImage
+            if not self.image_topic.endswith(SUFFIX):  # remapped to the whole name
+                self.image_topic += SUFFIX
         self._wanted = type_name(kind)
         events = input_events(self.image_topic, warn)
         image = node.create_subscription(kind, self.image_topic, on_image, qos, event_callbacks=events)
+        self.image_topic = image.topic_name  # where image_raw/compressed itself is remapped
         info = node.create_subscription(CameraInfo, "camera_info", on_info, BEST_EFFORT_NEWEST)
         self.info_topic = info.topic_name
         self._subscriptions = [image, info] + ego.subscribe(node)
@@ -57,7 +63,7 @@ class Inputs:
             return (text + "that are larger than its shared memory: see dds_profile in docs/launch.md").format(
                 topic, len(found)
             )
-        return "no image on {}: nobody publishes it; start the camera, or remap image_raw".format(topic) + self._other()
+        return "no image on {}: nobody publishes it; start the camera, or {}".format(topic, self._remedy())
 
     def why_no_more_images(self, age_s):
         """One sentence for when images came, the last one `age_s` seconds ago."""
@@ -66,12 +72,26 @@ class Inputs:
             return text + "its publisher is there but sends nothing; check the camera and the network"
         return text + "its publisher is gone; start the camera again"
 
-    def _other(self):
-        """Names of topics with images of the wanted type, as a hint."""
+    def _remedy(self):
+        """What to set so that images come that others publish."""
         own = self._node.get_fully_qualified_name()
-        topics = [t for t, kinds in self._node.get_topic_names_and_types() if self._wanted in kinds]
-        topics = [t for t in topics if t != self.image_topic and not t.startswith(own)]
-        return " to one of: " + ", ".join(topics[:5]) if topics else ""
+        topics = [(t, k) for t, k in self._node.get_topic_names_and_types() if t != self.image_topic]
+        topics = [(t, k) for t, k in topics if not t.startswith(own + "/")]
+        found = [t for t, kinds in topics if self._wanted in kinds]
+        if found and self._wanted == COMPRESSED:  # the transport's suffix is added
+            plain = [t[: -len(SUFFIX)] for t in found if t.endswith(SUFFIX)]
+            if not plain:
+                return "remap image_raw/compressed to one of: " + ", ".join(found[:5])
+            found = plain
+        if found:
+            return "remap image_raw to one of: " + ", ".join(found[:5])
+        raw = self._wanted == COMPRESSED
+        others = [t for t, kinds in topics if (RAW if raw else COMPRESSED) in kinds]
+        if others:
+            text = "set image_transport to {} and remap image_raw to one of: {}"
+            others = [t if raw or not t.endswith(SUFFIX) else t[: -len(SUFFIX)] for t in others]
+            return text.format("raw" if raw else "compressed", ", ".join(others[:5]))
+        return "remap image_raw"
 
     def _refuse_loops(self):
         own = {p.topic_name for p in self._node.publishers}

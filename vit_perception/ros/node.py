@@ -269,6 +269,13 @@ class PerceptionNode(ManagedNode):
         """Steady time at which the image under way was begun, or None."""
         return self._worker.busy_since if self._worker is not None else None
 
+    @property
+    def subscribers(self):
+        """{last part of an output topic's name: how many subscribers it has found}; {} while there are no outputs."""
+        if self.outputs is None or self._debug is None:
+            return {}
+        return dict(self.outputs.subscribers(), **self._debug.subscribers())
+
     def failed(self, error):
         """Count an exception that a callback raised into the executor."""
         self.stats.callback_failures += 1

@@ -57,6 +57,10 @@ class Publishers:
         for publisher in self._topics:
             self._node.destroy_publisher(publisher)
 
+    def subscribers(self):
+        """{last part of a topic's name: how many subscribers it has found}."""
+        return {name.rpartition("/")[2]: p.get_subscription_count() for p, name in self._topics.items()}
+
     def _send(self, publisher, msg, latched=False):
         publisher.publish(msg)
         if self._keep is not None:

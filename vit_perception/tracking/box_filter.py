@@ -3,6 +3,10 @@
 import numpy as np
 
 MIN_SIZE = 1.0  # px
+# What is only predicted keeps its shape: 0.5 s ahead an object at 20 m, closed in on at 20 m/s, is twice as large, and
+# noise in the velocity of a width alone would make it a line.
+MOST_GROWTH = 2.0  # of a size since it was last detected, and as much of shrinking
+MOST_SQUEEZE = 1.25  # of width over height since then
 # The filter's noise, as parts of a box's width or height: the best of those tried on rendered flights.
 MEASURED = 0.2  # standard deviation of a detection's centre and size, what correlates over time included
 MEASURED_PX = 0.5  # and that much in any case
@@ -24,6 +28,7 @@ class BoxFilter:
 
     def __init__(self):
         self.state, self.velocity = np.zeros((0, 4)), np.zeros((0, 4))
+        self._seen = np.zeros((0, 2))  # sizes after the last detection, carried by the camera's motion
         self._flow = None  # the camera's motion between the newest two images: homography (3, 3), seconds
         self._stands = False  # whether that is the motion of what stands
         self._p, self._c, self._v = np.zeros((3, 0, 4))  # variances of state and velocity, and their covariance c
@@ -55,6 +60,7 @@ class BoxFilter:
             return
         state, turned, size = _through(motion, self.state)
         moved = (turned * self.velocity[:, None, :2]).sum(axis=2)
+        self._seen = self._seen * size
         self.state, self.velocity = state, np.concatenate([moved, self.velocity[:, 2:] * size], axis=1)
 
     def _expect_at_rest(self):
@@ -76,7 +82,11 @@ class BoxFilter:
     def predict(self, dt):
         """Go `dt` seconds on, dt >= 0."""
         self.state = self.state + dt * self.velocity
-        self.state[:, 2:] = np.maximum(self.state[:, 2:], MIN_SIZE)
+        grown = np.minimum(np.maximum(self.state[:, 2:] / self._seen, 1 / MOST_GROWTH), MOST_GROWTH)
+        common = np.sqrt(grown[:, :1] * grown[:, 1:])
+        squeeze = np.sqrt(MOST_SQUEEZE)
+        grown = np.minimum(np.maximum(grown, common / squeeze), common * squeeze)
+        self.state[:, 2:] = np.maximum(self._seen * grown, MIN_SIZE)
         q = (ACCELERATION * self._scale()) ** 2
         self._p = self._p + 2 * dt * self._c + dt**2 * self._v + dt**3 / 3 * q
         self._c = self._c + dt * self._v + dt**2 / 2 * q
@@ -90,6 +100,7 @@ class BoxFilter:
         gain, gain_v = p / (p + r), c / (p + r)
         self.state[indices] += gain * residual
         self.state[indices, 2:] = np.maximum(self.state[indices, 2:], MIN_SIZE)
+        self._seen[indices] = self.state[indices, 2:]
         self.velocity[indices] += gain_v * residual
         self._v[indices] -= gain_v * c
         self._p[indices], self._c[indices] = (1 - gain) * p, (1 - gain) * c
@@ -99,6 +110,7 @@ class BoxFilter:
         state = _center_size(boxes)
         scale = np.tile(np.maximum(state[:, 2:], MIN_SIZE), 2)
         self.state = np.concatenate([self.state, state])
+        self._seen = np.concatenate([self._seen, np.maximum(state[:, 2:], MIN_SIZE)])
         self.velocity = np.concatenate([self.velocity, np.zeros_like(state)])
         self._p = np.concatenate([self._p, (MEASURED * scale + MEASURED_PX) ** 2])
         self._c = np.concatenate([self._c, np.zeros_like(state)])
@@ -107,6 +119,7 @@ class BoxFilter:
     def keep(self, indices):
         """Keep these filters, in this order."""
         self.state, self.velocity = self.state[indices], self.velocity[indices]
+        self._seen = self._seen[indices]
         self._p, self._c, self._v = self._p[indices], self._c[indices], self._v[indices]
 
     def _scale(self):

@@ -226,14 +226,14 @@ def samples_of(count, width, height):
 def test_pixel_statistics_of_many_colour_pixels_are_exact(monkeypatch):
     """64 images of 720p: more pixels than float32 can sum."""
     image = np.broadcast_to(np.uint8([[[100, 0, 51]], [[150, 0, 255]]]), (2, 720 * 640, 3))
-    monkeypatch.setattr("offline.data.images.read_image", lambda sample, color: image)
+    monkeypatch.setattr("offline.data.images.read_image", lambda sample, color, spec: image)
     mean, std = pixel_statistics(samples_of(64, 1280, 720), "rgb")
     assert mean == [round(125 / 255, 4), 0, 0.6] and std == [round(25 / 255, 4), 0.001, 0.4]
 
 
 def test_pixel_statistics_of_gray_images(monkeypatch):
     images = np.random.default_rng(0).normal(90, 40, (5, 96, 128)).clip(0, 255).astype(np.uint8)
-    monkeypatch.setattr("offline.data.images.read_image", lambda sample, color: images[sample.id])
+    monkeypatch.setattr("offline.data.images.read_image", lambda sample, color, spec: images[sample.id])
     pixels = images.astype(np.float64) / 255
     expected = [round(float(pixels.mean()), 4)], [round(float(pixels.std()), 4)]
     assert pixel_statistics(samples_of(5, 128, 96), "gray") == expected

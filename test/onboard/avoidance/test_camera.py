@@ -81,11 +81,55 @@ def test_a_lens_that_bends_changes_bearings_near_the_edge(model, d):
     assert bent.bearing(640) > ideal.bearing(640) + math.radians(2)  # a barrel squeezes the edge
 
 
-@pytest.mark.parametrize("lens", [("thin_prism_9", [0.1] * 9), ("plumb_bob", [0.1] * 3), ("", [0.1] * 5)])
-def test_an_unknown_lens_is_named_and_left_uncorrected(lens):
-    camera = Camera.from_info(info(d=lens[1], model=lens[0]))
-    assert camera.ignored == (lens[0] or "unnamed")
+@pytest.mark.parametrize(
+    ("model", "d", "why"),
+    [
+        ("thin_prism_9", [0.1] * 9, "distortion model 'thin_prism_9' is not known"),
+        ("", [0.1] * 5, "distortion model '' is not known"),
+        ("plumb_bob", [0.1] * 3, "distortion model plumb_bob takes 4, 5, 8, 12 or 14 coefficients, not 3"),
+        ("plumb_bob", [0.1] * 15, "distortion model plumb_bob takes 4, 5, 8, 12 or 14 coefficients, not 15"),
+        ("equidistant", [0.1] * 5, "distortion model equidistant takes 4 coefficients, not 5"),
+    ],
+)
+def test_a_lens_that_cannot_be_undone_is_named_and_left_uncorrected(model, d, why):
+    camera = Camera.from_info(info(d=d, model=model))
+    assert camera.ignored == why
     assert camera.rays([(720, 240)]) == pytest.approx(np.array([[1, 0, 1]]))
+
+
+@pytest.mark.parametrize(
+    ("model", "d", "same"),
+    [
+        ("plumb_bob", [-0.38, 0.16, 0.0, 0.0, -0.03] + 3 * [0.0], ("plumb_bob", [-0.38, 0.16, 0.0, 0.0, -0.03])),
+        ("plumb_bob", [-0.38, 0.16] + 13 * [0.0], ("plumb_bob", [-0.38, 0.16, 0.0, 0.0])),
+        ("plumb_bob", [-0.3, 0.1], ("plumb_bob", [-0.3, 0.1, 0.0, 0.0])),
+        ("plumb_bob", [-0.3], ("plumb_bob", [-0.3, 0.0, 0.0, 0.0])),
+        ("plumb_bob", LENSES[2][1], LENSES[2]),  # the name of one, the numbers of the other
+        ("rational_polynomial", LENSES[0][1], LENSES[0]),
+        ("rational_polynomial", LENSES[2][1] + 6 * [0.0], LENSES[2]),
+        ("equidistant", LENSES[3][1] + [0.0], LENSES[3]),
+        ("fisheye", LENSES[3][1] + 4 * [0.0], LENSES[3]),
+        ("equidistant", LENSES[3][1][:3], LENSES[3]),
+    ],
+)
+def test_coefficients_that_are_not_sent_or_zero_make_no_difference(model, d, same):
+    camera, expected = Camera.from_info(info(d=d, model=model)), Camera.from_info(info(d=same[1], model=same[0]))
+    points = [(40, 30), (320, 470), (600, 240)]
+    assert camera.rays(points) == pytest.approx(expected.rays(points)) and camera.ignored == ""
+    assert abs(camera.bearing(620) - Camera.from_info(info()).bearing(620)) > 0.005
+
+
+def test_14_coefficients_are_taken_as_opencv_has_them():
+    d = LENSES[2][1] + [0.01, -0.005, 0.02, 0.004, 0.03, -0.02]
+    rays = np.array([[0.6, 0.4, 1], [-0.5, 0.1, 1], [0, 0, 1]])
+    assert Camera.from_info(info(d=d, model="rational_polynomial")).rays(image_of(rays, "", d)) == pytest.approx(
+        rays, abs=1e-4
+    )
+
+
+def test_an_equidistant_lens_bends_without_coefficients_too():
+    camera = Camera.from_info(info(d=[0.0] * 4, model="equidistant"))
+    assert camera.bearing(320 + 400) == pytest.approx(1.0), "an image's radius is the angle times the focal length"
 
 
 def test_all_zero_coefficients_are_no_distortion():

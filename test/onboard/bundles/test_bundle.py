@@ -35,6 +35,31 @@ def edit(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def test_images_that_are_shrunk_too_much_are_told_with_what_that_does_to_objects(folder):
+    assert open_bundle(folder).shrinks(INPUT["width"] * 2, INPUT["height"] * 2) == ""
+    large = INPUT["width"] * 6, INPUT["height"] * 6
+    assert "what is found reliably, of 10 pixels, is 60 pixels large" in open_bundle(folder).shrinks(*large)
+    edit(folder, object_px={LABELS[0]: [12.0, 20.0, 40.0], LABELS[1]: []})
+    words = (
+        f"6.0 times to the model's {INPUT['width']}x{INPUT['height']}: the smallest {LABELS[0]} that it was trained on"
+    )
+    assert f"{words}, of 12 pixels, is 72 pixels" in open_bundle(folder).shrinks(*large)
+
+
+@pytest.mark.parametrize("sizes", [[1.0], [1, 2, "3"], [1, 2, float("inf")], 3])
+def test_sizes_that_are_none_are_refused(folder, sizes):
+    edit(folder, object_px={LABELS[0]: sizes})
+    with pytest.raises(BundleError, match="object_px must give 3 sizes|is no number"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("given", [{"scaling": "log"}, "fixed", {"min": 9, "max": 1}])
+def test_a_conversion_to_8_bits_that_makes_no_sense_is_refused(folder, given):
+    edit(folder, input=INPUT | {"high_bit_depth": given})
+    with pytest.raises(BundleError, match="input.high_bit_depth"):
+        open_bundle(folder)
+
+
 def test_a_good_bundle_opens_and_detects(folder):
     bundle = open_bundle(folder)
     assert bundle.labels == LABELS and bundle.input == INPUT and bundle.variants == ["fp32"]

@@ -5,11 +5,13 @@ import resource
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from vit_perception.recording.bag import BagError, BagWriter, is_bag, open_bag
+from vit_perception.recording.bag import BagError, is_bag, open_bag
 from vit_perception.recording.bag_inputs import find_inputs, inputs, make_decoder, stamp_of
+from vit_perception.recording.bag_writer import BagWriter
 
 rosbags = pytest.importorskip("rosbags.highlevel", reason="rosbags is not installed (make setup)")
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
@@ -26,7 +28,7 @@ START_NS = 1_700_000_000_000_000_000
 
 
 def image(i):
-    msg = Image(width=2, height=2, step=2, encoding="mono8", data=[i, 1, 2, 3])
+    msg = Image(width=2, height=2, step=2, encoding="mono8", data=[i % 256, 1, 2, 3])
     msg.header.stamp.sec, msg.header.stamp.nanosec, msg.header.frame_id = 100 + i, 5, "nose"
     return msg
 
@@ -102,11 +104,16 @@ def test_metadata_is_that_of_rosbag2_version_5(tmp_path):
     assert profile[0]["durability"] == 1 and profile[0]["deadline"] == {"sec": 9223372036, "nsec": 854775807}
 
 
-@pytest.mark.parametrize("form", ["sqlite3", "sqlite3 of version 9", "mcap", "zstd messages", "zstd file"])
+FORMS = ["sqlite3", "sqlite3 of version 9", "mcap", "mcap zstd chunks", "zstd messages", "zstd file"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_bags_of_another_writer_are_read(tmp_path, form, vision_store):
-    plugin = StoragePlugin.MCAP if form == "mcap" else StoragePlugin.SQLITE3
+    plugin = StoragePlugin.MCAP if "mcap" in form else StoragePlugin.SQLITE3
     writer = Writer(tmp_path / "bag", version=9 if "9" in form else 8, storage_plugin=plugin)
-    if form.startswith("zstd"):
+    if "chunks" in form:
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    elif form.startswith("zstd"):
         mode = CompressionMode.MESSAGE if "messages" in form else CompressionMode.FILE
         writer.set_compression(mode, CompressionFormat.ZSTD)
     with writer:
@@ -144,6 +151,117 @@ def test_split_bags_and_those_without_metadata_are_read_in_order(tmp_path):
     assert len(list(open_bag(str(folder / "flight_2.db3")).messages(["/camera/image_raw"]))) == 1
 
 
+def recorded(folder, plugin=StoragePlugin.MCAP, mode=None, count=40, start=0, noise=0):
+    """A bag of another writer: `count` images on /image, one every other nanosecond, with bytes of noise behind."""
+    random = np.random.default_rng(0)
+    writer = Writer(folder, version=9, storage_plugin=plugin)
+    if mode is not None:
+        writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+        pictures = writer.add_connection("/image", IMAGE, typestore=get_typestore(Stores.ROS2_HUMBLE))
+        for i in range(count):
+            writer.write(pictures, start + 2 * i, bytes(serialize_message(image(i))) + random.bytes(noise))
+    return folder
+
+
+def stamps(path, topic="/image"):
+    return [m.stamp_ns for m in open_bag(str(path)).messages([topic])]
+
+
+@pytest.mark.parametrize("damage", ["no metadata", "identifier", "both"])
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_files_tell_what_they_are_where_metadata_does_not(tmp_path, plugin, damage):
+    metadata = recorded(tmp_path / "bag", plugin) / "metadata.yaml"
+    if damage == "identifier":
+        metadata.write_text(metadata.read_text().replace(f"identifier: {plugin.value}", 'identifier: ""'))
+    else:
+        metadata.unlink()
+    if damage == "both":
+        file = next((tmp_path / "bag").iterdir())
+        file.rename(file.with_suffix(file.suffix.upper()))
+    assert is_bag(str(tmp_path / "bag")) and stamps(tmp_path / "bag") == list(range(0, 80, 2))
+
+
+@pytest.mark.parametrize("where", ["folder", "file", "folder without metadata"])
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_messages_that_are_compressed_one_by_one_are_read(tmp_path, where, plugin):
+    bag = recorded(tmp_path / "bag", plugin, CompressionMode.MESSAGE)
+    if "without" in where:
+        (bag / "metadata.yaml").unlink()
+    read = list(open_bag(str(next(bag.glob("bag*")) if where == "file" else bag)).messages(["/image"]))
+    assert [deserialize_message(m.data, Image) for m in read] == [image(i) for i in range(40)]
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("mode", [None, CompressionMode.STORAGE])
+def test_an_mcap_that_was_cut_off_is_read_up_to_there(tmp_path, part, mode):
+    file = next(recorded(tmp_path / "bag", mode=mode, count=2000, noise=2000).glob("*.mcap"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(part * len(whole))] + bytes(100))  # file systems leave zeros
+    bag = open_bag(str(file))
+    assert f"mcap recover {file}" in bag.damage and bag.damage.count("\n") == 0
+    read = [m.stamp_ns for m in bag.messages(["/image"])]
+    assert read == list(range(0, 2 * len(read), 2)) and bag.counts["/image"] == len(read) < 2000
+    assert len(read) > 2000 * part - (1 if mode is None else 700), "all that is there, but for a compressed chunk"
+
+
+def test_an_mcap_with_a_damaged_chunk_is_read_around_it(tmp_path):
+    file = next(recorded(tmp_path / "bag", mode=CompressionMode.STORAGE, count=2000, noise=2000).glob("*.mcap"))
+    data = bytearray(file.read_bytes())
+    middle = data.index(b"\x28\xb5\x2f\xfd", len(data) // 2)  # where one begins
+    data[middle : middle + 4] = bytes(4)
+    file.write_bytes(data)
+    bag = open_bag(str(file))
+    assert "is damaged at byte" in bag.damage and 1000 < len(list(bag.messages(["/image"]))) < 2000
+
+
+def test_the_spoilt_last_file_of_a_split_bag_is_told_and_the_others_read(tmp_path):
+    file = next(recorded(tmp_path / "bag").glob("*.mcap"))
+    file.rename(tmp_path / "bag" / "bag_0.mcap")
+    (tmp_path / "bag" / "bag_1.mcap").touch()
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    bag = open_bag(str(tmp_path / "bag"))
+    assert "bag_1.mcap is damaged or no mcap file" in bag.damage and len(list(bag.messages(["/image"]))) == 40
+
+
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_files_that_overlap_in_time_are_read_side_by_side(tmp_path, plugin):
+    (tmp_path / "bag").mkdir()
+    for number, start in enumerate((1000, 41, 0)):
+        part = recorded(tmp_path / f"part{number}", plugin, start=start)
+        file = next(p for p in part.iterdir() if p.suffix != ".yaml")
+        file.rename(tmp_path / "bag" / f"part_{number}{file.suffix}")
+    read = stamps(tmp_path / "bag")
+    assert read == sorted(read) and len(read) == 120 and read[:3] == [0, 2, 4] and 41 in read
+
+
+def test_what_is_no_bag_of_this_kind_is_named_with_the_command_that_mends_it(tmp_path):
+    (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0\n" + bytes(4096))
+    compressed = recorded(tmp_path / "z", StoragePlugin.SQLITE3, CompressionMode.FILE)
+    renamed = recorded(tmp_path / "renamed")
+    next(renamed.glob("*.mcap")).rename(renamed / "other.mcap")
+    cases = {
+        tmp_path / "old.bag": "is a ROS 1 bag; convert it: `rosbags-convert --src .*old.bag --dst .*old_ros2`",
+        next(compressed.glob("*.zstd")): f"is a file of a compressed bag; give its folder, {compressed}",
+        renamed: "lacks its file renamed.mcap; it has other.mcap: give that file, or .*`ros2 bag reindex",
+    }
+    for path, words in cases.items():
+        with pytest.raises(BagError, match=words) as error:
+            open_bag(str(path))
+        assert is_bag(str(path)) and "\n" not in str(error.value)
+    (compressed / "metadata.yaml").unlink()
+    with pytest.raises(BagError, match="without metadata.yaml, unpack it: `zstd -d .*z.db3.zstd -o .*z.db3`"):
+        open_bag(str(compressed))
+
+
+def test_compressed_messages_without_a_package_name_it(tmp_path, monkeypatch):
+    for name in ("compression.zstd", "backports.zstd", "zstandard", "pyzstd"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    bag = recorded(tmp_path / "bag", StoragePlugin.SQLITE3, CompressionMode.MESSAGE)
+    with pytest.raises(BagError, match="is compressed with zstd; `pip install zstandard`"):
+        stamps(bag)
+
+
 def test_a_bag_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyError), BagWriter(tmp_path / "bag") as bag:
         bag.write("/nobody/declared/it", 1, b"")
@@ -179,7 +297,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
         (lambda f: (f / "bag_0.db3").write_bytes(b"no database" * 200), "damaged or no bag file"),
         (lambda f: (f / "bag_0.db3").write_bytes((f / "bag_0.db3").read_bytes()[:9000]), "damaged or no bag file"),
         (lambda f: [p.unlink() for p in list(f.iterdir())], "is no bag"),
-        (lambda f: ((f / "metadata.yaml").unlink(), (f / "bag_0.db3").rename(f / "x.mcap")), "cannot read the bag"),
+        (lambda f: ((f / "metadata.yaml").unlink(), (f / "bag_0.db3").rename(f / "x.mcap")), "no mcap file"),
     ],
 )
 def test_a_damaged_bag_is_one_sentence(tmp_path, damage, words):

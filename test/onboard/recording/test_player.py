@@ -20,7 +20,7 @@ from vision_msgs.msg import Detection2DArray  # noqa: E402
 
 from vit_perception.errors import PerceptionError  # noqa: E402
 from vit_perception.player import SPECS, make_tape  # noqa: E402
-from vit_perception.recording.bag import BagWriter  # noqa: E402
+from vit_perception.recording.bag_writer import BagWriter  # noqa: E402
 
 CAMERA = "width: 128\nheight: 96\nfps: 50\nframe_id: nose\nK: [100, 0, 64, 0, 100, 48, 0, 0, 1]\n"
 
@@ -223,4 +223,4 @@ def test_an_unreadable_image_ends_it_with_its_name(folder, tmp_path):
     (folder / "000.png").write_bytes(b"not an image")
     player = start("player", tmp_path / "log", folder=folder, wait_for_subscribers=0)
     assert player.wait(20) == 1
-    assert "000.png: not an 8-bit" in (tmp_path / "log").read_text()
+    assert "000.png: damaged, or no image" in (tmp_path / "log").read_text()

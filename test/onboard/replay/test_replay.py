@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
@@ -23,10 +25,11 @@ from std_srvs.srv import Trigger  # noqa: E402
 from vision_msgs.msg import Detection2DArray  # noqa: E402
 
 from vit_perception.parameters import EVALUATED, SPECS  # noqa: E402
-from vit_perception.player import image_message, info_message  # noqa: E402
-from vit_perception.recording.bag import BagWriter, open_bag  # noqa: E402
+from vit_perception.recording.bag import open_bag  # noqa: E402
+from vit_perception.recording.bag_writer import BagWriter  # noqa: E402
 from vit_perception.replay.__main__ import main  # noqa: E402
 from vit_perception.replay.parameters_file import read  # noqa: E402
+from vit_perception.ros.tapes import image_message, info_message  # noqa: E402
 
 FRAMES, FPS = 12, 20.0
 K = [100.0, 0.0, 64.0, 0.0, 100.0, 48.0, 0.0, 0.0, 1.0]
@@ -110,13 +113,14 @@ def test_offline_reports_every_frame(recordings, bundle, tmp_path, kind):
     facts = json.loads((report / "timing.json").read_text())
     assert facts["frames"] == FRAMES and facts["rejected"] == 0 and facts["note"] == ""
     assert 0 < facts["stages"]["infer"]["p50_ms"] <= facts["stages"]["infer"]["p95_ms"]
-    capture = cv2.VideoCapture(str(report / "annotated.mp4"))
+    capture = cv2.VideoCapture(str(report / "annotated.webm"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(FPS, rel=0.02)
     page = (report / "index.html").read_text()
     pictures = sorted(p.name for p in (report / "frames").glob("*.png"))
-    assert pictures and all("frames/" + p in page for p in pictures) and "timeline.png" in page
-    assert cv2.imread(str(report / "timeline.png")).shape[1] == 1200
+    assert pictures and all("frames/" + p in page for p in pictures) and (report / "timeline.svg").exists()
+    assert {row["image"] for row in found} == ({f"{i:03d}.png" for i in range(FRAMES)} if kind == "folder" else {""})
+    assert (float(first["x1"]), float(first["y2"])) == pytest.approx((32, 32), abs=1) and "not calibrated" not in page
 
 
 def test_alerts_are_listed_and_their_first_frame_is_shown(recordings, bundle, tmp_path):
@@ -163,7 +167,7 @@ def test_over_dds_the_same_comes_out(recordings, bundle, tmp_path, kind):
     assert ranges[0] == ranges[1]
     facts = json.loads((tmp_path / "--ros" / "timing.json").read_text())
     assert facts["frames"] == FRAMES and {"infer", "publish"} <= set(facts["stages"])
-    assert cv2.VideoCapture(str(tmp_path / "--ros" / "annotated.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+    assert cv2.VideoCapture(str(tmp_path / "--ros" / "annotated.webm")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     heard = open_bag(str(tmp_path / "--ros" / "topics"))
     assert heard.counts["/replay/vit_perception/detections"] == FRAMES
     assert heard.counts["/replay/diagnostics"] > 0
@@ -230,7 +234,7 @@ def test_ctrl_c_ends_with_what_there_is(bundle, tmp_path):
     facts = json.loads((tmp_path / "r" / "timing.json").read_text())
     frames = facts["frames"]
     assert 0 < frames < 20000 and facts["note"] == "interrupted"
-    assert cv2.VideoCapture(str(tmp_path / "r" / "annotated.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    assert cv2.VideoCapture(str(tmp_path / "r" / "annotated.webm")).get(cv2.CAP_PROP_FRAME_COUNT) == frames
     assert len({r["frame"] for r in table(tmp_path / "r" / "detections.csv")}) == frames
     assert "Traceback" not in (tmp_path / "log").read_text()
 
@@ -251,7 +255,7 @@ def test_over_dds_it_ends_with_its_children(client, recordings, bundle, tmp_path
             os.kill(pid, signal.SIGABRT)  # the log tells where each stood
         process.wait()
     assert heard, (tmp_path / "log").read_text()
-    node, player = children
+    (node,) = children
     if victim == "replay":
         process.send_signal(signal.SIGINT)
     else:
@@ -261,7 +265,7 @@ def test_over_dds_it_ends_with_its_children(client, recordings, bundle, tmp_path
     assert 0 < facts["frames"] < FRAMES
     assert facts["note"] == ("interrupted" if victim == "replay" else "the node ended; its message is above")
     assert open_bag(str(tmp_path / "r" / "topics")).counts["/replay/vit_perception/detections"] == facts["frames"]
-    assert not any(Path(f"/proc/{pid}").exists() for pid in (node, player))
+    assert not Path(f"/proc/{node}").exists()
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
@@ -296,15 +300,104 @@ def test_what_a_bag_tells_of_the_vehicle_is_used(recordings, bundle, tmp_path):
     assert abs(fused - 12.5) < abs(by_size - 12.5) and fine < 0.7 * coarse
 
 
-def test_a_recording_that_breaks_off_is_reported_up_to_there(recordings, bundle, tmp_path):
+def test_files_that_cannot_be_read_are_told_and_the_others_played(recordings, bundle, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    cv2.imwrite(str(folder / "0.png"), scene(0))
+    for i in (0, 1, 2, 10):
+        cv2.imwrite(str(folder / f"{i}.png"), scene(i))
     (folder / "1.png").write_bytes(b"half an image")
     done = replay(folder, tmp_path / "r", "--model", bundle)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "1.png: not an 8-bit" in done.stderr
-    assert json.loads((tmp_path / "r" / "timing.json").read_text())["frames"] == 1
-    assert "1.png" in (tmp_path / "r" / "index.html").read_text()
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "cannot read 1 of the images; the first: cannot decode" in done.stderr and "1.png: damaged" in done.stderr
+    assert (
+        "numbers in their names: 0.png ... 10.png" in done.stdout and "no camera.yaml beside the images" in done.stdout
+    )
+    facts = json.loads((tmp_path / "r" / "timing.json").read_text())
+    assert (facts["frames"], facts["rejected"]) == (3, 1)
+    rows = table(tmp_path / "r" / "detections.csv")
+    assert [(r["image"], float(r["stamp_s"])) for r in rows if r["x1"] == "32.0000"] == [
+        ("0.png", 0.0), ("2.png", 0.2), ("10.png", 0.3),
+    ], "what is left out keeps its place in time"  # fmt: skip
+    page = (tmp_path / "r" / "index.html").read_text()
+    assert "1.png" in page and "not calibrated" in page
+
+
+@pytest.mark.parametrize("mode", ["--offline", "--ros"])
+def test_a_bag_that_was_cut_off_is_reported_up_to_there(recordings, bundle, tmp_path, mode):
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed (make setup)")
+    typesys = __import__("rosbags.typesys", fromlist=["get_typestore"])
+    store = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
+    with rosbag2.Writer(tmp_path / "bag", version=9, storage_plugin=rosbag2.StoragePlugin.MCAP) as writer:
+        images = writer.add_connection("/nose/image_raw", "sensor_msgs/msg/Image", typestore=store)
+        for message in open_bag(str(recordings["bag"])).messages(["/nose/image_raw"]):
+            writer.write(images, message.stamp_ns, message.data)
+    file = next((tmp_path / "bag").glob("*.mcap"))
+    file.write_bytes(file.read_bytes()[: int(12300 * FRAMES * 0.5)])
+    done = replay(file, tmp_path / "r", "--model", bundle, mode)
+    assert done.returncode == 1 and f"mcap recover {file}" in done.stderr
+    facts = json.loads((tmp_path / "r" / "timing.json").read_text())
+    assert 0 < facts["frames"] < FRAMES and "mcap recover" in facts["note"]
+
+
+def test_over_dds_every_image_is_answered_without_anything_set(recordings, bundle, tmp_path):
+    """As a new user has it: no profile, no range."""
+    env = {n: v for n, v in os.environ.items() if "DDS" not in n and "DISCOVERY" not in n and "FASTRTPS" not in n}
+    command = [sys.executable, "-m", "vit_perception.replay", str(recordings["folder"]), "--model", bundle, "--ros"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "r")], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads((tmp_path / "r" / "timing.json").read_text())
+    assert facts["frames"] == FRAMES and facts["stages"]["answer"]["p95_ms"] > 0
+    assert cv2.VideoCapture(str(tmp_path / "r" / "annotated.webm")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+
+
+def test_over_dds_images_that_the_node_cannot_use_are_told(bundle, tmp_path):
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic("/image_raw", "sensor_msgs/msg/Image")
+        for i in range(4):
+            msg = image_message(scene(i))
+            msg.header.stamp.sec = 50 + i
+            msg.encoding = "mono8" if i != 1 else "unheard_of"
+            bag.write("/image_raw", int(1e18 + 1e8 * i), serialize_message(msg))
+    done = replay(tmp_path / "bag", tmp_path / "r", "--model", bundle, "--ros")
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads((tmp_path / "r" / "timing.json").read_text())
+    assert (facts["frames"], facts["rejected"]) == (3, 1) and "image encoding 'unheard_of'" in done.stdout
+
+
+def test_over_dds_a_domain_that_is_none_is_one_sentence(recordings, bundle, tmp_path):
+    done = replay(recordings["folder"], tmp_path / "r", "--model", bundle, "--ros", env={"ROS_DOMAIN_ID": "abc"})
+    assert done.returncode == 1 and "replay: ROS cannot start: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_over_dds_a_second_replay_is_refused(client, recordings, bundle, tmp_path):
+    client.node.create_publisher(Detection2DArray, "/replay/vit_perception/detections", 10)
+    done = replay(recordings["folder"], tmp_path / "r", "--model", bundle, "--ros")
+    assert done.returncode == 1 and "another replay runs in DDS domain" in done.stderr
+    assert "set another ROS_DOMAIN_ID" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_deep_images_of_any_kind_are_replayed_as_the_bundle_says_in_the_order_of_their_numbers(bundle, tmp_path):
+    """A 14-bit camera whose warm square is 27 to 35 of 255 in the high byte: only the named conversion shows it."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i in range(12):
+        image = np.full((96, 128), 7000)
+        image[32:48, 8 * i : 8 * i + 16] = 9000
+        kind = (np.uint16, np.int32, np.float32)[i % 3]
+        PIL.Image.fromarray(image.astype(kind)).save(folder / f"frame_{i + 1}.tiff")
+    fixed = Path(shutil.copytree(bundle, tmp_path / "fixed"))
+    manifest = json.loads((fixed / "bundle.json").read_text())
+    manifest["input"]["high_bit_depth"] = {"scaling": "fixed", "min": 7000, "max": 60000}
+    (fixed / "bundle.json").write_text(json.dumps(manifest))
+    for model, frames in ((bundle, 12), (str(fixed), 0)):
+        done = replay(folder, tmp_path / "r", "--model", model)
+        assert done.returncode == 0, done.stderr
+        rows = table(tmp_path / "r" / "detections.csv")
+        left = {int(r["frame"]): float(r["x1"]) for r in reversed(rows)}
+        assert len(left) == frames and [left[k] for k in sorted(left)] == sorted(left.values())
+        shutil.rmtree(tmp_path / "r")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,42 @@ def test_the_mount_is_chained_through_static_transforms(inputs, said):
     assert inputs.mount("cam_optical") is mount and said == ["mount"]
 
 
+@pytest.mark.parametrize(
+    ("rotation", "words"),
+    [
+        (OPTICAL, ""),
+        ((0.0, 0.0, 0.0, 1.0), "looks 90 deg up"),  # x forward, z up
+        (quaternion(yaw=1.0), "looks 90 deg up"),
+        (quaternion(pitch=0.4), "looks 67 deg up"),
+        (quaternion(pitch=math.pi / 2), "lies on its side"),  # the body of a camera that looks down
+        ((0.0, 1.0, 0.0, 0.0), ""),  # an optical frame that looks down, its x back
+        ((math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0), ""),  # the same, x to the right
+    ],
+)
+def test_a_camera_frame_that_is_not_optical_is_known_by_its_geometry(inputs, said, rotation, words):
+    inputs.on_transforms(transform("base_link", "cam", rotation))
+    assert inputs.mount("cam") is not None and said == []
+    assert inputs.mount_problem == "" if not words else words in inputs.mount_problem
+    assert not words or "is 'cam' an optical frame (z forward" in inputs.mount_problem
+
+
+@pytest.mark.parametrize(
+    "angles", [(0, 0, 0), (180, 0, 0), (90, -30, 0), (0, -90, 0), (0, 40, 0), (0, 0, 180), (0, -45, 20)]
+)
+def test_mounts_that_drones_have_are_no_problem(angles):
+    from vit_perception.ros.ego import _frame_problem
+
+    assert _frame_problem("cam", Mount.from_angles(*angles)) == ""
+
+
+def test_ranges_without_limits_are_taken_and_said(said):
+    for low, high in ((0.0, 0.0), (math.nan, math.nan), (0.0, math.nan), (5.0, 1.0)):
+        down = Range(min_range=low, max_range=high, range=10.0)
+        assert height_of("range", down, said) == pytest.approx(10 * math.cos(0.5))
+    assert said == ["range_limits"] * 4
+    assert height_of("range", Range(range=math.inf), said) is None
+
+
 def test_transforms_that_are_none_are_ignored_with_a_warning(inputs, said):
     for bad in (
         transform("base_link", "cam", (0.0, 0.0, 0.0, 0.0)),

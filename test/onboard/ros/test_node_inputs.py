@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -251,3 +252,82 @@ def test_odometry_is_heard(client, bundle, log):
         assert client.wait(lambda: odometry.publish(msg) or client.messages("diagnostics"), 3.0)
         values = {v.key: v.value for v in client.messages("diagnostics")[-1].status[0].values}
     assert values["ego"] == "velocity, angular_velocity, level, height_m"
+
+
+COLOURED = np.dstack([AHEAD, AHEAD // 2, AHEAD // 4 + 40])
+
+
+def test_a_gray_model_on_a_colour_camera_is_warned_of_once_and_diagnostics_say_it(flown, log):
+    flown.calibrate()
+    colour = {"encoding": "rgb8", "step": 3 * WIDTH}
+    flown.fly(COLOURED, 1.0, **colour)
+    flown.received["diagnostics"].clear()
+    flown.fly(COLOURED, 1.2, **colour)
+    status = flown.messages("diagnostics")[-1].status[0]
+    values = {v.key: v.value for v in status.values}
+    words = "the images are in colour but the model blob was trained on gray ones"
+    assert status.level == b"\x01" and words in status.message and words in values["warnings"]
+    assert warnings(log, words) == 1
+    flown.fly(AHEAD, 2.0)  # a camera that is switched over
+    assert flown.diagnostics(AHEAD)[0] == 0
+
+
+def test_gray_pixels_in_rgb8_are_no_reason_to_warn(flown, log):
+    flown.calibrate()
+    flown.fly(np.dstack([AHEAD] * 3), 1.0, encoding="rgb8", step=3 * WIDTH)
+    assert warnings(log, "the images are") == 0
+
+
+def test_a_model_of_classes_without_a_known_height_is_told(client, bundle, log):
+    with running("node", log, model=bundle, **{"obstacles.classes": "[tree, house, boat]"}):
+        client.connect()
+        client.calibrate()
+        client.fly(AHEAD, 0.6)
+        level, text, values = client.diagnostics(AHEAD)
+    assert level == 1 and "no class of the model (person, car) has a known height" in values["warnings"]
+    assert "set obstacles.classes and obstacles.heights_m" in text and warnings(log, "has a known height") == 1
+
+
+def test_a_camera_frame_that_is_not_optical_is_told(client, bundle, log):
+    tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed (make setup)")
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = client.node.create_publisher(tf2_msgs.TFMessage, "/tf_static", latched)
+    transform = TransformStamped()
+    transform.header.frame_id, transform.child_frame_id = "base_link", "cam"
+    publisher.publish(tf2_msgs.TFMessage(transforms=[transform]))  # x forward, as the vehicle's
+    with running("node", log, model=bundle):
+        client.connect()
+        client.calibrate()
+        client.fly(AHEAD, 0.6)
+        level, _, values = client.diagnostics(AHEAD)
+    assert level == 1 and "looks 90 deg up; is 'cam' an optical frame" in values["warnings"]
+    assert warnings(log, "optical frame") == 1
+
+
+@pytest.mark.parametrize("remapped", ["/cam/image_raw", "/cam/image_raw/compressed"])
+def test_compressed_images_are_found_by_what_the_hint_says_and_by_the_whole_name(client, bundle, log, remapped):
+    from sensor_msgs.msg import CompressedImage
+
+    camera = client.node.create_publisher(CompressedImage, "/cam/image_raw/compressed", 10)
+    client.node.destroy_publisher(client.images)
+    msg = CompressedImage(format="jpeg", data=cv2.imencode(".jpg", AHEAD)[1].tobytes())
+
+    def fly():
+        for _ in range(40):
+            msg.header.stamp = client.node.get_clock().now().to_msg()
+            camera.publish(msg)
+            client.spin(0.05)
+
+    with running("node", log, model=bundle, image_transport="compressed"):
+        assert client.wait(lambda: client.messages("diagnostics"), 15)
+        fly()
+        assert client.diagnostics()[1].rpartition(", or ")[2] == "remap image_raw to one of: /cam/image_raw"
+    with running("node", log, model=bundle):
+        client.spin(3.0)
+        text = client.diagnostics()[1]
+    assert "set image_transport to compressed and remap image_raw to one of: /cam/image_raw" in text
+    client.forget()
+    with running("node", log, model=bundle, image_transport="compressed", remap={"image_raw": remapped}):
+        assert client.wait(lambda: camera.get_subscription_count() > 0, 15)
+        fly()
+        assert client.messages("detections")[-1].detections

@@ -8,6 +8,7 @@ import pytest
 from vit_perception.avoidance.geometry import rotation_about, turned_image
 from vit_perception.boxes import greedy, iou
 from vit_perception.detector import Detections
+from vit_perception.tracking.box_filter import BoxFilter
 from vit_perception.tracking.tracker import MAX_BOXES, Tracker
 
 PAN = np.array([[1, 0, 40], [0, 1, 0]], np.float64)  # the background goes 40 px to the right between two images
@@ -356,3 +357,37 @@ def test_what_had_a_strong_detection_is_tentative_until_it_is_gone():
         assert bool(tracker.tentative) == (score > 0.5)
         tracker.update(frame(), 1.1)
         assert bool(tracker.tentative) == left, "a large one lives on without a detection, and is not clear space"
+
+
+def test_a_box_that_is_only_predicted_keeps_its_shape():
+    """Its last detections grew thin, as of something that is half hidden: predicted on, its width would end at 1 px."""
+    filters = BoxFilter()
+    filters.add(np.array([[100.0, 100.0, 140.0, 180.0]]))
+    for width in (36, 30, 24, 18):
+        filters.predict(0.1)
+        filters.correct(np.array([0]), np.array([[120.0 - width / 2, 100.0, 120.0 + width / 2, 180.0]]))
+    seen = filters.state[0, 2:].copy()
+    assert filters.velocity[0, 2] * 1.5 < 1 - seen[0]  # within these 1.5 s its width would come to nothing
+    for _ in range(15):
+        filters.predict(0.1)
+        ratio = filters.state[0, 2:] / seen
+        assert (ratio >= 0.5).all() and (ratio <= 2).all()
+        assert 0.79 < ratio[0] / ratio[1] < 1.26
+
+
+def test_a_prediction_from_frame_to_frame_is_not_held_up():
+    filters = BoxFilter()
+    filters.add(np.array([[100.0, 100.0, 140.0, 180.0]]))
+    filters.velocity[0] = 50, -30, 40, 60
+    filters.predict(0.1)
+    np.testing.assert_allclose(filters.state[0], [125, 137, 44, 86])
+
+
+def test_sizes_that_the_camera_changed_are_no_growth():
+    filters = BoxFilter()
+    filters.add(np.array([[100.0, 100.0, 140.0, 180.0]]))
+    filters.move(np.eye(3), 0.1)  # from here on the camera's motion is known
+    for _ in range(4):
+        filters.move(np.diag([1.5, 1.5, 1.0]), 0.1)
+        filters.predict(0.1)
+    np.testing.assert_allclose(filters.state[0, 2:], np.array([40, 80]) * 1.5**4, rtol=1e-6)
