@@ -4,9 +4,6 @@ An alert tells of what the vehicle will hit: an obstacle that `avoidance.corrido
 """
 
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
-# A track detected in a smaller part of its frames, and not often, raises no alert by its range alone: uav_thermal
-# finds 88 to 97% of objects, and what is false in 35% of the frames (offline/simulate/noise.json), for a short time.
-FOUND, LIVED = 0.6, 25
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level
 
 
@@ -149,10 +146,7 @@ class AlertPolicy:
 
     def _believes_range(self, obstacle):
         """A range that is less certain than half of it tells nothing, unless even its far end is near."""
-        track = obstacle.track
-        if obstacle.range_m is None or track.hits < self.range_hits:
-            return False
-        if track.found < FOUND and track.hits < LIVED:
+        if obstacle.range_m is None or obstacle.track.hits < self.range_hits:
             return False
         far = obstacle.range_m + obstacle.range_sigma_m
         return obstacle.range_sigma_m <= 0.5 * obstacle.range_m or far < self.warn_range_m

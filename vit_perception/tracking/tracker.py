@@ -11,7 +11,6 @@ from ..boxes import greedy, iou
 from .box_filter import BoxFilter
 
 SCORES = 10  # detections that a track's mean score is about
-FRAMES = 20  # that what a track was found in is about
 SURE_HITS, SURE_COAST = 10, 3.0  # a track of more detections than this is looked for longer, up to so many times
 LARGE_PX = 28.0  # sqrt(w h); what is so large is near, and seldom a ghost
 MAX_BOXES = 300  # best-scored detections of a frame that are looked at, and tracks that are kept: bounds the time
@@ -26,8 +25,6 @@ class Track:
         box (4,) float32: x1, y1, x2, y2 in pixels; the detection's, or predicted while coasting.
         velocity (4,) float32: of the box's centre x, y and size w, h, pixels per second.
         detection (int): index in this frame's detections, or -1 while coasting.
-        found (float): in what part of its last frames, about twenty, it was detected; misses after the newest
-            detection do not count.
         hits (int): detections so far. missed (int): frames since the newest.
         strong (bool): whether one of them was. confirmed (bool): whether they suffice.
         start_s, stamp_s (float): stamps of the first and the newest detection.
@@ -37,7 +34,6 @@ class Track:
     __slots__ = (
         "id", "class_index", "score", "mean_score", "box", "velocity",
         "detection", "hits", "missed", "strong", "confirmed", "start_s", "stamp_s", "growth",
-        "found", "_frames",
     )  # fmt: skip
 
     def __init__(self, track_id, class_index, stamp_s):
@@ -46,13 +42,6 @@ class Track:
         self.detection, self.hits, self.missed, self.strong, self.confirmed = -1, 0, 0, False, False
         self.start_s = self.stamp_s = stamp_s
         self.growth = None
-        self.found, self._frames = 1.0, 0
-
-    def count(self):
-        """A detection, after `missed` frames without."""
-        self._frames += 1 + self.missed
-        share = 1.0 / min(self._frames, FRAMES)
-        self.found = self.found * (1.0 - share) ** (1 + self.missed) + share
 
 
 class Tracker:
@@ -164,7 +153,6 @@ class Tracker:
             self._filter.correct(tracks, detections.boxes[found])
 
     def _hit(self, track, detections, d, stamp_s):
-        track.count()
         track.hits, track.missed = track.hits + 1, 0
         track.box, track.score, track.detection = detections.boxes[d], float(detections.scores[d]), d
         track.strong = track.strong or track.score >= self.high_score

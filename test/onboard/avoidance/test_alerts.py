@@ -11,9 +11,9 @@ from vit_perception.avoidance.obstacles import Obstacle
 
 
 def obstacle(
-    ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0, mean_score=0.6, hits=20, found=1.0
+    ttc=None, sigma=0.1, range_m=None, track_id=1, threatens=None, range_sigma=0.0, mean_score=0.6, hits=20
 ):  # fmt: skip
-    track = SimpleNamespace(id=track_id, mean_score=mean_score, hits=hits, found=found)
+    track = SimpleNamespace(id=track_id, mean_score=mean_score, hits=hits)
     o = Obstacle(track)
     o.ttc_s, o.ttc_sigma_s, o.threatens = ttc, sigma, threatens
     if range_m is not None:

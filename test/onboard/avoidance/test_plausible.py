@@ -11,8 +11,6 @@ from vit_perception.avoidance.corridor import Corridor
 from vit_perception.avoidance.geometry import Ego
 from vit_perception.avoidance.memory import Memory
 from vit_perception.avoidance.plausible import is_impossible
-from vit_perception.avoidance.scan import make_scan
-from vit_perception.tracking.tracker import Track
 
 PERSON, HEIGHT, REACH = (1.7, 0.15), 1.6, 0.45
 
@@ -57,31 +55,6 @@ def test_a_ghost_is_in_nobodys_way_and_is_not_remembered():
     memory = Memory()
     memory.update([ghost], 0.0, 640, 512, ego)
     assert memory.update([], 0.1, 640, 512, ego) == []
-
-
-def test_the_part_of_frames_that_a_track_was_found_in():
-    track = Track(1, 0, 0.0)
-    track.count()
-    assert track.found == 1.0
-    for _ in range(200):
-        track.missed = 2
-        track.count()
-    assert track.found == pytest.approx(1 / 3, abs=0.05)
-    track.missed = 0
-    for _ in range(60):
-        track.count()
-    assert track.found > 0.9
-
-
-@pytest.mark.parametrize(("found", "hits", "alerts"), [(0.9, 10, True), (0.4, 10, False), (0.4, 30, True)])
-def test_a_track_found_seldom_and_briefly_alerts_nobody_by_its_range(found, hits, alerts):
-    policy, level = AlertPolicy(), 0
-    for _ in range(5):
-        o = obstacle((2.5, 0.0, 0.0), 0.0, 0.0)
-        o.threatens, o.track.found, o.track.hits = True, found, hits
-        level = policy.update([o]).level
-        assert np.isfinite(make_scan([o])[36]), "but it is in the scan"
-    assert (level > 0) == alerts
 
 
 def test_what_is_remembered_counts_its_sigma_once():
