@@ -4,7 +4,6 @@ from collections import namedtuple
 
 from .avoidance.blocked import BLOCKED, FARTHEST_M, ON_STALE
 from .errors import PerceptionError
-from .images.high_bit_depth import SCALINGS, conversion
 
 Spec = namedtuple("Spec", "name default low high unit read_only description")
 
@@ -124,7 +123,7 @@ _CHOICES = {
     "height_source": HEIGHT_SOURCES,
     "on_stale": ON_STALE,
     "image_transport": ("raw", "compressed"),
-    "high_bit_depth.scaling": SCALINGS,
+    "high_bit_depth.scaling": ("percentile", "fixed"),  # images.high_bit_depth.SCALINGS
 }
 
 # (a, b): a must not exceed b, unless b is off (0).
@@ -182,6 +181,8 @@ def check_blocked(values):
 
 def evaluated(bundle):
     """{name: value} of EVALUATED as the bundle was evaluated with."""
+    from .images.high_bit_depth import conversion  # with OpenCV: the guard has no memory for it
+
     limits = bundle.thresholds
     scores = {"score_threshold": float(limits["score"]), "weak_score": float(limits.get("weak_score", limits["score"]))}
     deep = {k: v if isinstance(v, str) else float(v) for k, v in conversion(bundle.input).items()}
