@@ -32,7 +32,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.6",
     packages=find_packages(include=[package_name, package_name + ".*"]),
-    package_data={"vit_perception": ["replay/style.css"]},
+    package_data={"vit_perception": ["finds/page.html", "replay/style.css"]},
     data_files=data_files(),
     install_requires=["setuptools", "numpy"],
     extras_require={
@@ -70,7 +70,7 @@ setup(
             "ros-rosidl-typesupport-fastrtps-c",
             "ros-rosidl-typesupport-introspection-c",
         ],
-        "test": ["hypothesis", "pytest", "pytest-xdist", "rosbags"],
+        "test": ["geographiclib", "geojson", "hypothesis", "pykml", "pytest", "pytest-xdist", "rosbags"],
         "lint": ["import-linter", "mypy", "ruff", "vermin"],
         "colcon": ["colcon-common-extensions"],
         "docs": ["furo", "myst-parser", "sphinx"],

@@ -50,6 +50,8 @@ ARGUMENTS = (
     ("odometry_topic", "", None, "nav_msgs/Odometry, optional"),
     ("twist_topic", "", None, "geometry_msgs/TwistStamped, optional"),
     ("height_topic", "height", None, "PoseStamped or Range, as the parameter height_source says"),
+    ("fix_topic", "", None, "sensor_msgs/NavSatFix, optional: for finds on a map"),
+    ("heading_source", "", ("", "none", "odometry", "pose"), "finds.heading_source: whose orientation is in ENU"),
     ("camera", "none", ("none", "v4l2_camera", "gscam"), "camera driver to start; none: it runs already"),
     ("video_device", "/dev/video0", None, "of the camera driver"),
     ("frame_id", "camera_optical", None, "the camera's OPTICAL frame, of the camera driver's images"),
@@ -63,18 +65,28 @@ ARGUMENTS = (
 
 # What flight_stack says of topics and parameters that are not set themselves.
 FLIGHT_STACKS = {
-    "none": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist"},
-    "px4": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist", "publish_px4": "true"},
+    "none": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist", "fix_topic": "fix"},
+    "px4": {
+        "scan_topic": "obstacle_scan",
+        "odometry_topic": "odometry",
+        "twist_topic": "twist",
+        "fix_topic": "fix",
+        "publish_px4": "true",
+    },
     "mavros_px4": {
         "scan_topic": "/mavros/obstacle/send",
         "odometry_topic": "/mavros/local_position/odom",
         "twist_topic": "/mavros/local_position/velocity_body",
+        "fix_topic": "/mavros/global_position/global",
+        "heading_source": "odometry",
         "publish_mavros": "true",
     },
     "ardupilot": {
         "scan_topic": "/mavros/obstacle/send",
         "odometry_topic": "/mavros/local_position/odom",
         "twist_topic": "/mavros/local_position/velocity_body",
+        "fix_topic": "/mavros/global_position/global",
+        "heading_source": "odometry",
         "publish_mavros": "true",
         "on_stale": "blocked",
         "guard": "true",
@@ -83,6 +95,8 @@ FLIGHT_STACKS = {
         "scan_topic": "obstacle_scan",
         "odometry_topic": "odometry",
         "twist_topic": "twist",
+        "fix_topic": "fix",
+        "heading_source": "odometry",
         "on_stale": "blocked",
         "guard": "true",
     },
@@ -145,6 +159,7 @@ def start(context):
             ("odometry", value["odometry_topic"]),
             ("twist", value["twist_topic"]),
             ("height", value["height_topic"]),
+            ("fix", value["fix_topic"]),
         ]
         + ([("state", "/mavros/state")] if value["publish_mavros"] == "true" else []),
         ros_arguments=ros_arguments,
@@ -160,7 +175,7 @@ def start(context):
 
 def helper(name, value, process, parameters):
     """The guard or the link: a process beside the node, of the same parameters, on the same topics."""
-    topics = ("obstacle_scan", "scan_topic"), ("odometry", "odometry_topic"), ("height", "height_topic")
+    topics = [(name, name + "_topic") for name in ("odometry", "height", "fix")] + [("obstacle_scan", "scan_topic")]
     state = [("state", "/mavros/state")] if value["publish_mavros"] == "true" else []
     return Node(
         package="vit_perception",
@@ -179,6 +194,8 @@ def overrides(value):
     parameters.update({name: value[name] == "true" for name in SWITCHES if value[name]})
     if value["threads"]:
         parameters["threads"] = int(value["threads"])
+    if value["heading_source"]:
+        parameters["finds.heading_source"] = value["heading_source"]
     return parameters
 
 

@@ -110,6 +110,24 @@ SPECS = (
     _live("alerts.object_speed_mps", 8.0, "a time to contact that asks for more is a ghost", 0.0, 100.0, "m/s"),
     _live("alerts.trigger_count", 3, "consecutive frames that raise a level", 1, 100),
     _live("alerts.release_count", 5, "consecutive frames that lower a level", 1, 100),
+    _fixed("finds.heading_source", "none", "whose orientation is in ENU: none (no finds), odometry or pose"),
+    _fixed("finds.classes", ["person"], "classes that are put on the map"),
+    _fixed("finds.heights_m", [1.7], "their heights, of whose half a box's middle tells", 0.0, 100.0, "m"),
+    _fixed("finds.min_looks", 4, "looks that confirm a find ...", 2, 1000),
+    _fixed("finds.min_duration_s", 0.4, "... over so long ...", 0.0, 60.0, "s"),
+    _fixed("finds.min_score", 0.5, "... of such a mean score", 0.0, 1.0),
+    _fixed("finds.most", 10000, "finds that are kept", 10, 100000),
+    _fixed("finds.position_sigma_m", 1.5, "each axis; the fix's own where that is larger", 0.0, 1000.0, "m"),
+    _fixed("finds.height_sigma_m", 0.5, "height above ground, and how flat that is", 0.0, 1000.0, "m"),
+    _fixed("finds.heading_sigma_deg", 5.0, "heading", 0.0, 90.0, "deg"),
+    _fixed("finds.attitude_sigma_deg", 1.0, "roll and pitch", 0.0, 45.0, "deg"),
+    _fixed("finds.mount_sigma_deg", 1.0, "the camera's mount", 0.0, 45.0, "deg"),
+    _fixed("finds.clock_sigma_s", 0.1, "time between the stamps of images and of poses", 0.0, 10.0, "s"),
+    _fixed("finds.clock_offset_s", 0.0, "known part of that, added to image stamps", -3600.0, 3600.0, "s"),
+    _fixed("finds.cell_m", 2.0, "cells of the area covered", 0.1, 100.0, "m"),
+    _fixed("finds.area", "", "GeoJSON file of the area to search; empty: none"),
+    _fixed("finds.folder", "~/.ros/vit_perception/finds", "where the files of each flight go; empty: nowhere"),
+    _fixed("finds.write_every_s", 3.0, "time between two writes", 0.5, 600.0, "s"),
     _live("debug.max_rate_hz", 5.0, "of ~/debug_image; 0: every picture", 0.0, 100.0, "Hz"),
     _live("debug.jpeg_quality", 80, "of ~/debug_image/compressed", 1, 100),
     _fixed("dump.seconds", 0.0, "~/dump writes the last so many seconds to a bag; 0 keeps nothing", 0.0, 600.0, "s"),
@@ -122,6 +140,7 @@ HEIGHT_SOURCES = ("none", "odometry", "pose", "range")
 _CHOICES = {
     "height_source": HEIGHT_SOURCES,
     "on_stale": ON_STALE,
+    "finds.heading_source": ("none", "odometry", "pose"),
     "image_transport": ("raw", "compressed"),
     "high_bit_depth.scaling": ("percentile", "fixed"),  # images.high_bit_depth.SCALINGS
 }
@@ -158,6 +177,14 @@ def check(values):
     problem = check_blocked(values)
     if problem:
         return problem
+    if values["finds.heading_source"] == "pose" and values["height_source"] != "pose":
+        return "finds.heading_source is pose, but height_source is {}: both come from one topic".format(
+            values["height_source"]
+        )
+    if len(values["finds.classes"]) != len(values["finds.heights_m"]):
+        return "finds.classes and finds.heights_m have {} and {} entries; they must agree".format(
+            len(values["finds.classes"]), len(values["finds.heights_m"])
+        )
     tables = [values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m")]
     if len({len(t) for t in tables}) != 1:
         text = "obstacles.classes, heights_m, height_sigmas_m have {}, {}, {} entries; they must agree"

@@ -95,9 +95,10 @@ def _accuracy(run: Run) -> str:
     ]
     for name, m in master.items():
         parts += [f"### {name}\n{m['images']} images{_seen(run, name)}.", _class_table(m)]
-        if name in teacher and teacher[name]["map50"] and m["map50"] is not None:
-            share = m["map50"] / teacher[name]["map50"]
-            parts.append(f"Its teacher has mAP50 {teacher[name]['map50']:.3f} there: the master keeps {share:.0%}.")
+        if name in teacher and teacher[name]["map50"] is not None and m["map50"] is not None:
+            theirs, share = teacher[name]["map50"], tables.kept(teacher[name]["map50"], m["map50"])
+            keeps = f"the master keeps {share:.0%}" if share is not None else "too little to compare the master with"
+            parts.append(f"Its teacher has mAP50 {theirs:.3f} there: {keeps}.")
         parts += [_group_table(grouping, groups) for grouping, groups in m["groups"].items()]
     parts.append(
         "![precision and recall](curves.png)\n\nPrecision and recall at IoU .5; pale: the teacher; dot: the bundle's "

@@ -22,6 +22,7 @@ ABOUT = {
     "int8_trt": "for TensorRT, Q/DQ",
     "fp16": "for TensorRT 11 and later",
 }
+LEARNT = 0.05  # mAP50; a share of less says nothing
 MODELS = ("teacher", "search", "distil", "prune", "lowrank")
 ON_CPU = ("teacher", "fp32", "int8")  # ONNX Runtime's time of the others says nothing about their consumer
 
@@ -97,12 +98,17 @@ def recipe_of(run: Run) -> str:
     return f"recipe `{run.identity['recipe_name']}`{changed}"
 
 
+def kept(teacher: float | None, final: float | None) -> float | None:
+    """The share of the teacher's mAP50 that is left; None where the teacher has hardly learnt anything."""
+    return final / teacher if teacher and teacher >= LEARNT and final is not None else None
+
+
 def headline(run: Run, rows: list[Row]) -> dict:
     """What the page opens with: the teacher's row, that of the file the target flies, the board's prediction."""
     by_name = {r.name: r for r in rows}
     teacher, final = by_name["teacher"], by_name[flown(run)]
     others = [r for r in rows if r.name in ("fp32", "int8") and r is not final]
-    share = final.map50 / teacher.map50 if teacher.map50 and final.map50 is not None else None
+    share = kept(teacher.map50, final.map50)
     return {
         "teacher": teacher,
         "final": final,

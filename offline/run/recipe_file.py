@@ -60,7 +60,9 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
 def changes(recipe: Recipe, name: str) -> list[str]:
     """What of `recipe` that of this name or path has otherwise, but for the card's texts: ["teacher.epochs=3", ...]."""
     before, after = (dict(_leaves(r.as_dict())) for r in (load_recipe(name), recipe))
-    return [f"{k}={v}" for k, v in after.items() if before.get(k) != v and not k.startswith("card.")]
+    found = {k: v for k, v in after.items() if before.get(k) != v and not k.startswith("card.")}
+    gave_way = {f"{k.rpartition('.')[0]}.{_other(k)}" for k in found}
+    return [f"{k}={v}" for k, v in found.items() if v or k not in gave_way]
 
 
 def _leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -71,11 +73,15 @@ def _leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
+def _other(key: str) -> str:
+    """What of the same group gives way where `key` is set; ''."""
+    return "fp_per_image" if key == "thresholds.score" else GIVES_WAY.get(key.rpartition(".")[2], "")
+
+
 def _give_way(values: dict, given: list[str]) -> dict:
     """What is set goes before what the recipe would take in its place: 3 epochs are 3, whatever min_steps says."""
     for key in given:
-        group, _, leaf = key.rpartition(".")
-        other = "fp_per_image" if key == "thresholds.score" else GIVES_WAY.get(leaf)
+        group, other = key.rpartition(".")[0], _other(key)
         kept = values.get(group, {}).get(other) if other else None
         if kept and f"{group}.{other}" not in given:
             values[group][other] = 0

@@ -129,6 +129,7 @@ def test_colcon_installs_the_canonical_layout(installed):
     packages = next(installed.glob("lib/python*/site-packages"))
     modules = {str(path.relative_to(packages)) for path in packages.glob("vit_perception/**/*.py")}
     assert modules == {str(path.relative_to(ROOT)) for path in (ROOT / "vit_perception").rglob("*.py")}
+    assert (packages / "vit_perception" / "finds" / "page.html").is_file()
     assert not list(packages.glob("offline")) and not list(packages.glob("test"))
 
 

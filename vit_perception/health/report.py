@@ -56,6 +56,8 @@ def report(node, now_s):
             "rss_mb": _number(rss_mb()),
         }
     )
+    if node.finds is not None:
+        values.update(node.finds.status())
     return level, text, values
 
 

@@ -14,6 +14,7 @@ INPUT_TYPES = IMAGE_TYPES + (
     "geometry_msgs/msg/TwistStamped",
     "geometry_msgs/msg/PoseStamped",
     "sensor_msgs/msg/Range",
+    "sensor_msgs/msg/NavSatFix",
     "tf2_msgs/msg/TFMessage",
 )
 OWN_PICTURE = "/debug_image"  # in the name of a topic: this project's output, no input
@@ -29,8 +30,8 @@ def find_inputs(topics, given):
 
     Args:
         topics: {name: type} of the bag.
-        given: {input: topic} of those that the user names. Inputs are image_raw, camera_info, odometry, twist, height
-            and /tf_static.
+        given: {input: topic} of those that the user names. Inputs are image_raw, camera_info, odometry, twist, height,
+            fix and /tf_static.
 
     Returns:
         {input: topic}, without the inputs that the bag does not have; there is always image_raw.
@@ -50,7 +51,7 @@ def find_inputs(topics, given):
     beside = _camera(found["image_raw"]) + "/camera_info"
     if beside in infos or len(infos) == 1:
         found["camera_info"] = beside if beside in infos else infos[0]
-    found.update({n: "/" + n.lstrip("/") for n in ("odometry", "twist", "height", "/tf_static")})
+    found.update({n: "/" + n.lstrip("/") for n in ("odometry", "twist", "height", "fix", "/tf_static")})
     found.update(given)
     return {name: topic for name, topic in found.items() if topic in topics}
 

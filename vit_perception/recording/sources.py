@@ -122,18 +122,16 @@ def find_images(folder, list_file=""):
         raise PerceptionError("no folder '{}'; set the parameter folder to a folder of images".format(folder))
     if list_file:
         try:
-            # Names that are no UTF-8 stay as they are.
-            text = read_text(os.path.expanduser(list_file), errors="surrogateescape")
-            lines = [line.strip() for line in text.splitlines()]
+            lines = read_text(os.path.expanduser(list_file), "surrogateescape").splitlines()  # of any name
         except (OSError, UnicodeDecodeError) as e:
             raise PerceptionError("cannot read the list of images: {}".format(e)) from None
-        names, notes = [line for line in lines if line], []
+        names, notes = [line.strip() for line in lines if line.strip()], []
     else:
         names, notes = _images_of(folder)
     missing = [n for n in names if not os.path.isfile(os.path.join(folder, n))]
     if missing:
         text = "{} of {} images are not in {}, first: {}"
-        raise PerceptionError(text.format(len(missing), len(names), folder, missing[0]))
+        raise PerceptionError(text.format(len(missing), len(names), show(folder), show(missing[0])))
     if not names:
         text = "no images in {}; supported: {}".format(list_file or folder, " ".join(SUFFIXES))
         raise PerceptionError(text + ("" if list_file else _hint(folder)))
@@ -148,10 +146,10 @@ def _images_of(folder):
     by_number = sorted(names, key=_order(names))
     if by_number != sorted(names):
         notes.append("images are played in the order of the numbers in their names: {} ... {}".format(
-            by_number[0], by_number[-1]))  # fmt: skip
+            show(by_number[0]), show(by_number[-1])))  # fmt: skip
     others = sorted(n for n in set(found) - set(names) if not n.lower().endswith(_BESIDE))
     if names and others:
-        notes.append("{} files of {} are not played, first: {}".format(len(others), folder, others[0]))
+        notes.append("{} files of {} are not played, first: {}".format(len(others), show(folder), show(others[0])))
     return by_number, notes
 
 
@@ -164,4 +162,4 @@ def _order(names):
 
 def _hint(folder):
     inside = sorted(n for n in os.listdir(folder) if os.path.isdir(os.path.join(folder, n)))
-    return "; it has sub-folders, give one of them: {}".format(", ".join(inside[:5])) if inside else ""
+    return "; it has sub-folders, give one of them: {}".format(", ".join(map(show, inside[:5]))) if inside else ""

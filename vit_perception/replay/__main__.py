@@ -15,7 +15,7 @@ import threading
 from ..errors import PerceptionError
 from .offline import replay_offline
 
-INPUTS = ("image_raw", "camera_info", "odometry", "twist", "height")
+INPUTS = ("image_raw", "camera_info", "odometry", "twist", "height", "fix")
 INTERRUPTED = 130  # as a shell names a program that Ctrl-C ended
 
 
@@ -54,7 +54,7 @@ def _arguments(argv):
     parser.add_argument("--precision", help="auto, fp32, fp16 or int8")
     parser.add_argument("--fps", type=float, default=0.0, help="of a folder or video (default: as recorded, or 10)")
     parser.add_argument("--topic", action="append", default=[], metavar="INPUT:=TOPIC",
-                        help="which topic of a bag is image_raw, camera_info, odometry, twist or height")  # fmt: skip
+                        help="which topic of a bag is one of: " + ", ".join(INPUTS))  # fmt: skip
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--offline", action="store_true", help="in this process, without ROS (default)")
     where.add_argument("--ros", action="store_true", help="through a node, over DDS")

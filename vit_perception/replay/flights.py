@@ -1,7 +1,7 @@
 """Recorded flights as frames for the pipeline, in this process and without a running node."""
 
 import os
-from typing import Any
+from typing import Any, List
 
 from ..errors import ImageError, PerceptionError
 from ..images.files import SUFFIXES
@@ -13,18 +13,23 @@ from ..recording.calibration_file import camera_of
 from ..recording.sources import Images, Video
 from ..ros.calibration import Calibration
 
-EGO_TYPES = {"odometry": "nav_msgs/msg/Odometry", "twist": "geometry_msgs/msg/TwistStamped"}
+EGO_TYPES = {
+    "odometry": "nav_msgs/msg/Odometry",
+    "twist": "geometry_msgs/msg/TwistStamped",
+    "fix": "sensor_msgs/msg/NavSatFix",
+}
 HEIGHT_TYPES = {"pose": "geometry_msgs/msg/PoseStamped", "range": "sensor_msgs/msg/Range"}
 
 
 class Frame:
-    """What `Pipeline.process` takes: image, order, stamp_s, camera, mount, ego; and the name of the file, or ''."""
+    """What `Pipeline.process` takes: image, order, stamp_s, camera, mount, ego; the name of the file, or ''; and what
+    the vehicle told since the frame before, as `vit_perception.ros.finds.FindsInputs.read` returns it."""
 
-    __slots__ = ("image", "order", "stamp_s", "camera", "mount", "ego", "name")
+    __slots__ = ("image", "order", "stamp_s", "camera", "mount", "ego", "name", "told")
 
-    def __init__(self, image, order, stamp_s, camera=None, mount=None, ego=None, name=""):
+    def __init__(self, image, order, stamp_s, camera=None, mount=None, ego=None, name="", told=()):
         self.image, self.order, self.stamp_s, self.name = image, order, stamp_s, name
-        self.camera, self.mount, self.ego = camera, mount, ego
+        self.camera, self.mount, self.ego, self.told = camera, mount, ego, told
 
 
 def kind_of(path):
@@ -78,7 +83,7 @@ class PictureFlight:
 
     def __init__(self, pictures, path, values, fps, warn):
         self._pictures, self._values, self.source, self.rejected, self.problem = pictures, values, path, 0, ""
-        self._warn, self.fps = _Once(warn), fps or pictures.fps
+        self._warn, self.fps = Once(warn), fps or pictures.fps
         self._camera, problem = camera_of(pictures.calibration)
         for sentence in (problem, assumed_rate(pictures, fps)):
             if sentence:
@@ -123,19 +128,22 @@ class BagFlight:
     def __init__(self, path, values, given, warn):
         self._bag, self._values, self._decode = open_bag(path), values, make_decoder()
         self._inputs = find_inputs(self._bag.topics, given)
-        self._reader, self._warn = ImageReader(values), _Once(warn)
+        self._reader, self._warn = ImageReader(values), Once(warn)
         for note in self._bag.notes:
             self._warn(note, note)
         self._calibration = Calibration(values, self._warn)
         self._ego: Any = _ego_inputs(values, self._warn)
+        self._told: List[tuple] = []
         self._drop_unknown_inputs()
+        if "fix" in self._inputs:
+            self._listen(self._warn)
         self.fps, self.rejected = mean_rate(self._bag, self._inputs["image_raw"]), 0
         self.problem = self._bag.damage
         self.source = "{} ({})".format(path, ", ".join("{} from {}".format(*i) for i in sorted(self._inputs.items())))
 
     def _drop_unknown_inputs(self):
         kinds = dict(EGO_TYPES, height=HEIGHT_TYPES.get(self._values["height_source"]))
-        for name in sorted(set(self._inputs) & {"odometry", "twist", "height", "/tf_static"}):
+        for name in sorted(set(self._inputs) & {"odometry", "twist", "height", "fix", "/tf_static"}):
             if self._ego is None:
                 self._warn(name, "{} in the bag is not used: that takes ROS 2".format(name))
             elif name in kinds and kinds[name] != self._bag.topics[self._inputs[name]]:
@@ -178,7 +186,20 @@ class BagFlight:
                 self._warn("mount_frame", self._ego.mount_problem)
             ego = self._ego.ego(recorded_s)
         stamp_s = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
-        return Frame(image, order, stamp_s, camera, mount, ego)
+        told, self._told = self._told, []
+        return Frame(image, order, stamp_s, camera, mount, ego, told=told)
+
+    def _listen(self, warn):
+        """What the vehicle tells goes to the finds too."""
+        from ..ros.finds import FindsInputs
+
+        finds = FindsInputs(self._values, warn)
+
+        def on_message(name, msg, now_s):
+            if name != "twist":
+                self._told += finds.read(name, msg, self._ego, now_s)
+
+        self._ego.listener = on_message
 
 
 def _ego_inputs(values, warn):
@@ -194,7 +215,7 @@ def mean_rate(bag, topic):
     return min(max((bag.counts[topic] - 1) / max(bag.duration_s, 1e-3), 1.0), 120.0)
 
 
-class _Once:
+class Once:
     """warn(kind, sentence) that says each kind once."""
 
     def __init__(self, say):

@@ -11,10 +11,11 @@ from ..bundles.bundle import find_bundle, open_bundle
 from ..draw import draw
 from ..engines import open_configured
 from ..errors import PerceptionError
+from ..finds.search import Search
 from ..pipeline import make_pipeline
 from ..stats import Samples
 from . import parameters_file
-from .flights import open_flight
+from .flights import Once, open_flight
 from .report import LEVELS, FlightReport, Notes
 
 LEAST_WIDTH = 640  # of the pictures in a report, pixels: letters need room
@@ -51,13 +52,14 @@ def replay_offline(args, given, stop, say=print):
             "engine": "{}, {}, {}: {}".format(engine.name, engine.device, engine.precision, engine.reason),
         }
         report = FlightReport(args.out, about, flight.fps, len(flight), notes)
-        fly(flight, pipeline, report, stop, say, notes, bundle)
+        search = Search(values, bundle.labels, Once(notes), os.path.join(report.folder, "finds"))
+        fly(flight, pipeline, report, stop, say, notes, bundle, search)
     finally:
         engine.close()
 
 
-def fly(flight, pipeline, report, stop, say, notes, bundle):
-    """Process the frames of `flight` into `report`; what goes wrong on the way is raised when the report is written.
+def fly(flight, pipeline, report, stop, say, notes, bundle, search):
+    """Process the frames of `flight` into `report` and `search`; what goes wrong is raised once they are written.
 
     notes: `Notes`. bundle: to say what it is not made for.
     """
@@ -69,6 +71,11 @@ def fly(flight, pipeline, report, stop, say, notes, bundle):
             if stop.is_set():
                 break
             result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
+            for method, arguments in frame.told:
+                getattr(search, method)(*arguments)
+            if search.frame is not None:
+                mount = pipeline.mount if frame.mount is None else frame.mount
+                search.add_image(frame.stamp_s, result.tracks, frame.image, frame.order, frame.camera, mount)
             for name, ms in result.stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
             problems = list(pipeline.problems(frame.image, frame.order).values())
@@ -84,6 +91,9 @@ def fly(flight, pipeline, report, stop, say, notes, bundle):
             problem = PerceptionError(flight.problem)
     except PerceptionError as e:
         problem = e
+    search.close()
+    if search.writer.folder:
+        report.links.append("finds/finds.html")
     table = {
         name: {"p50_ms": round(s.percentile(50), 3), "p95_ms": round(s.percentile(95), 3)} for name, s in stages.items()
     }

@@ -109,7 +109,7 @@ class FlightReport:
 
     def __init__(self, folder, about, fps, total, notes):
         self.folder, self._about, self._fps, self._notes = os.path.expanduser(folder), about, fps, notes
-        self.counts, self._calibrated = Counts(), False
+        self.counts, self._calibrated, self.links = Counts(), False, []
         self._every = max(1, total // (PICTURES // 2)) if total else 100
         self._points, self._levels, self._pictures = [], [], []
         self._video = None
@@ -202,7 +202,10 @@ class FlightReport:
             )
             write_whole(os.path.join(self.folder, "timing.json"), (json.dumps(facts, indent=1) + "\n").encode())
             files = (
-                [t + ".csv" for t in self._tables] + ["timing.json", "timeline.svg"] + ([video[0]] if video[0] else [])
+                [t + ".csv" for t in self._tables]
+                + ["timing.json", "timeline.svg"]
+                + ([video[0]] if video[0] else [])
+                + self.links
             )
             pictures = [
                 (name, self._why(place, raised)) for name, place, raised in sorted(self._pictures, key=lambda p: p[0])
@@ -227,7 +230,7 @@ class _Table:
 
     def __init__(self, path, columns):
         self._path, self._columns = path, columns
-        self._file = open(path + ".tmp", "w", newline="")  # noqa: SIM115 (closed by close)
+        self._file = open(path + ".tmp", "w", newline="", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self._writer = csv.DictWriter(self._file, columns, restval="", extrasaction="ignore")
         self._writer.writeheader()
 

@@ -94,6 +94,7 @@ def _missing(exchange, frames, total, damage):
 
 def _start_node(args, compressed):
     parameters = dict(QUIET, image_transport="compressed" if compressed else "raw")
+    parameters["finds.folder"] = os.path.abspath(os.path.join(os.path.expanduser(args.out), "finds"))
     given = {n: getattr(args, n) for n in ("model", "backend", "precision") if getattr(args, n) is not None}
     if "model" in given:
         given["model"] = find_bundle(given["model"])

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from sensor_msgs.msg import Range
+from sensor_msgs.msg import NavSatFix, Range
 
 from ..avoidance.geometry import Ego, level_from_rotation, matrix_from_quaternion
 from .messages import stamp_to_seconds
@@ -42,13 +42,14 @@ class EgoInputs:
     def __init__(self, base_frame, height_source, warn):
         self.base_frame, self.height_source, self._warn = base_frame, height_source, warn
         self.transforms = StaticTransforms()
+        self.listener = None  # called with the arguments of `take`, after them
         self._newest = {}  # name of the input -> (time of arrival on the steady clock, message)
         self._mounts = {}  # camera frame -> Mount or None, until the transforms change
         self.mount_problem = ""  # one sentence, where the newest mount is rather that of another frame
 
     def subscribe(self, node):
         """Subscribe what this environment has message packages for; returns the subscriptions."""
-        kinds = {"twist": TwistStamped, "odometry": Odometry}
+        kinds = {"twist": TwistStamped, "odometry": Odometry, "fix": NavSatFix}
         kinds["height"] = {"pose": PoseStamped, "range": Range}.get(self.height_source)
         found = [self._listen(node, kind, topic) for topic, kind in kinds.items() if kind is not None]
         if TFMessage is not None:
@@ -62,8 +63,10 @@ class EgoInputs:
         return node.create_subscription(kind, topic, on_message, BEST_EFFORT_NEWEST)
 
     def take(self, name, msg, now_s):
-        """Keep `msg`, that arrived at steady time `now_s` on 'odometry', 'twist' or 'height'."""
+        """Keep `msg`, that arrived at steady time `now_s` on 'odometry', 'twist', 'height' or 'fix'."""
         self._newest[name] = (now_s, msg)
+        if self.listener is not None:
+            self.listener(name, msg, now_s)
 
     def on_transforms(self, msg):
         """Take a tf2_msgs/TFMessage of /tf_static."""

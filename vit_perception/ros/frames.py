@@ -73,6 +73,7 @@ class FrameProcessor:
         # Of a picture that stands still, the scan's timer tells: it ends the alert.
         fresh = received - self._since <= node.values["stale_after_s"]
         node.outputs.result(msg.header, result, fresh)
+        self._look_for(msg.header, seen, camera, mount)
         self.answered = (self._since, msg.header, result.scan_ranges, result.scan_limits)
         watch.stop("publish")
         stages = dict(watch.stage_ms, **result.stage_ms)
@@ -80,6 +81,12 @@ class FrameProcessor:
         now = time.monotonic()
         node.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
         self._show(msg.header, image, order, result)
+
+    def _look_for(self, header, seen, camera, mount):
+        try:
+            self._node.finds.image(header, seen, camera, self._pipeline.mount if mount is None else mount)
+        except Exception as e:  # the frame is processed; only the map lacks it
+            self._node.notices.warn("finds", "no finds from this image: {!r}".format(e))
 
     def _show(self, *picture):
         try:

@@ -122,6 +122,27 @@ def _detection_3d(header, o, class_id):
     return msg
 
 
+def finds_message(stamp, frame_id, finds):
+    """Detection3DArray of `vit_perception.finds.find.Find`s: places on the ground in the ENU frame `frame_id`.
+
+    class_id is the class's name; of the 6 x 6 covariance only east and north are known.
+    """
+    msg = Detection3DArray()
+    msg.header.stamp, msg.header.frame_id = stamp, frame_id
+    for find in finds:
+        result = _hypothesis(find.label, find.score)
+        position = result.pose.pose.position
+        position.x, position.y = float(find.state[0]), float(find.state[1])
+        covariance = np.zeros((6, 6))
+        covariance[:2, :2] = find.covariance[:2, :2]
+        result.pose.covariance = covariance.ravel()
+        detection = Detection3D(header=msg.header, results=[result])
+        detection.bbox.center.position = position
+        setattr(detection, _track_field(detection), str(find.id))
+        msg.detections.append(detection)
+    return msg
+
+
 def _size(o):
     """(width, height) in metres that the box covers at the obstacle's distance; its depth is not seen."""
     if o.sector is None:

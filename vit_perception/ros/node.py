@@ -33,6 +33,7 @@ from .armed import BlockedEnds
 from .calibration import Calibration
 from .debug_image import DebugImage
 from .ego import EgoInputs
+from .finds import Finds
 from .flight_messages import State
 from .frames import FrameProcessor
 from .inputs import Inputs
@@ -74,6 +75,7 @@ class PerceptionNode(ManagedNode):
         self._debug: Any = None
         self._dump: Any = None
         self._scan_timer: Any = None
+        self.finds: Any = None
         self.inputs: Any = None  # from here to _frames: while active
         self._worker: Any = None
         self._frames: Any = None
@@ -109,6 +111,7 @@ class PerceptionNode(ManagedNode):
             )
             keep, labels = self._dump and self._dump.keep, self.bundle.labels
             self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
+            self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
             self.engine = self._open_engine()
             self.pipeline = make_pipeline(self.bundle, self.engine, self.values)
             self._debug = DebugImage(self, self.values, labels)
@@ -145,6 +148,7 @@ class PerceptionNode(ManagedNode):
         try:
             listeners = (self._on_image, self._on_info, self.ego_inputs)
             self.inputs = Inputs(self, self.values, listeners, self.notices.warn)
+            self.ego_inputs.listener = self.finds.take
         except Exception:
             self._deactivate()
             raise
@@ -173,10 +177,10 @@ class PerceptionNode(ManagedNode):
         if self._scan_timer is not None:
             self.destroy_timer(self._scan_timer)
             self._scan_timer = None
-        for part in (self._dump, self._debug, self.outputs, self.engine):
+        for part in (self.finds, self._dump, self._debug, self.outputs, self.engine):
             if part is not None:
                 part.close()
-        self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
+        self.finds = self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
         self.doing = ""
 
     # The rest of the executor's thread

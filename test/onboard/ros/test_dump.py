@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose  # noqa: E402
 
-from vit_perception.recording import bag as bag_module  # noqa: E402
+from vit_perception.recording import bag_writer  # noqa: E402
 from vit_perception.recording.bag import open_bag  # noqa: E402
 from vit_perception.ros import dump as dump_module  # noqa: E402
 from vit_perception.ros.dump import PER_ITEM, SMALL, Dump  # noqa: E402
@@ -158,8 +158,8 @@ def test_a_10_hz_timer_keeps_its_rate_while_64_mb_are_written(rig, monkeypatch, 
     time.sleep(3 * TIMER_S)
     flyer.ticks.clear()
     # Stands in for a slow card: the disk here takes 67 MB in a blink.
-    sync = bag_module._sync
-    monkeypatch.setattr(bag_module, "_sync", lambda path: (time.sleep(0.5), sync(path)))
+    sync = bag_writer._sync
+    monkeypatch.setattr(bag_writer, "_sync", lambda path: (time.sleep(0.5), sync(path)))
     begun = time.monotonic()
     success, path = flyer.ask()
     assert success, path

@@ -15,6 +15,7 @@ from builtin_interfaces.msg import Time  # noqa: E402
 from tools.ros_messages.generate import type_hashes  # noqa: E402
 from vit_perception.avoidance.obstacles import Obstacle  # noqa: E402
 from vit_perception.avoidance.scan import make_scan  # noqa: E402
+from vit_perception.palette import THREATENS, rgba  # noqa: E402
 from vit_perception.ros import flight_messages  # noqa: E402
 
 needs_px4 = pytest.mark.skipif(flight_messages.ObstacleDistance is None, reason="px4_msgs is not installed")
@@ -86,7 +87,8 @@ def test_markers_show_every_obstacle_and_wipe_the_old_ones():
     wipe, ball, text, line = flight_messages.markers_message(STAMP, "base_link", obstacles, ["person"]).markers
     assert wipe.action == Marker.DELETEALL
     assert (ball.header.frame_id, ball.header.stamp, ball.id, ball.type) == ("base_link", STAMP, 3, Marker.SPHERE)
-    assert (ball.pose.position.x, ball.pose.position.y, ball.color.r, ball.color.g) == (9.0, -1.0, 1.0, 0.0)
+    assert (ball.pose.position.x, ball.pose.position.y) == (9.0, -1.0)
+    assert (ball.color.r, ball.color.g, ball.color.b) == pytest.approx(rgba(THREATENS)[:3])
     assert (ball.scale.x, ball.scale.y, ball.scale.z) == (4.0, 2.0, 0.5)
     assert text.text == "person 3, 2.5 s" and text.ns != ball.ns
     assert math.atan2(-line.points[1].y, line.points[1].x) == pytest.approx(0.1)  # right is -y

@@ -321,10 +321,15 @@ def test_compressed_images_are_found_by_what_the_hint_says_and_by_the_whole_name
     with running("node", log, model=bundle, image_transport="compressed"):
         assert client.wait(lambda: client.messages("diagnostics"), 15)
         fly()
-        assert client.diagnostics()[1].rpartition(", or ")[2] == "remap image_raw to one of: /cam/image_raw"
+        text = client.messages("diagnostics")[-1].status[0].message
+        assert text.rpartition(", or ")[2] == "remap image_raw to one of: /cam/image_raw"
     with running("node", log, model=bundle):
-        client.spin(3.0)
-        text = client.diagnostics()[1]
+        client.forget()
+        words = "set image_transport to compressed"
+        assert client.wait(lambda: any(words in m.status[0].message for m in client.messages("diagnostics")), 20), (
+            client.messages("diagnostics")
+        )
+        text = client.messages("diagnostics")[-1].status[0].message
     assert "set image_transport to compressed and remap image_raw to one of: /cam/image_raw" in text
     client.forget()
     with running("node", log, model=bundle, image_transport="compressed", remap={"image_raw": remapped}):

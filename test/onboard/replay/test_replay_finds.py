@@ -1,0 +1,92 @@
+"""A recorded flight with positions leaves the files of finds, in one process and through a node."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
+Odometry = pytest.importorskip("nav_msgs.msg", reason="nav_msgs is not installed (make setup)").Odometry
+
+from flight import HEIGHT, ROOT, WIDTH, white_blocks  # noqa: E402
+from rclpy.serialization import serialize_message  # noqa: E402
+from sensor_msgs.msg import NavSatFix  # noqa: E402
+
+from vit_perception.recording.bag_writer import BagWriter  # noqa: E402
+from vit_perception.ros.tapes import image_message, info_message  # noqa: E402
+
+K = [100.0, 0.0, WIDTH / 2, 0.0, 100.0, HEIGHT / 2, 0.0, 0.0, 1.0]
+FRAMES, FPS, BEGIN_S = 30, 10.0, 1700000000
+PARAMETERS = """/**:
+  ros__parameters:
+    height_source: odometry
+    obstacles: {camera_pitch_deg: -45.0}
+    finds: {heading_source: odometry}
+"""
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """(bag, parameter file): hovering 20 m above ground, looking down and east at one person."""
+    root = tmp_path_factory.mktemp("search")
+    topics = {
+        "/image_raw": "sensor_msgs/msg/Image",
+        "/camera_info": "sensor_msgs/msg/CameraInfo",
+        "/mavros/global_position/global": "sensor_msgs/msg/NavSatFix",
+        "/odometry": "nav_msgs/msg/Odometry",
+    }
+    with BagWriter(root / "bag") as bag:
+        for topic, kind in topics.items():
+            bag.add_topic(topic, kind)
+        for i in range(FRAMES):
+            image, fix, odometry = image_message(white_blocks((4, 3))), NavSatFix(), Odometry()
+            fix.latitude, fix.longitude, fix.altitude = 47.4, 8.5, 430.0
+            fix.status.status = 0
+            odometry.child_frame_id, odometry.header.frame_id = "base_link", "map"
+            odometry.pose.pose.position.z, odometry.pose.pose.orientation.w = 20.0, 1.0
+            for msg in (image, fix, odometry):
+                msg.header.stamp.sec, msg.header.stamp.nanosec = BEGIN_S + i // 10, int(1e9 / FPS) * (i % 10)
+            info = info_message(image.header, {"K": K, "width": WIDTH, "height": HEIGHT})
+            for topic, msg in zip(topics, (image, info, fix, odometry), strict=True):
+                bag.write(topic, int(1e9 * (BEGIN_S + i / FPS)), serialize_message(msg))
+    (root / "drone.yaml").write_text(PARAMETERS)
+    return root / "bag", root / "drone.yaml"
+
+
+def replay(recording, bundle, out, *options):
+    command = [sys.executable, "-m", "vit_perception.replay", str(recording[0]), "--out", str(out), "--model", bundle]
+    command += ["--params", str(recording[1]), "--topic", "fix:=/mavros/global_position/global", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("options", [(), ("--ros",)])
+def test_files_of_finds(recording, bundle, tmp_path, options):
+    done = replay(recording, bundle, tmp_path, *options)
+    assert done.returncode == 0, done.stderr + done.stdout
+    folder = tmp_path / "finds"
+    if options:
+        folder = folder / os.listdir(folder)[0]  # the node makes one for each flight
+    else:
+        assert 'href="finds/finds.html"' in (tmp_path / "index.html").read_text()
+    with open(folder / "finds.csv", newline="") as f:
+        (row,) = csv.DictReader(f)
+    assert row["state"] == "confirmed" and row["last"].startswith("2023-11-14T22:13:2")
+    assert float(row["latitude"]) == pytest.approx(47.4, abs=1e-4) and int(row["looks"]) > 10
+    assert 8.5 < float(row["longitude"]) < 8.5006, "east of the vehicle, within 40 m"
+    assert json.loads((folder / "finds.geojson").read_text())["features"][0]["properties"]["picture"]
+    assert (folder / "finds.html").is_file()
+
+
+def test_without_a_heading_there_are_no_finds_and_it_is_said_once(recording, bundle, tmp_path):
+    recording[1].parent.joinpath("none.yaml").write_text(
+        PARAMETERS.replace("heading_source: odometry", "heading_source: none")
+    )
+    done = replay((recording[0], recording[1].parent / "none.yaml"), bundle, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finds.heading_source is none: no finds without it") == 1
+    with open(tmp_path / "finds" / "finds.csv", newline="") as f:
+        assert list(csv.DictReader(f)) == []
