@@ -8,7 +8,9 @@ and latencies, which gives the speed limit: the largest speed up to which no run
 its detector had seen. Then random runs below both limits, with everything at random; then runs whose perception
 process is killed in mid-flight; then flights straight past bystanders, 3.5 to 10 m beside the way, with nothing on
 it: there every alert is a false one; then flights over empty ground with the false detections that the detector has
-on its validation images: how often they alert, and what part of the way they let the vehicle fly; then, where ROS is
+on its validation images: how often they alert, and what part of the way they let the vehicle fly; then flights at
+trees, poles and walls, that no detector finds, with what the node tells of them by motion, with measured errors
+(offline/simulate/motion_noise.py), and without; then, where ROS is
 there (`make bench` sets it), one run whose scans go over a real topic. Collisions are told apart: with what the
 detector saw (in a third of its last 3 s, or more, with a score that starts a track), with what it hardly saw, and
 with what was out of view. A vehicle that hovers, or is slower than what runs into it, is struck: stopping cannot
@@ -32,7 +34,7 @@ import numpy as np
 from offline.errors import one_sentence
 from offline.simulate.autopilot import ObstacleDistance, Parameters, from_ranges, through_mavros
 from offline.simulate.closed_loop import Run, Setting, fly
-from offline.simulate.world import Thing, street
+from offline.simulate.world import POLE, TREE, UNCLASSED, WALL, Thing, draw, street
 from vit_perception.avoidance.alerts import ERROR, WARN
 from vit_perception.avoidance.blocked import BLOCKED
 from vit_perception.avoidance.corridor import Corridor
@@ -175,6 +177,36 @@ def empty(base: Setting, n: int, limit: float, seed: int) -> dict[str, float]:
     }
 
 
+def without_class(setting: Setting, seed: int) -> list[Thing]:
+    """A tree, a pole or a wall across the way, 35 to 55 m ahead, and two trees or poles beside it."""
+    rng = np.random.default_rng([seed, 13])
+    kind, place = int(rng.choice(UNCLASSED)), (rng.uniform(35, 55), rng.uniform(-0.6, 0.6))
+    things = [draw(rng, kind, place, yaw=rng.normal(0, 0.2))]
+    for _ in range(2):
+        beside = (rng.uniform(8, 60), rng.choice([-1, 1]) * rng.uniform(3.5, 10))
+        things.append(draw(rng, int(rng.choice([POLE, TREE])), beside))
+    return things
+
+
+def unclassed(base: Setting, n: int, seed: int) -> dict:
+    """Collisions with trees, poles and walls at 2 to 4 m/s, with what is told by motion and without."""
+    rng = np.random.default_rng(seed)
+    drawn = [replace(s, speed=float(rng.uniform(2, 4))) for s in random_settings(base, n, 4.0, seed)]
+    drawn = [replace(s, duration=duration(s.speed)) for s in drawn]
+    figures: dict = {"unclassed_runs": n}
+    for by_motion, name in ((True, "with"), (False, "without")):
+        settings = [replace(s, by_motion=by_motion) for s in drawn]
+        runs = many(settings, seed, f"{name} motion", lambda s, k: fly(s, k + 90_000, without_class(s, k)))
+        figures[f"unclassed_collisions_{name}_motion"] = sum(r.collided for _, r in runs)
+        kinds = [without_class(s, k)[0].kind for k, (s, _) in enumerate(runs, seed)]
+        names = {POLE: "pole", TREE: "tree", WALL: "wall"}
+        hit = [names[kind] for kind, (_, r) in zip(kinds, runs, strict=True) if r.collided]
+        figures[f"unclassed_hit_{name}_motion"] = {k: hit.count(k) for k in names.values()}
+        speeds = [r.impact_speed for _, r in runs if r.collided]
+        figures[f"unclassed_impact_mps_{name}_motion"] = round(float(np.mean(speeds)), 2) if speeds else None
+    return figures
+
+
 def stopped(setting: Setting, run: Run) -> bool:
     """Whether the vehicle came to rest after the kill, by itself and not on something."""
     return run.stopped and not run.collided and not run.struck
@@ -251,6 +283,7 @@ def main(argv: list[str] | None = None) -> None:
         help="runs with a killed process, and past bystanders; a third as many over empty ground (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--autopilot", choices=("px4", "ardupilot"), default="px4", help="default %(default)s")
+    parser.add_argument("--unclassed", type=int, default=200, help="runs at trees, poles, walls (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other flights than those of another number")
     parser.add_argument("--hfov", type=float, default=HFOV, help="field of view, degrees (default %(default)s)")
     parser.add_argument("--plot", type=Path, help="write the curve to this image")
@@ -261,6 +294,7 @@ def main(argv: list[str] | None = None) -> None:
     speeds, latencies = SPEEDS, LATENCIES
     if args.quick:
         args.runs, args.grid, args.kills, speeds, latencies = 8, 3, 6, (3.0, 6.0), (0.15,)
+        args.unclassed = 6
     stated = STATED_LIMIT if args.autopilot == "px4" else ARDUPILOT_LIMIT
     seed = args.seed * SEEDS
     base = replace(BASE if args.autopilot == "px4" else ARDUPILOT, hfov=np.radians(args.hfov))
@@ -288,6 +322,7 @@ def main(argv: list[str] | None = None) -> None:
     figures["collisions_after_kill"] = sum(r.collided for _, r in kills)
     figures |= passing(base, args.kills, limit or speeds[0], seed + 3)
     figures |= empty(base, args.kills // 3, limit or speeds[0], seed + 4)
+    figures |= unclassed(base, args.unclassed, seed + 5)
     figures |= over_topic(replace(base, speed=3.0, duration=duration(3.0)), 7)
     if args.plot:
         plot(table, limit, args.grid, args.plot)

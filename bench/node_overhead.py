@@ -36,7 +36,7 @@ CASES = {
     "crowd": ("uav_thermal", 0, VGA, True, 15.0),
 }
 STAGES = ("letterbox", "infer", "decode", "motion", "track", "publish_detections")
-LATER = ("growth", "obstacles", "alerts", "publish")  # detections are out by then
+LATER = ("growth", "obstacles", "unclassed", "alerts", "publish")  # detections are out by then
 DEFAULT_TRANSPORTS = """<?xml version="1.0" encoding="UTF-8"?>
 <profiles xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"><transport_descriptors>
 <transport_descriptor><transport_id>shm</transport_id><type>SHM</type></transport_descriptor>

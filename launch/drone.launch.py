@@ -25,7 +25,12 @@ ARGUMENTS = (
         "sets topics, messages and on_stale: PX4 by uXRCE-DDS or mavros; ArduPilot by mavros, or by MAVLink without it",
     ),
     ("namespace", "", None, "namespace of the node, of the camera, and of their relative topics"),
-    ("params_file", "{share}/config/drone.yaml", None, "YAML file of the node's parameters"),
+    (
+        "params_file",
+        "{share}/config/drone.yaml",
+        None,
+        "YAML file of the node's parameters; motion_obstacles.enabled: true there tells trees, poles, walls too",
+    ),
     ("model", "", None, "folder or installed name of the model bundle"),
     ("backend", "", None, "inference backend: auto, tensorrt or onnxruntime"),
     ("precision", "", None, "auto, fp32, fp16 or int8"),

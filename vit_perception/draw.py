@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from .avoidance.alerts import ERROR
+from .motion_obstacles import by_motion
 from .palette import NO_TRACK, OF_LEVEL, OF_THREAT, bgr
 from .plates import Plates
 
@@ -40,7 +41,7 @@ def draw(image, order, result, labels, zoom=1):
             pen.box(zoom * found.boxes[i], NO_TRACK, text, bold=False)
     # Obstacles are the tracks and what is remembered; the threatening ones last, on top of the others.
     for o in sorted(result.obstacles, key=lambda o: bool(o.threatens)):
-        seen = o.track.detection >= 0 and any(t is o.track for t in tracks)
+        seen = o.track.detection >= 0 and any(t is o.track for t in tracks) or (by_motion(o) and not o.remembered)
         texts = _caption(o, labels), "#{}".format(o.track.id)
         pen.box(zoom * np.asarray(o.track.box), OF_THREAT[o.threatens], *texts, dashed=not seen)
     if result.alert.level:

@@ -14,13 +14,15 @@ from .avoidance.scan import horizon_in_view, make_scan
 from .detector import Detections, Detector
 from .errors import BundleError
 from .images.saturation import ColourCheck
+from .motion_obstacles import LABEL
+from .motion_obstacles.watcher import MotionObstacles
 from .parameters import wanted_classes
 from .stats import Stopwatch
 from .tracking.camera_motion import CameraMotion
 from .tracking.growth import Expansion
 from .tracking.tracker import Tracker
 
-_PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts")
+_PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts", "motion_obstacles")
 _SCORES = ("score_threshold", "weak_score")
 _OWN_VALUES = (
     "camera_motion", "pixel_growth", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m",
@@ -52,7 +54,7 @@ class Result:
     Attributes:
         detections (Detections): in pixels of the image.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
-        obstacles (list of Obstacle): one per track, then those that vanished near and are remembered.
+        obstacles (list of Obstacle): one per track, those that vanished near and are remembered, those without a class.
         scan_ranges: float32 (72,), or None without a calibrated camera: nothing can be said about space then.
         scan_limits: (range_min, range_max) with which they were made, metres.
         alert (Alert).
@@ -81,10 +83,11 @@ class Pipeline:
         pixel_growth (bool): whether the growth of objects is taken from their pixels too, not from their boxes alone.
         expansion (Expansion): measures that growth.
         memory (Memory or None): remembers what vanished near; None switches it off.
+        motion_obstacles (MotionObstacles): finds what stands in the way and has no class.
         score_threshold, weak_score (float): from the one on detections are published, and strong for the tracker; from
             the other on they are published if they belong to a confirmed track.
         mount (Mount): of the camera, for frames that come without one.
-        labels (list of str): the model's, for class_filter.
+        labels (list of str): the model's, for class_filter. names (list of str): of all obstacles' class indices.
         colour_check (ColourCheck or None): whether the images suit the model.
     """
 
@@ -93,6 +96,7 @@ class Pipeline:
         self.tracker = tracker or Tracker()
         self.obstacles = obstacles or ObstacleEstimator()
         self.memory, self.corridor = Memory(), corridor or Corridor()
+        self.motion_obstacles = MotionObstacles()
         self.alerts = alerts or AlertPolicy()
         self.camera_motion, self.pixel_growth, self.max_height_difference_m = True, True, 0.0
         self.expansion = Expansion()
@@ -101,6 +105,10 @@ class Pipeline:
         self._angles, self.mount = {}, Mount.from_angles()
         self._wanted = None  # class indices, or None: all
         self._beside = ThreadPoolExecutor(1)  # OpenCV and the engine let go of Python's lock: both work at once
+
+    @property
+    def names(self):
+        return self.labels + [LABEL]
 
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
@@ -177,14 +185,16 @@ class Pipeline:
         self.obstacles.pixel_growth = self.pixel_growth
         self.obstacles.half_height_m = 0.5 * self.corridor.height_m
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
+        half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
         if self.memory is not None:
-            half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
             axis = mount.rotation[:, 2]
             obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego, axis, half_width_m)
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})
         watch.stop("obstacles")
         stopping = self.corridor.assess(obstacles, ego, mount.rotation[:, 2])
+        obstacles = obstacles + self._without_class(seen, camera, mount, ego, half_width_m)
+        watch.stop("unclassed")
         alert = self.alerts.update(obstacles, stopping)
         scan, limits = None, (self.range_min_m, self.range_max_m)
         if camera is not None:
@@ -197,6 +207,15 @@ class Pipeline:
         watch.stop("alerts")
         stages = dict(seen.stage_ms, **watch.stage_ms)
         return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages, limits)
+
+    def _without_class(self, seen, camera, mount, ego, half_width_m):
+        """Obstacles that no detection covers, confirmed or not."""
+        boxes = np.concatenate([seen.detections.boxes] + [t.box[None] for t in seen.tracks + seen.tentative])
+        half_height_m = 0.5 * self.corridor.height_m + self.corridor.margin_m
+        self.motion_obstacles.followed.class_index = len(self.labels)
+        return self.motion_obstacles.update(
+            seen.image, seen.order, seen.stamp_s, camera, mount, ego, boxes, half_width_m, half_height_m
+        )
 
     def problems(self, image, order):
         """{kind: one sentence, or ''}: what is wrong with this model for these images, or for ranges. Once an image."""

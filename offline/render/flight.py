@@ -1,16 +1,19 @@
 """Drone flights over a scene: named presets that give a camera for every moment."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .camera import Camera, attitude, intrinsics
 from .renderer import Frame, Renderer
 from .scene import Instance, Motion, Scene
+from .shutter import rolling
 
 PRESETS = ("survey", "search", "approach", "recede")
-TARGETS = ("Car", "Person", "Bicycle", "Wall", "Pole")
+TARGETS = ("Car", "Person", "Bicycle", "Wall", "Pole", "Tree", "Facade", "Fence", "Wire")
+WIDE = ("Wall", "Facade", "Fence", "Wire")  # these stand across the way
+TALL_TREES = (0, 1, 2, 4, 5, 6)  # styles of `models.tree` that are no bushes
 BRAKE_AT = 1.0  # s of time to contact left when an approach brakes
 
 
@@ -35,6 +38,8 @@ class Flight:
     preset: survey (17-50 m, down or oblique), search (9-28 m, oblique), approach (low towards `target`, time
     to contact from about 6 s to 1 s, then it brakes or passes), recede (low, backwards from it). size:
     (width, height) px. target: one of TARGETS, None draws one. ending: 'brake' or 'pass', None draws one.
+    speed: m/s of an approach or its reverse, None draws it. depth, texture: as of `Renderer`. readout_s: of a rolling
+    shutter, from the first row to the last. vibration_deg: amplitude of fast turns about each axis, 20 to 60 Hz.
     Raises ValueError, in one sentence, for anything it does not know.
     """
 
@@ -48,6 +53,11 @@ class Flight:
         seed: int = 0,
         target: str | None = None,
         ending: str | None = None,
+        speed: float | None = None,
+        depth: bool = False,
+        texture: float = 0.0,
+        readout_s: float = 0.0,
+        vibration_deg: float = 0.0,
     ):
         _check(preset, size, frames, fps, target, ending)
         self.preset, self.look, self.fps, self.seed = preset, look, float(fps), seed
@@ -60,8 +70,13 @@ class Flight:
             self.path = _orbit(rng, preset)
         else:
             kind = target or str(rng.choice(TARGETS[:4]))
-            self.path, self.target = _straight(self.scene, rng, preset, kind, ending, self._frames / self.fps)
-        self.renderer = Renderer(self.scene, self.width, self.height, seed)
+            duration = self._frames / self.fps
+            self.path, self.target = _straight(self.scene, rng, preset, kind, ending, duration, speed)
+        if vibration_deg:
+            self.path = _vibrating(self.path, np.random.default_rng([seed, 13]), np.radians(vibration_deg))
+        self.readout_s = readout_s
+        measured = depth or readout_s > 0
+        self.renderer = Renderer(self.scene, self.width, self.height, seed, measured, texture)
 
     def __len__(self) -> int:
         return self._frames
@@ -79,7 +94,10 @@ class Flight:
 
     def frame(self, index: int) -> Frame:
         t = index / self.fps
-        return self.renderer.render(self.camera(t), t)
+        frame = self.renderer.render(self.camera(t), t)
+        if self.readout_s and frame.depth is not None:
+            frame = replace(frame, image=rolling(frame.image, frame.depth, self.camera, t, self.readout_s))
+        return frame
 
 
 def _check(preset, size, frames, fps, target, ending) -> None:
@@ -101,6 +119,17 @@ def _shake(rng: np.random.Generator, strength: float) -> Callable[[float], np.nd
     """Small smooth disturbances of yaw, tilt and roll (rad) as a function of time."""
     phase, rate = rng.uniform(0, 2 * np.pi, (3, 3)), rng.uniform(0.3, 1.8, (3, 3))
     return lambda t: strength * np.sin(rate * t + phase).sum(axis=1)
+
+
+def _vibrating(path: Path, rng: np.random.Generator, amplitude: float) -> Path:
+    """The path with fast turns about yaw, tilt and roll, of this amplitude (rad) each."""
+    phase, rate = rng.uniform(0, 2 * np.pi, 3), 2 * np.pi * rng.uniform(20, 60, 3)
+
+    def angles(t: float) -> tuple[float, float, float]:
+        yaw, tilt, roll = np.array(path.angles(t)) + amplitude * np.sin(rate * t + phase)
+        return yaw, tilt, roll
+
+    return replace(path, angles=angles)
 
 
 def _orbit(rng: np.random.Generator, preset: str) -> Path:
@@ -133,29 +162,36 @@ def _orbit(rng: np.random.Generator, preset: str) -> Path:
 
 
 def _straight(
-    scene: Scene, rng: np.random.Generator, preset: str, kind: str, ending: str | None, duration: float
+    scene: Scene,
+    rng: np.random.Generator,
+    preset: str,
+    kind: str,
+    ending: str | None,
+    duration: float,
+    wanted: float | None = None,
 ) -> tuple[Path, Instance]:
     """Along a cleared straight line towards (approach) or away from (recede) a target of `kind`."""
     heading = rng.uniform(0, 2 * np.pi)
     ahead = np.array([np.cos(heading), np.sin(heading)])
     spot = rng.uniform(-10, 10, 2)
-    passes = preset == "approach" and (ending == "pass" or ending is None and kind != "Wall" and rng.random() < 0.3)
-    altitude = {"Car": 1.8, "Wall": 1.8, "Pole": 2.2}.get(kind, 1.7) * rng.uniform(0.9, 1.3)
-    speed = rng.uniform(3.5, 5.5) if preset == "approach" else rng.uniform(2, 4)
+    passes = preset == "approach" and (ending == "pass" or ending is None and kind not in WIDE and rng.random() < 0.3)
+    altitude = {"Car": 1.8, "Wall": 1.8, "Pole": 2.2, "Wire": 2.0}.get(kind, 1.7) * rng.uniform(0.9, 1.3)
+    altitude += 1.7 if kind == "Tree" else 0.0  # where the crown is
+    drawn = rng.uniform(3.5, 5.5) if preset == "approach" else rng.uniform(2, 4)
+    speed = drawn if wanted is None else wanted
     cruise = float(np.clip(0.7 * duration, 0.5, 5.0))
     reach = speed * (cruise + BRAKE_AT)
     scene.clear(spot - (reach + 4) * ahead, spot + 4 * ahead, 5.0 if passes else 1.5)
-    turn = rng.choice([0, np.pi]) if kind == "Wall" else rng.choice([0, np.pi / 2, np.pi, rng.uniform(0, 2 * np.pi)])
-    target = scene.add(kind, Motion(spot, heading + turn), style=3 if kind == "Bicycle" else None)
+    turn = rng.choice([0, np.pi]) if kind in WIDE else rng.choice([0, np.pi / 2, np.pi, rng.uniform(0, 2 * np.pi)])
+    style = int(rng.choice(TALL_TREES)) if kind == "Tree" else 3 if kind == "Bicycle" else None
+    target = scene.add(kind, Motion(spot, heading + turn), style=style)
     assert target is not None  # without a clearance, add always adds
     corners = np.array(
         [target.low[:2], target.high[:2], [target.low[0], target.high[1]], [target.high[0], target.low[1]]]
     )
-    face = float((corners @ [np.cos(-turn), np.sin(-turn)]).max()) if kind != "Wall" else target.high[0]
+    face = float((corners @ [np.cos(-turn), np.sin(-turn)]).max()) if kind not in WIDE else target.high[0]
     side = (
-        (1.6 + float(np.abs(corners).max() if kind in ("Car", "Wall") else 0.0)) * rng.choice([-1, 1])
-        if passes
-        else 0.0
+        (1.6 + float(np.abs(corners).max() if kind in ("Car", *WIDE) else 0.0)) * rng.choice([-1, 1]) if passes else 0.0
     )
     across = np.array([-ahead[1], ahead[0]])
     shake = _shake(rng, 0.004)

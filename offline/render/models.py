@@ -2,7 +2,7 @@
 
 Materials index the palettes of palette.py, by kind: Person skin, top, trousers, hair, bag. Car body, glass,
 rubber, lamp, tail, roof, bonnet. Bicycle tyre, frame, seat, motor, then the five of its rider. Tree bark,
-leaf. Pole and Wall face, cap. Clutter face, cap.
+leaf. Pole, Wall and Clutter face, cap. Facade wall, window. Fence post, rail. Wire mast, cable.
 """
 
 from functools import lru_cache
@@ -209,6 +209,41 @@ def wall(rng: np.random.Generator, style: int) -> Mesh:
     return mesh.build()
 
 
+def facade(rng: np.random.Generator, style: int) -> Mesh:
+    """A house front 12 m wide, with rows of windows; style % 3 gives its storeys."""
+    mesh = Builder(rng, 0.05)
+    storeys = 2 + style % 3
+    mesh.add(*box((-0.3, -6, 0), (0.3, 6, 3.0 * storeys)))
+    for storey in range(storeys):
+        for y in np.arange(-5.2, 4.5, 2.2):
+            z = 3.0 * storey + 0.9
+            for x in (-0.31, 0.31):
+                low, high = (min(x, 0.9 * x), y, z), (max(x, 0.9 * x), y + 1.1, z + 1.4)
+                mesh.add(*box(low, high), material=1, layer=1)
+    return mesh.build()
+
+
+def fence(rng: np.random.Generator, style: int) -> Mesh:
+    """A fence 8 m long across x: posts and rails, or posts and thin wires (style % 2 == 1)."""
+    mesh = Builder(rng, 0.1)
+    height, radius = (1.8, 0.04) if style % 2 == 0 else (2.2, 0.004)
+    for y in np.arange(-4, 4.1, 2.0):
+        mesh.add(*tube((0, y, 0), (0, y, height), 0.05, 0.05))
+    for z in np.linspace(0.3, height - 0.1, 4 + 4 * (style % 2)):
+        mesh.add(*tube((0, -4, z), (0, 4, z), radius, radius), material=1, layer=1)
+    return mesh.build()
+
+
+def wire(rng: np.random.Generator, style: int) -> Mesh:
+    """Two cables of 1 cm between masts 16 m apart, across x, at 2.0 and 2.6 m."""
+    mesh = Builder(rng)
+    for y in (-8.0, 8.0):
+        mesh.add(*tube((0, y, 0), (0, y, 3.2), 0.1, 0.08, sides=6))
+    for z in (2.0, 2.6):
+        mesh.add(*tube((0, -8, z), (0, 8, z), 0.005, 0.005), material=1, layer=1)
+    return mesh.build()
+
+
 def clutter(rng: np.random.Generator, style: int) -> Mesh:
     """Bench, bin, bollard, crate or cabinet: what a detector must not take for a class."""
     mesh = Builder(rng, 0.1)
@@ -251,4 +286,7 @@ def library() -> dict[str, list[Model]]:
         "Pole": [Model([pole(rng, style)]) for style in range(3)],
         "Wall": [Model([wall(rng, style)]) for style in range(3)],
         "Clutter": [Model([clutter(rng, style)]) for style in range(10)],
+        "Facade": [Model([facade(rng, style)]) for style in range(3)],
+        "Fence": [Model([fence(rng, style)]) for style in range(2)],
+        "Wire": [Model([wire(rng, 0)])],
     }

@@ -9,9 +9,9 @@ from .camera import Camera
 from .mesh import Mesh
 from .palette import Climate
 from .scene import Pose
+from .surfaces import SHIFT, Surfaces
 
 NEAR = 0.15  # m; what is closer to the camera is cut away
-SHIFT = 3  # fractional bits of polygon corners
 LIMIT = 30000.0  # px; keeps fixed-point corners in range
 MOST = 254  # objects a frame
 CUBE = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)], bool)
@@ -57,16 +57,29 @@ def prepare(ground: np.ndarray, factor: int) -> np.ndarray:
     return cv2.merge([large, np.zeros(large.shape[:2], np.uint8)])
 
 
-def paint(canvas: np.ndarray, camera: Camera, poses: list[Pose], t: float, climate: Climate) -> list[Painted]:
+def paint(
+    canvas: np.ndarray,
+    camera: Camera,
+    poses: list[Pose],
+    t: float,
+    climate: Climate,
+    surfaces: Surfaces | None = None,
+) -> list[Painted]:
     """Draw objects on canvas (H, W, C + 1) uint8 in place; returns one record per object in view.
 
     The last channel holds the number (1, 2, ...) of the object that is seen there, in the order of the
-    records.
+    records. surfaces: takes the same faces, if wanted.
     """
     views = _in_view(camera, poses, t)
     painted = []
     for label, view in enumerate(_back_to_front(views), start=1):
-        _faces(canvas, camera, view, label, climate)
+        visible, outlines = _outlines(camera, view)
+        colours = np.column_stack([_shade(view, visible, climate), np.full(len(visible), label)]).tolist()
+        for outline, colour in zip(outlines, colours, strict=True):
+            if len(outline):
+                cv2.fillConvexPoly(canvas, outline, colour, cv2.LINE_8, SHIFT)
+        if surfaces is not None:
+            surfaces.draw(view.pose, view.mesh.normals[visible], view.mesh.offsets[visible], outlines)
         silhouette = cv2.countNonZero(cv2.compare(_labels(canvas, view.box), label, cv2.CMP_EQ))
         painted.append(Painted(view.pose, view.box, silhouette))
     seen = np.bincount(cv2.extractChannel(canvas, canvas.shape[2] - 1).ravel(), minlength=len(painted) + 1)
@@ -183,22 +196,18 @@ def _hides(views: list[_View], far: np.ndarray, near: np.ndarray) -> np.ndarray:
     return np.where(np.take_along_axis(gap, best, 1) > 0, np.take_along_axis(answer, best, 1), True)[:, 0]
 
 
-def _faces(canvas: np.ndarray, camera: Camera, view: _View, label: int, climate: Climate) -> None:
+def _outlines(camera: Camera, view: _View) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The faces (n,) of a view that are seen, back to front, and their outlines in fixed-point pixels."""
     mesh = view.mesh
     visible = np.flatnonzero(mesh.two_sided | (mesh.normals @ view.eye > mesh.offsets))
     if not view.near:
         visible = visible[_areas(view.pixels[mesh.faces[visible]]) > TINY]
     depth = ((mesh.centres[visible] - view.eye) ** 2).sum(axis=1)
     visible = visible[np.lexsort((-depth, mesh.layer[visible]))]
-    colours = np.column_stack([_shade(view, visible, climate), np.full(len(visible), label)]).tolist()
     if view.near:
         cut = (_cut(view.inside[face]) for face in mesh.faces[visible])
-        outlines = [to_fixed(camera.to_pixels(corners)) for corners in cut]
-    else:
-        outlines = list(to_fixed(view.pixels)[mesh.faces[visible]])
-    for outline, colour in zip(outlines, colours, strict=True):
-        if len(outline):
-            cv2.fillConvexPoly(canvas, outline, colour, cv2.LINE_8, SHIFT)
+        return visible, [to_fixed(camera.to_pixels(corners)) for corners in cut]
+    return visible, list(to_fixed(view.pixels)[mesh.faces[visible]])
 
 
 def _areas(quads: np.ndarray) -> np.ndarray:

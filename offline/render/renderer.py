@@ -10,6 +10,7 @@ from .painter import Painted, paint, prepare
 from .scene import CLASSES, Pose, Scene
 from .sensor import Sensor
 from .shadow import cast
+from .surfaces import Surfaces
 
 STANDSTILL = 0.02  # m/s; slower closing speeds give no time to contact
 OVERSAMPLING = 2  # the scene is painted this many times as large and averaged
@@ -51,22 +52,26 @@ class Truth:
 @dataclass(frozen=True)
 class Frame:
     """image (H, W) uint8 or (H, W, 3) BGR uint8, stamp in seconds, truth of every object in view, and the
-    camera.
+    camera. depth (H, W) float32: metres along the optical axis, inf in the sky; None unless the renderer measures it.
     """
 
     image: np.ndarray
     stamp_s: float
     objects: list[Truth]
     camera: Camera
+    depth: np.ndarray | None = None
 
 
 class Renderer:
     """Renders one scene for one sensor; `render` depends on its arguments and the seed alone, so any order
     gives the same.
+
+    depth: measure it in every frame. texture: grey levels (2 sigma) of noise that is fixed to each object; 0 leaves
+    their faces flat. What turns as it moves has its noise turn less than itself.
     """
 
-    def __init__(self, scene: Scene, width: int, height: int, seed: int = 0):
-        self.scene = scene
+    def __init__(self, scene: Scene, width: int, height: int, seed: int = 0, depth: bool = False, texture: float = 0.0):
+        self.scene, self._seed, self._depth, self._texture = scene, seed, depth, texture
         self._sensor = Sensor(scene.look, width, height, seed)
 
     def render(self, camera: Camera, t: float) -> Frame:
@@ -75,12 +80,17 @@ class Renderer:
         ground = scene.ground.paint(camera)  # filtered by its pyramid, so it needs no oversampling
         cast(ground, camera, poses, t, scene.climate)
         canvas = prepare(ground, OVERSAMPLING)
-        painted = paint(canvas, camera.scaled(OVERSAMPLING), poses, t, scene.climate)
+        large = camera.scaled(OVERSAMPLING)
+        surfaces = Surfaces(large, OVERSAMPLING) if self._depth or self._texture else None
+        painted = paint(canvas, large, poses, t, scene.climate, surfaces)
         picture = cv2.resize(canvas, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
         picture = np.ascontiguousarray(picture[:, :, 0] if scene.look == "thermal" else picture[:, :, :3])
+        if surfaces is not None and self._texture:
+            picture = surfaces.textured(picture, self._texture, self._seed)
         image = self._sensor.apply(picture, int(round(t * 1e4)))
         objects = [truth for record in painted if (truth := _truth(record, camera)) is not None]
-        return Frame(image, t, sorted(objects, key=lambda truth: truth.track_id), camera)
+        depth = surfaces.measure()[0] if surfaces is not None and self._depth else None
+        return Frame(image, t, sorted(objects, key=lambda truth: truth.track_id), camera, depth)
 
 
 def _truth(painted: Painted, camera: Camera) -> Truth | None:

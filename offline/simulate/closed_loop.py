@@ -16,6 +16,7 @@ from offline.render.camera import intrinsics
 from offline.simulate import arducopter
 from offline.simulate.autopilot import ObstacleDistance, Parameters, PositionMode, from_ranges
 from offline.simulate.growth_noise import GrowthNoise
+from offline.simulate.motion_noise import SimulatedMotion
 from offline.simulate.noise import SCORE, DetectorNoise
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
@@ -65,6 +66,7 @@ class Setting:
     ardupilot: arducopter.Parameters = field(default_factory=arducopter.Parameters)
     guided: bool = False  # a velocity target instead of a stick in Loiter
     kinds: tuple[int, ...] = (PERSON, CAR, BICYCLE)
+    by_motion: bool = True  # what has no class is told by motion
 
 
 @dataclass
@@ -131,6 +133,9 @@ class Perception:
         self.detector.least_score = self.pipeline.tracker.high_score
         self.pipeline.obstacles.sizes = dict(KNOWN_SIZES)
         self.pipeline.camera_motion = False  # there are no images
+        self.motion = SimulatedMotion(things, rng.spawn(1)[0])  # what else is drawn stays as it is
+        self.motion.enabled = setting.by_motion
+        self.pipeline.motion_obstacles = self.motion
         self.pipeline.publish_clear = True  # PX4 does not move at all without
         self.pipeline.on_stale = setting.on_stale
         self.blocked, self._last_scan = BlockedScan(), 0.0
@@ -179,6 +184,7 @@ class Perception:
         to_camera = OPTICAL_TO_FLU.T @ vehicle.body_to_world.T
         self.detector.view = View(self.K, *self.setting.size, vehicle.position, to_camera)
         self.detector.t = t
+        self.motion.see(vehicle, t)
         return self.pipeline.process(self.image, "mono", t, self.camera, mount=self.mount, ego=self._ego(t, vehicle))
 
     def _ego(self, t: float, vehicle: Vehicle) -> Ego | None:

@@ -1,4 +1,4 @@
-"""People, cars, bicycles and poles of known size on a plane, and what a camera sees of them: exact boxes, no painting.
+"""People, cars, bicycles, poles, trees and walls on a plane, and what a camera sees of them: exact boxes, no painting.
 
 World frame as in vehicle.py: z up, metres. The flight goes along +x.
 """
@@ -10,12 +10,15 @@ import numpy as np
 from offline.render.camera import Camera
 
 # Class indices of the detector; length, width and height in metres, and the spread of the whole size, relative.
-PERSON, CAR, BICYCLE, POLE = range(4)
+PERSON, CAR, BICYCLE, POLE, TREE, WALL = range(6)
+UNCLASSED = (POLE, TREE, WALL)  # no detector finds these
 SIZES = {
     PERSON: ((0.5, 0.5, 1.7), 0.08),
     CAR: ((4.3, 1.8, 1.5), 0.08),
     BICYCLE: ((1.7, 0.5, 1.5), 0.12),
     POLE: ((0.3, 0.3, 4.0), 0.2),
+    TREE: ((2.0, 2.0, 5.0), 0.2),
+    WALL: ((0.3, 7.0, 3.0), 0.2),
 }
 HIDDEN = 0.7  # a box covered so far by a nearer one, or so far outside the image, is not seen
 LEAST_PX = 10.0  # sqrt(w h) below which a detector finds nothing
@@ -33,7 +36,7 @@ class Thing:
 
     @property
     def round(self) -> bool:
-        return self.kind in (PERSON, POLE)
+        return self.kind in (PERSON, POLE, TREE)
 
     def at(self, t: float) -> np.ndarray:
         return self.start + t * self.velocity
@@ -77,7 +80,7 @@ def street(
     ahead, side = rng.uniform(35, 55), rng.uniform(-0.6, 0.6)
     kind = int(rng.choice(kinds))
     yaw = rng.choice([0.0, np.pi / 2, rng.uniform(0, 2 * np.pi)])
-    if rng.random() < moving and kind != POLE:
+    if rng.random() < moving and kind not in UNCLASSED:
         pace = rng.uniform(0.7, 1.8)
         heading = rng.choice([np.pi / 2, -np.pi / 2, np.pi])  # crosses, or comes towards the vehicle
         velocity = pace * np.array([np.cos(heading), np.sin(heading)])
@@ -91,9 +94,11 @@ def street(
 
 
 def boxes(things: list[Thing], camera: Camera, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the camera sees, nearest first: boxes (n, 4) px, classes (n,), indices into `things` (n,)."""
+    """What the detector may find, nearest first: boxes (n, 4) px, classes (n,), indices into `things` (n,)."""
     found = []
     for index, thing in enumerate(things):
+        if thing.kind in UNCLASSED:
+            continue
         pixels, depth = camera.project(thing.points(t))
         if (depth < 0.1).any() or depth.min() > 80:  # partly behind the camera: it is being hit
             continue

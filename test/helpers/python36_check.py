@@ -5,6 +5,7 @@
 imports      every onboard module is compiled and, if it needs no ROS package, imported
 pipeline     frames through letterbox, decoding, tracker, obstacles and alerts; what the network would say comes from
              golden.npz, for no ONNX Runtime runs with NumPy 1.13
+motion       a textured wall ahead as an obstacle by motion
 onnxruntime  the fast bundle's fp32 and int8 files on ONNX Runtime, proven on golden.npz, and the same frames
 tensorrt     an fp16 engine on the stand-in TensorRT (test/tensorrt_surfaces.py sets it up): built, proven, run, closed
 """
@@ -106,6 +107,19 @@ def pipeline():
     return fly(of, Replay(of))
 
 
+def motion():
+    """[true and told time to contact] of every image that told one, of a flight at a textured wall."""
+    from textured_way import CAMERA, MOUNT, flight
+
+    from vit_perception.motion_obstacles.watcher import MotionObstacles
+
+    watcher, told = MotionObstacles(enabled=True), []
+    for image, stamp_s, ego, truth in flight(frames=30):
+        found = watcher.update(image, "mono", stamp_s, CAMERA, MOUNT, ego, np.zeros((0, 4)), 0.9, 0.75)
+        told += [[truth, found[0].ttc_s]] if found else []
+    return told
+
+
 def onnxruntime():
     """{precision: proof}, the frames, and the version."""
     import onnxruntime
@@ -144,7 +158,7 @@ def tensorrt():
     }
 
 
-PARTS = {"imports": imports, "pipeline": pipeline, "onnxruntime": onnxruntime, "tensorrt": tensorrt}
+PARTS = {"imports": imports, "pipeline": pipeline, "motion": motion, "onnxruntime": onnxruntime, "tensorrt": tensorrt}
 
 
 if __name__ == "__main__":

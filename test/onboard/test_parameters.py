@@ -13,6 +13,7 @@ from vit_perception.avoidance.corridor import Corridor
 from vit_perception.avoidance.memory import Memory
 from vit_perception.avoidance.obstacles import ObstacleEstimator
 from vit_perception.errors import PerceptionError
+from vit_perception.motion_obstacles.watcher import MotionObstacles
 from vit_perception.pipeline import Pipeline
 from vit_perception.replay import parameters_file
 from vit_perception.tracking.tracker import Tracker
@@ -55,6 +56,7 @@ def test_defaults_agree_with_the_parts():
         "memory": Memory,
         "corridor": Corridor,
         "alerts": AlertPolicy,
+        "motion_obstacles": MotionObstacles,
     }
     pipeline = Pipeline(SimpleNamespace(score_threshold=0.5))
     for s in parameters.SPECS:

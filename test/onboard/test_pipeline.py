@@ -3,6 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from textured_way import CAMERA as WAY_CAMERA
+from textured_way import MOUNT as WAY_MOUNT
+from textured_way import flight as way_flight
 
 from vit_perception.avoidance.camera import Camera
 from vit_perception.avoidance.geometry import Ego, Mount
@@ -43,7 +46,7 @@ def test_an_approaching_object_becomes_a_track_an_obstacle_a_ray_and_an_alert():
     assert result.obstacles[0].ttc_s == pytest.approx(1.9, rel=0.1)
     assert result.scan_ranges[36] == pytest.approx(400 * 2 / (60 * 3 / 1.9), rel=0.01)
     assert result.alert.threat == "LOW"  # 1.9 s asks for HIGH, but in this one frame only
-    assert list(result.stage_ms) == ["infer", "motion", "track", "growth", "obstacles", "alerts"]
+    assert list(result.stage_ms) == ["infer", "motion", "track", "growth", "obstacles", "unclassed", "alerts"]
 
 
 def test_a_single_strong_detection_is_in_the_scan_at_once_and_nowhere_else():
@@ -337,3 +340,23 @@ def test_pixels_make_the_time_to_contact_surer_than_boxes_alone():
 
     alone, both = (np.median([error(pixels, seed) for seed in range(8)]) for pixels in (False, True))
     assert both < 0.06 and both < 0.5 * alone
+
+
+def test_a_wall_without_a_class_reaches_scan_and_alert_and_a_detection_in_front_of_it_keeps_it_out():
+    """Images of a textured wall ahead; the detector finds nothing, or the whole wall."""
+
+    def last(boxes):
+        pipeline = Pipeline(Boxes(boxes))
+        pipeline.labels = ["person"]
+        pipeline.configure({"motion_obstacles.enabled": True})
+        for picture, stamp_s, ego, _ in way_flight(frames=38):
+            result = pipeline.process(picture, "mono", stamp_s, WAY_CAMERA, WAY_MOUNT, ego)
+        return pipeline, result
+
+    pipeline, result = last([])
+    o = result.alert.obstacle
+    assert result.alert.level and pipeline.names[o.track.class_index] == "obstacle"
+    assert not result.tracks and len(result.detections) == 0
+    assert result.scan_ranges[36] == pytest.approx(20 - 5 * 37 / 15, rel=0.25)
+    _, result = last([[100, 50, 540, 460]])
+    assert all(t.class_index == 0 for t in (o.track for o in result.obstacles))

@@ -117,6 +117,13 @@ def test_frames_become_tracks_and_alerts_as_with_new_libraries(name):
     assert_same_flight(check(name, "pipeline"), python36_check.pipeline())
 
 
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_wall_is_told_by_motion_as_with_new_libraries(name):
+    old, new = check(name, "motion"), python36_check.motion()
+    assert len(old) >= 5
+    np.testing.assert_allclose(old, new, rtol=0.02)
+
+
 def test_the_bundle_runs_on_the_last_onnx_runtime_for_python36():
     found, new = check("container", "onnxruntime"), python36_check.onnxruntime()
     assert found["version"] == "1.10.0" != new["version"]

@@ -48,6 +48,7 @@ def report(node, now_s):
             "calibrated": "yes" if node.calibration.camera is not None else "no",
             "mount": node.mount_source,
             "ego": node.ego_inputs.known(now_s),
+            "motion_obstacles": node.pipeline.motion_obstacles.state if node.pipeline else "off",
             "subscribers": ", ".join("{} {}".format(*item) for item in sorted(node.subscribers.items())),
             "warnings": node.notices.current(),
             "scan": scan_state(node),

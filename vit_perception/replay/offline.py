@@ -12,6 +12,7 @@ from ..draw import draw
 from ..engines import open_configured
 from ..errors import PerceptionError
 from ..finds.search import Search
+from ..motion_obstacles import by_motion
 from ..pipeline import make_pipeline
 from ..stats import Samples
 from . import parameters_file
@@ -83,8 +84,8 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search):
                 if sentence:
                     notes(sentence)
             zoom = -(-LEAST_WIDTH // frame.image.shape[1])
-            picture = draw(frame.image, frame.order, result, pipeline.labels, zoom)
-            found = rows(result, pipeline.labels)
+            picture = draw(frame.image, frame.order, result, pipeline.names, zoom)
+            found = rows(result, pipeline.names)
             report.add(frame.stamp_s, picture, *found, name=frame.name, calibrated=frame.camera is not None)
             progress.step(report.frames)
         if flight.problem:
@@ -129,7 +130,11 @@ def rows(result, labels):
     tracks = []
     for o in result.obstacles:
         seen = "yes" if o.track.detection >= 0 else "predicted"
-        tracks.append(dict(_known(o, labels), seen=seen if o.track.id in current else "remembered"))
+        if by_motion(o):
+            seen = "predicted" if o.remembered else "by motion"
+        elif o.track.id not in current:
+            seen = "remembered"
+        tracks.append(dict(_known(o, labels), seen=seen))
     alert = result.alert
     if not (alert.level or alert.cleared):
         return detections, tracks, None

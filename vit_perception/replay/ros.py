@@ -16,6 +16,7 @@ import rclpy
 from ..bundles.bundle import find_bundle
 from ..child import child_environment
 from ..errors import PerceptionError
+from ..motion_obstacles import LABEL
 from ..recording.bag import open_bag
 from ..recording.bag_inputs import IMAGE_TYPES, find_inputs
 from ..recording.bag_writer import BagWriter
@@ -56,7 +57,7 @@ def replay_ros(args, given, stop, say=print):
         _start(lambda: init(args=[]))
         try:
             with BagWriter(recorded) as writer:
-                exchange = _start(lambda: Exchange(writer, bundle.labels, values["class_id_as_name"], notes))
+                exchange = _start(lambda: Exchange(writer, bundle.labels + [LABEL], values["class_id_as_name"], notes))
                 try:
                     exchange.check_alone()
                     node = _start_node(args, compressed)

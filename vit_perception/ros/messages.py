@@ -15,6 +15,7 @@ from vision_msgs.msg import (
 
 from ..avoidance.geometry import norm
 from ..avoidance.scan import ANGLE_INCREMENT, ANGLE_MIN, BINS
+from ..motion_obstacles import by_motion
 
 try:  # vision_msgs 4.1: Humble and later
     from vision_msgs.msg import LabelInfo, VisionClass
@@ -223,7 +224,8 @@ def alert_message(alert, labels, name):
         if o.bearing is not None:
             values["bearing_deg"] = "{:.1f}".format(math.degrees(o.bearing))
         known = ["{} {}".format(k, values[k]) for k in ("ttc_s", "range_m", "bearing_deg") if k in values]
-        text = "{} {}: {}".format(values["class"], values["track_id"], ", ".join(known))
+        how = " by motion" if by_motion(o) else ""
+        text = "{} {}{}: {}".format(values["class"], values["track_id"], how, ", ".join(known))
     return status(name, alert.level, text, values)
 
 

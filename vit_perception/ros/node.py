@@ -27,6 +27,7 @@ from ..health.board import return_free_memory
 from ..health.notices import Notices
 from ..health.report import STALE, report
 from ..images.read import ImageReader
+from ..motion_obstacles import LABEL
 from ..pipeline import make_pipeline
 from ..stats import NodeStats, RateLimit
 from .armed import BlockedEnds
@@ -109,7 +110,7 @@ class PerceptionNode(ManagedNode):
             self._scan_timer = self.create_timer(
                 1.0 / self.values["scan_rate_hz"], self._publish_scan, clock=self._steady
             )
-            keep, labels = self._dump and self._dump.keep, self.bundle.labels
+            keep, labels = self._dump and self._dump.keep, self.bundle.labels + [LABEL]
             self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
             self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
             self.engine = self._open_engine()

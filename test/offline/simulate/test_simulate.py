@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from offline.render import Camera as View
+from offline.render import intrinsics
 from offline.simulate.autopilot import SECTORS, UNKNOWN, ObstacleMap, Parameters, PositionMode, from_ranges, max_speed
 from offline.simulate.closed_loop import Perception, Setting, fly
 from offline.simulate.vehicle import GRAVITY, Vehicle
-from offline.simulate.world import BICYCLE, CAR, PERSON, boxes, draw, street
+from offline.simulate.world import BICYCLE, CAR, PERSON, POLE, TREE, WALL, boxes, draw, street
+from vit_perception.avoidance.geometry import OPTICAL_TO_FLU
 from vit_perception.avoidance.scan import make_scan
 
 DT = 0.01
@@ -192,3 +195,19 @@ def test_something_crosses_the_way_when_the_vehicle_comes_by():
         times = np.arange(0, 14, 0.05)
         gaps = [thing.gap(np.array([5.0 * t, 0.0]), t) for t in times]
         assert min(gaps) < 1.0, seed
+
+
+def test_a_tree_is_flown_into_unless_it_is_told_by_motion():
+    rng = np.random.default_rng(4)
+    for kind in (TREE, WALL, POLE):
+        things = [draw(rng, kind, (30.0, 0.1))]
+        setting = Setting(speed=3.0, duration=18.0, hold_on_alert=True, parameters=Parameters(CP_GUIDE_ANG=0.0))
+        blind, seeing = (fly(replace(setting, by_motion=b), 5, things) for b in (False, True))
+        assert blind.collided and not seeing.collided and seeing.stopped and seeing.lead_s > 1
+
+
+def test_no_detector_finds_what_has_no_class():
+    rng = np.random.default_rng(4)
+    view = View(intrinsics(640, 512, 1.2), 640, 512, np.array([0, 0, 1.5]), OPTICAL_TO_FLU.T)
+    things = [draw(rng, kind, (12.0, y)) for kind, y in ((TREE, 3.0), (PERSON, 0.0), (POLE, -3.0))]
+    assert boxes(things, view, 0.0)[2].tolist() == [1]

@@ -143,3 +143,10 @@ def test_alert_leaves_out_what_is_not_known():
     }
     clear = messages.alert_message(Alert(cleared=True), [], "node: obstacle")
     assert clear.level == b"\x00" and clear.values[0].value == "NONE"
+
+
+def test_an_alert_by_motion_says_so():
+    obstacle = Obstacle(SimpleNamespace(id=1000003, class_index=1))
+    obstacle.ttc_s, obstacle.ttc_sigma_s = 1.5, 0.2
+    msg = messages.alert_message(Alert(1, obstacle), ["person", "obstacle"], "node: obstacle")
+    assert msg.message == "obstacle 1000003 by motion: ttc_s 1.50"

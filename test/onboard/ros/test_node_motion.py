@@ -1,0 +1,49 @@
+"""An obstacle without a class through the node, over real DDS: images of a wall that comes nearer, and a velocity."""
+
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
+
+from flight import running  # noqa: E402
+from geometry_msgs.msg import TwistStamped  # noqa: E402
+from textured_way import FOCAL, SIZE, image  # noqa: E402
+
+SPEED, START_M = 4.0, 17.0
+K = [FOCAL, 0.0, 320.0, 0.0, FOCAL, 256.0, 0.0, 0.0, 1.0]
+
+
+def test_a_wall_is_an_obstacle_a_ray_and_an_alert_by_motion(client, bundle, log):
+    twists = client.node.create_publisher(TwistStamped, "twist", 10)
+    twist = TwistStamped()
+    twist.header.frame_id = "base_link"
+    twist.twist.linear.x = SPEED
+    with running("node", log, model=bundle, class_id_as_name=True, **{"motion_obstacles.enabled": True}):
+        client.connect()
+        client.calibrate(width=SIZE[0], height=SIZE[1], k=K)
+        assert [c.class_name for c in client.messages("label_info")[-1].class_map][-1] == "obstacle"
+        began = time.monotonic()
+        while time.monotonic() - began < 3.2:
+            twists.publish(twist)
+            # Dark enough that the blob model finds nothing in it.
+            client.send_now(image(START_M - SPEED * (time.monotonic() - began)) // 3)
+            client.spin(0.05)
+            seen = client.messages("obstacles")
+            if seen and seen[-1].detections and client.messages("alert"):
+                break
+        to_wall = START_M - SPEED * (time.monotonic() - began)
+        assert client.messages("alert"), log.read_text()
+        found, alert = client.messages("obstacles")[-1].detections[0], client.messages("alert")[-1]
+        hypothesis, position = found.results[0], found.results[0].pose.pose.position
+        assert hypothesis.hypothesis.class_id == "obstacle" and int(found.id) >= 1000000
+        assert position.x == pytest.approx(to_wall, abs=0.3 * to_wall + 1.0)
+        assert "by motion" in alert.message and "ttc_s" in alert.message
+        assert not any(m.detections for m in client.messages("detections"))
+        _, _, values = client.diagnostics()
+        assert values["motion_obstacles"].startswith("watching") and "unclassed_ms_p50" in values
+        done, reason = client.set_parameter("motion_obstacles.enabled", False)
+        assert done, reason
+        client.send_now(image(5.0) // 3)
+        assert client.wait(lambda: client.diagnostics()[2]["motion_obstacles"] == "off", 5.0)

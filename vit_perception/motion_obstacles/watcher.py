@@ -1,0 +1,283 @@
+"""Looks for what stands in the vehicle's way and has no class, in every image.
+
+Of the newest image, corners are followed back to one about a quarter of a second before: some all over the image, which
+tell how the camera moved, and a dense set around the focus of expansion, where what the vehicle will hit is seen. That
+one is looked for in the earlier image turned and zoomed as the motion says, for a window of fixed size does not find
+what has grown.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from ..avoidance.geometry import norm, rotation_about
+from ..images.formats import to_gray
+from .ego_motion import STEPS, Motion, refine
+from .flow import Texture, follow
+from .followed import Followed
+from .groups import Way, make_groups
+from .lens import Lens
+from .parallax import Points
+
+WIDTH = 320  # px; the longer side of the images that are compared
+BASELINE_S, LONGEST_S = 0.25, 0.7  # between them; 0.6 s and half the size gained nothing
+WIDE_CELL, WIDE_MOST, WIDE_LEVELS = 12, 200, 3
+DENSE_CELL, DENSE_MOST, DENSE_LEVELS = 6, 250, 2
+DENSE_RAD = math.radians(13.0)  # around the focus of expansion
+ZOOMED_S = 2.2  # time to contact to which the earlier image is zoomed
+GROWN = 0.15  # of a detection's box, on each side: what moves by itself must not look near
+LEAST_HALF_PX = 4.0  # of an obstacle's width
+LEAST_POINTS = 25  # fewer tell nothing of the camera's motion
+LEAST_AGREE = 0.5  # of the points must lie near their lines
+DISAGREES = 10  # images in a row before it is said
+GYRO_SIGMA_RAD_S, NO_GYRO_RAD_S = math.radians(1.0), math.radians(8.0)
+DIRECTION_SIGMA, NO_DIRECTION = math.radians(3.0), math.radians(10.0)  # of the velocity's
+ASSUMED_MPS = 4.5  # where no velocity is told
+FIRST_STEPS = 3  # of the refinement before the focus of expansion is looked at
+LEARNT = 8  # images after which what was carried halves the priors' sigmas
+CARRY = 0.3  # of what the refinement found, for the next image
+MOST_CARRIED, MOST_TURN_CARRIED = math.radians(10.0), math.radians(3.0)  # rad, rad/s
+
+WATCHING, STANDS, ASIDE = "watching", "blind: no motion", "blind: flies aside of the view"
+OFF, NO_VELOCITY, NO_GYRO = "off", "no velocity: alerts only, no range", "no gyro: turning from images"
+FLAT, FROZEN = "blind: too little texture", "blind: the image stands still"
+UNCALIBRATED, STARTING = "blind: no calibrated camera", "blind: too few images yet"
+CONTRADICTED = "blind: the image moves otherwise than odometry and gyro tell (frame, sign, delay?)"
+
+
+class _View:
+    """An image that is kept: small (H, W) uint8, its stamp, the vehicle's speed, and how the camera turned since."""
+
+    def __init__(self, small, stamp_s, speed):
+        self.small, self.stamp_s, self.speed, self.turned = small, stamp_s, speed, np.eye(3)
+
+
+class MotionObstacles:
+    """Obstacles without a class, from image motion.
+
+    Attributes:
+        enabled (bool): off, nothing is kept and nothing is found.
+        least_points (int): that must agree to be an obstacle. max_sigma (float): relative standard deviation of a
+            point's distance up to which it counts. min_size_m: extent of an obstacle. min_speed_mps: a slower vehicle
+            sees nothing.
+        refined, masked (bool): whether the motion is refined from the image, and detections' boxes left out; off for
+            benchmarks only.
+        state (str): what it does, or why it sees nothing: WATCHING, with what is not told, or a "blind" sentence.
+    """
+
+    def __init__(self, enabled=False, least_points=3, max_sigma=0.5, min_size_m=0.4, min_speed_mps=0.7):
+        self.enabled, self.least_points, self.max_sigma = enabled, least_points, max_sigma
+        self.min_size_m, self.min_speed_mps = min_size_m, min_speed_mps
+        self.refined = self.masked = True
+        self.followed, self._texture = Followed(), Texture()
+        self.state = STARTING
+        self.reset()
+
+    def reset(self):
+        """Forget all images and obstacles."""
+        self._views, self._shape, self._carried, self._contrary = [], None, (np.zeros(3), np.zeros(3)), 0
+        self._rate, self._learnt = None, 0
+        self.followed.reset()
+
+    def update(self, image, order, stamp_s, camera, mount, ego, boxes, half_width_m, half_height_m):
+        """Take the next image.
+
+        Args:
+            image, order: as `vit_perception.images.read.view` returns them. stamp_s: seconds.
+            camera: `Camera` of this image, or None. mount: `Mount` of the camera. ego: `Ego`, or None.
+            boxes: (n, 4) px of what has a class, detected or tracked.
+            half_width_m, half_height_m: of the way, the vehicle's half and the margin.
+
+        Returns:
+            list of Obstacle: ranges only where the velocity was told.
+        """
+        if not self.enabled or camera is None:
+            self.reset()
+            self.state = UNCALIBRATED if self.enabled else OFF
+            return []
+        half = half_width_m, half_height_m
+        last = self._views[-1].stamp_s if self._views else None
+        if last is not None and stamp_s == last:
+            return self._told(ego, mount, half_width_m)
+        if last is not None and not (0 < stamp_s - last <= LONGEST_S and self._shape == image.shape):
+            self.reset()
+            last = None
+        self._shape = image.shape
+        velocity, rate = _vector(ego, "velocity"), _vector(ego, "angular_velocity")
+        course = ASSUMED_MPS * mount.rotation[:, 2] if velocity is None else velocity
+        view = _View(_shrink(image, order), stamp_s, norm(course))
+        dt = 0.0 if last is None else stamp_s - last
+        self._turn(dt, rate, mount)
+        frozen = bool(self._views) and np.array_equal(self._views[-1].small, view.small)
+        self._views = [v for v in self._views if stamp_s - v.stamp_s <= LONGEST_S] + [view]
+        self.followed.move(dt, course, np.zeros(3) if rate is None else rate, mount.rotation[:, 2])
+        try:
+            seen = self._look(view, frozen, camera, mount, ego, course, boxes, half)
+        except (cv2.error, np.linalg.LinAlgError):  # what they refuse says nothing of obstacles
+            seen = FLAT
+        if isinstance(seen, str):
+            self.state = seen
+            self.followed.wait(seen is STANDS)
+        else:
+            missing = [text for value, text in ((velocity, NO_VELOCITY), (rate, NO_GYRO)) if value is None]
+            self.state = "; ".join([WATCHING] + missing)
+            self.followed.correct(seen, stamp_s, view.speed)
+        return self._told(ego, mount, half_width_m)
+
+    def _told(self, ego, mount, half_width_m):
+        velocity = _vector(ego, "velocity")
+        course = ASSUMED_MPS * mount.rotation[:, 2] if velocity is None else velocity
+        return self.followed.obstacles(course, velocity is not None, half_width_m)
+
+    def _turn(self, dt, rate, mount):
+        """The camera turned since the last image; the rate at both ends counts."""
+        if rate is None or dt <= 0:
+            self._rate = rate
+            return
+        mean = rate if self._rate is None else 0.5 * (rate + self._rate)
+        step = rotation_about(-dt * mount.rotation.T.dot(mean))
+        for view in self._views:
+            view.turned = step.dot(view.turned)
+        self._rate = rate
+
+    def _look(self, view, frozen, camera, mount, ego, course, boxes, half):
+        """What is seen in the way, as `Followed.correct` takes it; or the sentence that says why nothing can be."""
+        if view.speed < self.min_speed_mps:
+            return STANDS
+        to_camera, lens = mount.rotation.T, Lens(camera, view.small.shape)
+        told = to_camera.dot(course / view.speed)
+        if not lens.shows(told):
+            return ASIDE
+        earlier = [v for v in self._views if view.stamp_s - v.stamp_s >= BASELINE_S]
+        if not earlier:
+            return STARTING
+        if frozen:
+            return FROZEN
+        before = earlier[-1]
+        dt = view.stamp_s - before.stamp_s
+        prior = self._prior(before, dt, told, ego)
+        motion, pixels, points = self._points(view.small, before.small, dt, prior, lens, boxes)
+        if len(pixels) < LEAST_POINTS:
+            return FLAT
+        self._contrary = self._contrary + 1 if points.agree < LEAST_AGREE else 0
+        if self._contrary:
+            return CONTRADICTED if self._contrary >= DISAGREES else []
+        self._carry(prior, motion, dt)
+        up = to_camera.dot(np.array([0.0, 0.0, 1.0]) if ego is None or ego.level is None else ego.level[2])
+        way_m = float(np.mean([v.speed for v in self._views if v.stamp_s >= before.stamp_s])) * dt
+        way = Way(motion.direction, up, way_m, *half)
+        groups = make_groups(pixels, points, way, self.least_points, lens.focal, self.min_size_m)
+        return [self._place(g, mount, lens) for g in groups]
+
+    def _prior(self, before, dt, told, ego):
+        """The camera's Motion since an earlier image as it was told, with the errors that were learnt taken off.
+
+        told: (3,) unit vector of flight, optical frame. dt: seconds in between.
+        """
+        bias, turn_bias = self._carried
+        known = 0.5 if self._learnt >= LEARNT else 1.0
+        return Motion(
+            rotation_about(dt * turn_bias).dot(before.turned),
+            rotation_about(bias).dot(told),
+            NO_DIRECTION if _vector(ego, "velocity") is None else known * DIRECTION_SIGMA,
+            dt * (NO_GYRO_RAD_S if _vector(ego, "angular_velocity") is None else known * GYRO_SIGMA_RAD_S),
+        )
+
+    def _points(self, now, before, dt, prior, lens, boxes):
+        """(Motion, refined by what was followed; places (n, 2) px in the newest small image; their `Points`)."""
+        covered = _covered(boxes, now.shape, lens.scale) if self.masked else None
+        self._texture.take(now)
+        motion = prior
+        pixels, rays_before, rays = np.zeros((0, 2), np.float32), np.zeros((0, 3)), np.zeros((0, 3))
+        for dense in (False, True):
+            found, places = self._follow(now, before, lens, motion, dt, covered, dense)
+            pixels = np.concatenate([pixels, found])
+            rays_before = np.concatenate([rays_before, lens.rays(places)])
+            rays = np.concatenate([rays, lens.rays(found)])
+            if self.refined:
+                motion = refine(rays_before, rays, prior, STEPS if dense else FIRST_STEPS)
+        tensors = self._texture.inverse_tensors(pixels)
+        return motion, pixels, Points(rays_before, rays, motion, tensors, lens.focal, self.max_sigma)
+
+    def _carry(self, prior, motion, dt):
+        """Keep a part of what the refinement found for the next image: biases stay."""
+        self._learnt += 1
+        bias, turn_bias = self._carried
+        off = np.cross(prior.direction, motion.direction)
+        difference = motion.rotation.dot(prior.rotation.T)
+        turn = 0.5 * np.array([difference[2, 1] - difference[1, 2], difference[0, 2] - difference[2, 0],
+                               difference[1, 0] - difference[0, 1]])  # fmt: skip
+        self._carried = (
+            _limited(bias + CARRY * off, MOST_CARRIED),
+            _limited(turn_bias + CARRY * turn / dt, MOST_TURN_CARRIED),
+        )
+
+    def _follow(self, now, before, lens, motion, dt, covered, dense):
+        """(points (n, 2) in the newest image, their places (n, 2) in the earlier one), px of the small images."""
+        height, width = now.shape
+        back = lens.K.dot(motion.rotation.T).dot(lens.inverse)  # newest -> earlier, of what is far away
+        if not dense:
+            points = self._texture.corners(0, 0, width, height, WIDE_CELL, WIDE_MOST, covered)
+            found, places = follow(now, before, points, _project(back, points), WIDE_LEVELS)
+            return points[found], places[found]
+        focus = lens.K.dot(motion.direction / max(motion.direction[2], 0.3))[:2]
+        reach = lens.focal * math.tan(DENSE_RAD)
+        left, top = np.clip(np.floor(focus - reach), 0, [width, height]).astype(int)
+        right, bottom = np.clip(np.ceil(focus + reach), 0, [width, height]).astype(int)
+        if min(right - left, bottom - top) < 4 * DENSE_CELL:
+            return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
+        shrink = 1.0 / (1.0 + dt / ZOOMED_S)
+        zoom = np.array([[shrink, 0, (1 - shrink) * focus[0]], [0, shrink, (1 - shrink) * focus[1]], [0, 0, 1.0]])
+        corner = np.array([[1.0, 0, left], [0, 1.0, top], [0, 0, 1.0]])
+        matrix = back.dot(zoom).dot(corner)  # crop of the newest -> earlier
+        size = (int(right - left), int(bottom - top))
+        warped = cv2.warpPerspective(before, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                                     borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        points = self._texture.corners(left, top, right, bottom, DENSE_CELL, DENSE_MOST, covered)
+        inside = points - np.array([left, top], np.float32)
+        found, places = follow(np.ascontiguousarray(now[top:bottom, left:right]), warped, inside, inside, DENSE_LEVELS)
+        return points[found], _project(matrix, places[found]).astype(np.float32)
+
+    def _place(self, group, mount, lens):
+        """(place in base_link, relative sigma, half width in radians, box in px of the image) of a Group."""
+        half_rad = max(group.half_rad, LEAST_HALF_PX / lens.focal)
+        place = mount.translation + mount.rotation.dot(group.place)
+        grown = group.box + np.array([-1.0, -1.0, 1.0, 1.0]) * LEAST_HALF_PX
+        return place, group.sigma, half_rad, (grown / lens.scale).astype(np.float32)
+
+
+def _shrink(image, order):
+    height, width = image.shape[:2]
+    scale = min(1.0, float(WIDTH) / max(height, width, 1))
+    if scale < 1.0:
+        size = max(1, int(round(width * scale))), max(1, int(round(height * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.array(image) if order == "mono" else to_gray(image, order)
+
+
+def _covered(boxes, shape, scale):
+    """bool (H, W): where boxes (n, 4) px of the large image lie, grown; None without any."""
+    if len(boxes) == 0:
+        return None
+    mask = np.zeros(shape, bool)
+    for x1, y1, x2, y2 in scale * np.asarray(boxes, np.float64):
+        dx, dy = GROWN * (x2 - x1) + 2.0, GROWN * (y2 - y1) + 2.0
+        columns = slice(max(0, int(x1 - dx)), max(0, int(math.ceil(x2 + dx))))
+        mask[max(0, int(y1 - dy)) : max(0, int(math.ceil(y2 + dy))), columns] = True
+    return mask
+
+
+def _project(matrix, points):
+    moved = np.column_stack([points, np.ones(len(points))]).dot(matrix.T)
+    return moved[:, :2] / np.maximum(moved[:, 2:], 1e-6)
+
+
+def _vector(ego, name):
+    value = None if ego is None else getattr(ego, name)
+    return value if value is not None and np.isfinite(value).all() else None
+
+
+def _limited(vector, length):
+    size = norm(vector)
+    return vector if size <= length else vector * (length / size)
