@@ -79,6 +79,9 @@ setup(
     entry_points={
         "console_scripts": [
             "vit_perception = vit_perception.node:main",
+            "guard = vit_perception.guard:main",
+            "mavlink = vit_perception.mavlink:main",
+            "check_autopilot = vit_perception.check_autopilot:main",
             "replay = vit_perception.replay.__main__:main",
             "player = vit_perception.player:main",
             "build_engine = vit_perception.build_engine:main",

@@ -1,6 +1,6 @@
 """Start the perception node, its camera driver if wanted, connected to the flight stack.
 
-ros2 launch vit_perception drone.launch.py camera:=v4l2_camera flight_stack:=mavros
+ros2 launch vit_perception drone.launch.py camera:=v4l2_camera flight_stack:=ardupilot
 """
 
 import os
@@ -21,8 +21,8 @@ ARGUMENTS = (
     (
         "flight_stack",
         "none",
-        ("none", "mavros", "px4"),
-        "sets topics and messages as mavros, or PX4 by uXRCE-DDS, has them",
+        ("none", "px4", "mavros_px4", "ardupilot", "mavlink"),
+        "sets topics, messages and on_stale: PX4 by uXRCE-DDS or mavros; ArduPilot by mavros, or by MAVLink without it",
     ),
     ("namespace", "", None, "namespace of the node, of the camera, and of their relative topics"),
     (
@@ -39,6 +39,14 @@ ARGUMENTS = (
     ("reliable_input", "", UNSET, "queue images instead of taking the newest: for replay, not for flight"),
     ("publish_mavros", "", UNSET, "mavros_msgs StatusText and CompanionProcessStatus; empty: as flight_stack says"),
     ("publish_px4", "", UNSET, "px4_msgs ObstacleDistance; empty: as flight_stack says"),
+    (
+        "on_stale",
+        "",
+        ("", "silent", "blocked"),
+        "what the scan says while nothing is known; empty: as flight_stack says",
+    ),
+    ("guard", "", UNSET, "start the guard, which blocks the scan of a dead node; empty: as flight_stack says"),
+    ("mavlink_url", "udpout:127.0.0.1:14551", None, "of flight_stack:=mavlink; /dev/ttyTHS1:921600 is a serial port"),
     ("autostart", "true", BOOLEAN, "configure and activate the node at start; false waits for ros2 lifecycle set"),
     ("respawn", "true", BOOLEAN, "start a process that ended again after 2 s"),
     ("image_topic", "image_raw", None, "sensor_msgs/Image topic of the camera"),
@@ -63,14 +71,6 @@ ARGUMENTS = (
 # What flight_stack says of topics and parameters that are not set themselves.
 FLIGHT_STACKS = {
     "none": {"scan_topic": "obstacle_scan", "odometry_topic": "odometry", "twist_topic": "twist", "fix_topic": "fix"},
-    "mavros": {
-        "scan_topic": "/mavros/obstacle/send",
-        "odometry_topic": "/mavros/local_position/odom",
-        "twist_topic": "/mavros/local_position/velocity_body",
-        "fix_topic": "/mavros/global_position/global",
-        "heading_source": "odometry",
-        "publish_mavros": "true",
-    },
     "px4": {
         "scan_topic": "obstacle_scan",
         "odometry_topic": "odometry",
@@ -78,8 +78,35 @@ FLIGHT_STACKS = {
         "fix_topic": "fix",
         "publish_px4": "true",
     },
+    "mavros_px4": {
+        "scan_topic": "/mavros/obstacle/send",
+        "odometry_topic": "/mavros/local_position/odom",
+        "twist_topic": "/mavros/local_position/velocity_body",
+        "fix_topic": "/mavros/global_position/global",
+        "heading_source": "odometry",
+        "publish_mavros": "true",
+    },
+    "ardupilot": {
+        "scan_topic": "/mavros/obstacle/send",
+        "odometry_topic": "/mavros/local_position/odom",
+        "twist_topic": "/mavros/local_position/velocity_body",
+        "fix_topic": "/mavros/global_position/global",
+        "heading_source": "odometry",
+        "publish_mavros": "true",
+        "on_stale": "blocked",
+        "guard": "true",
+    },
+    "mavlink": {
+        "scan_topic": "obstacle_scan",
+        "odometry_topic": "odometry",
+        "twist_topic": "twist",
+        "fix_topic": "fix",
+        "heading_source": "odometry",
+        "on_stale": "blocked",
+        "guard": "true",
+    },
 }
-TEXTS = ("model", "backend", "precision", "image_transport")
+TEXTS = ("model", "backend", "precision", "image_transport", "on_stale")
 FILES = ("params_file", "camera_params_file", "dds_profile")
 SWITCHES = ("reliable_input", "publish_mavros", "publish_px4", "autostart", "use_sim_time")
 
@@ -93,6 +120,8 @@ def check(arguments):
     for name, text in arguments.items():
         if name not in known:
             raise RuntimeError("drone.launch.py has no argument '{}'; it has: {}".format(name, ", ".join(known)))
+        if name == "flight_stack" and text == "mavros":
+            raise RuntimeError("flight_stack mavros is called mavros_px4 or ardupilot now: each stops in its own way")
         if known[name] and text not in known[name]:
             raise RuntimeError("{} is '{}', but must be one of: {}".format(name, text, ", ".join(known[name])))
         if name in FILES and text and not os.path.isfile(text):  # launch_ros would go on without it
@@ -107,7 +136,7 @@ def check(arguments):
 
 
 def start(context):
-    """The processes: [node] or [camera driver, node]."""
+    """The processes: the node, with the camera driver, guard and link that are wanted."""
     value = {argument[0]: LaunchConfiguration(argument[0]).perform(context) for argument in ARGUMENTS}
     check(value)
     for name, implied in FLIGHT_STACKS[value["flight_stack"]].items():
@@ -136,11 +165,32 @@ def start(context):
             ("twist", value["twist_topic"]),
             ("height", value["height_topic"]),
             ("fix", value["fix_topic"]),
-        ],
+        ]
+        + ([("state", "/mavros/state")] if value["publish_mavros"] == "true" else []),
         ros_arguments=ros_arguments,
         **process,
     )
-    return [camera(value, process), node] if value["camera"] != "none" else [node]
+    started = [camera(value, process), node] if value["camera"] != "none" else [node]
+    if value["guard"] == "true":
+        started.append(helper("guard", value, process, {}))
+    if value["flight_stack"] == "mavlink":
+        started.append(helper("mavlink", value, process, {"mavlink_url": value["mavlink_url"]}))
+    return started
+
+
+def helper(name, value, process, parameters):
+    """The guard or the link: a process beside the node, of the same parameters, on the same topics."""
+    topics = [(name, name + "_topic") for name in ("odometry", "height", "fix")] + [("obstacle_scan", "scan_topic")]
+    state = [("state", "/mavros/state")] if value["publish_mavros"] == "true" else []
+    return Node(
+        package="vit_perception",
+        executable=name,
+        name=name,
+        parameters=[value["params_file"], overrides(value), parameters],
+        remappings=[(topic, value[argument]) for topic, argument in topics] + state,
+        ros_arguments=["--enclave", "/" + name] if value["enclave"] else [],
+        **dict(process, respawn_delay=0.5),
+    )
 
 
 def overrides(value):

@@ -1,6 +1,6 @@
 """Several cameras: one perception node each, under a namespace of its own.
 
-ros2 launch vit_perception multi_camera.launch.py cameras_file:=cameras.yaml flight_stack:=mavros
+ros2 launch vit_perception multi_camera.launch.py cameras_file:=cameras.yaml flight_stack:=ardupilot
 
 Arguments of drone.launch.py hold for all nodes; cameras_file says what differs.
 """

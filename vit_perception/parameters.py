@@ -3,8 +3,8 @@
 from collections import namedtuple
 
 from . import slices
+from .avoidance.blocked import BLOCKED, FARTHEST_M, ON_STALE
 from .errors import PerceptionError
-from .images.high_bit_depth import SCALINGS, conversion
 
 Spec = namedtuple("Spec", "name default low high unit read_only description")
 
@@ -56,8 +56,10 @@ SPECS = (
     _fixed("height_source", "none", "what tells base_link's height above ground: none, odometry, pose or range"),
     _fixed("publish_px4", False, "publish px4_msgs/ObstacleDistance on /fmu/in/obstacle_distance too"),
     _fixed("publish_mavros", False, "publish mavros_msgs StatusText and CompanionProcessStatus too"),
-    _live("stale_after_s", 0.5, "no processed image for longer: the scan goes silent", 0.1, 5.0, "s"),
-    _live("max_failures", 5, "consecutive unusable frames: diagnostics ERROR, scan silent", 1, 1000),
+    _live("stale_after_s", 0.5, "no processed image for longer: the scan says what on_stale says", 0.1, 5.0, "s"),
+    _live("max_failures", 5, "consecutive unusable frames: diagnostics ERROR, scan as on_stale says", 1, 1000),
+    _live("on_stale", "silent", "what the scan says when nothing is known: silent (PX4) or blocked (ArduPilot)"),
+    _fixed("guard_after_s", 0.5, "of the guard: the scan stopped for longer: the node is dead", 0.2, 5.0, "s"),
     _fixed("scan_frame", "base_link_frd", "frame_id of obstacle_scan"),
     _fixed("scan_rate_hz", 10.0, "steady rate of obstacle_scan", 1.0, 50.0, "Hz"),
     _live("range_min_m", 0.5, "least range in the scan", 0.1, 10.0, "m"),
@@ -146,9 +148,10 @@ HEIGHT_SOURCES = ("none", "odometry", "pose", "range")
 
 _CHOICES = {
     "height_source": HEIGHT_SOURCES,
+    "on_stale": ON_STALE,
     "finds.heading_source": ("none", "odometry", "pose"),
     "image_transport": ("raw", "compressed"),
-    "high_bit_depth.scaling": SCALINGS,
+    "high_bit_depth.scaling": ("percentile", "fixed"),  # images.high_bit_depth.SCALINGS
 }
 
 # (a, b): a must not exceed b, unless b is off (0).
@@ -184,6 +187,9 @@ def check(values):
         slices.parse(values["slices"])
     except ValueError as e:
         return str(e)
+    problem = check_blocked(values)
+    if problem:
+        return problem
     if values["finds.heading_source"] == "pose" and values["height_source"] != "pose":
         return "finds.heading_source is pose, but height_source is {}: both come from one topic".format(
             values["height_source"]
@@ -203,8 +209,20 @@ def check(values):
     return ""
 
 
+def check_blocked(values):
+    """What is wrong with the parameters of the blocked scan, the guard's among them: one sentence, or ''."""
+    if values["on_stale"] not in ON_STALE:
+        return "on_stale ({}) must be one of {}".format(values["on_stale"], ", ".join(ON_STALE))
+    if values["on_stale"] == BLOCKED and values["range_min_m"] > FARTHEST_M:
+        text = "on_stale is blocked, which stops no vehicle with range_min_m ({}) above {}"
+        return text.format(values["range_min_m"], FARTHEST_M)
+    return ""
+
+
 def evaluated(bundle):
     """{name: value} of EVALUATED as the bundle was evaluated with."""
+    from .images.high_bit_depth import conversion  # with OpenCV: the guard has no memory for it
+
     limits = bundle.thresholds
     scores = {"score_threshold": float(limits["score"]), "weak_score": float(limits.get("weak_score", limits["score"]))}
     deep = {k: v if isinstance(v, str) else float(v) for k, v in conversion(bundle.input).items()}

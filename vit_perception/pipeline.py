@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .avoidance.alerts import AlertPolicy
+from .avoidance.blocked import BLOCKED, SILENT
 from .avoidance.corridor import Corridor
 from .avoidance.geometry import Mount
 from .avoidance.memory import Memory
@@ -26,6 +27,7 @@ _DETECTOR_VALUES = ("nms_iou", "invert_image", "slices")
 _SCORES = ("score_threshold", "weak_score")
 _OWN_VALUES = (
     "camera_motion", "pixel_growth", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m",
+    "on_stale",
 )  # fmt: skip
 _MOUNT_VALUES = {"obstacles.camera_" + angle: angle for angle in ("yaw_deg", "pitch_deg", "roll_deg")}
 
@@ -99,7 +101,7 @@ class Pipeline:
         self.alerts = alerts or AlertPolicy()
         self.camera_motion, self.pixel_growth, self.max_height_difference_m = True, True, 0.0
         self.expansion = Expansion()
-        self.publish_clear, self.range_min_m, self.range_max_m = False, 0.5, 40.0
+        self.publish_clear, self.range_min_m, self.range_max_m, self.on_stale = False, 0.5, 40.0, SILENT
         self.score_threshold = self.weak_score = self.tracker.high_score = detector.score_threshold
         self._angles, self.mount = {}, Mount.from_angles()
         self._wanted = None  # class indices, or None: all
@@ -182,6 +184,7 @@ class Pipeline:
             self.expansion.reset()
         watch.stop("growth")
         self.obstacles.pixel_growth = self.pixel_growth
+        self.obstacles.half_height_m = 0.5 * self.corridor.height_m
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
         if self.memory is not None:
@@ -200,7 +203,8 @@ class Pipeline:
             single_frame = self.obstacles.single_frame_obstacles(
                 seen.tentative, seen.stamp_s, camera, width, height, mount, ego
             )
-            scan = self._scan(obstacles + single_frame, limits, camera, mount, ego)
+            seen_now = [o for o in obstacles + single_frame if self.corridor.others_fly or not o.ghost]
+            scan = self._scan(seen_now, limits, camera, mount, ego)
         watch.stop("alerts")
         stages = dict(seen.stage_ms, **watch.stage_ms)
         return Result(seen.detections, seen.tracks, obstacles, scan, alert, stages, limits)
@@ -234,7 +238,9 @@ class Pipeline:
         view = None
         if self.publish_clear:
             view = horizon_in_view(camera, mount, None if ego is None else ego.level)
-        return make_scan(obstacles, view, limits[0], limits[1], self.publish_clear, self.max_height_difference_m)
+        # An autopilot that needs a blocked scan takes unknown for free: what has no range is put in, near.
+        width = self.corridor.min_size_m if self.on_stale == BLOCKED else 0.0
+        return make_scan(obstacles, view, limits[0], limits[1], self.publish_clear, self.max_height_difference_m, width)
 
 
 def _turning(camera, mount, ego):

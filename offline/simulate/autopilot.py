@@ -57,12 +57,16 @@ class ObstacleDistance:
 
 
 def through_mavros(scan) -> ObstacleDistance:
-    """What mavros' obstacle_distance plugin makes of a LaserScan: not finite, or 655.35 m and more, is unknown."""
-    ranges = np.asarray(scan.ranges, float)
+    """What mavros' obstacle_distance plugin makes of a LaserScan: not finite, or 655.35 m and more, is unknown.
+
+    As its C++: float32 metres times 100 in double, rounded to float32, cut; the limits are cut without that rounding.
+    """
+    ranges = np.asarray(scan.ranges, np.float32).astype(np.float64)
     known = np.isfinite(ranges) & (ranges < 655.35)
-    cm = np.where(known, np.where(known, ranges, 0.0) * 100, UNKNOWN).astype(np.uint16)  # cut, not rounded
+    cm = (np.where(known, ranges, 0.0) * 100).astype(np.float32).astype(np.uint16)
+    low, high = (int(float(np.float32(limit)) * 100) for limit in (scan.range_min, scan.range_max))
     degrees = math.degrees(scan.angle_increment), math.degrees(scan.angle_min)
-    return ObstacleDistance(cm, round(scan.range_min * 100), round(scan.range_max * 100), *degrees)
+    return ObstacleDistance(np.where(known, cm, UNKNOWN).astype(np.uint16), low, high, *degrees)
 
 
 def from_ranges(ranges: np.ndarray, range_min: float, range_max: float) -> ObstacleDistance:
@@ -117,6 +121,7 @@ class PositionMode:
     map: ObstacleMap = field(default_factory=ObstacleMap)
     holding: bool = False
     events: list[tuple[float, str]] = field(default_factory=list)
+    yaw_rate: float = 0.0  # that the mode asks for: none
     _velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     _wanted: np.ndarray = field(default_factory=lambda: np.zeros(2))
     _started: float = math.nan

@@ -13,6 +13,7 @@ import numpy as np
 
 from offline.render.camera import Camera as View
 from offline.render.camera import intrinsics
+from offline.simulate import arducopter
 from offline.simulate.autopilot import ObstacleDistance, Parameters, PositionMode, from_ranges
 from offline.simulate.growth_noise import GrowthNoise
 from offline.simulate.motion_noise import SimulatedMotion
@@ -20,12 +21,14 @@ from offline.simulate.noise import SCORE, DetectorNoise
 from offline.simulate.vehicle import Vehicle
 from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
 from vit_perception.avoidance.alerts import ERROR, OK, WARN
+from vit_perception.avoidance.blocked import BLOCKED, SILENT, BlockedScan
 from vit_perception.avoidance.camera import Camera
 from vit_perception.avoidance.geometry import OPTICAL_TO_FLU, Ego, Mount
 from vit_perception.boxes import iou
 from vit_perception.parameters import SPECS
 from vit_perception.pipeline import Pipeline, Result, sizes_by_index
 
+Autopilot = PositionMode | arducopter.Copter
 Wire = Callable[[np.ndarray, float, float], ObstacleDistance]
 
 STEP_S = 0.01
@@ -52,10 +55,16 @@ class Setting:
     ego: bool = True  # velocity, turning and attitude are known
     hold_on_alert: bool = False  # a companion commands Hold at an ERROR alert
     kill_at: float | None = None  # s; the perception process is gone from then on
+    stale_at: float | None = None  # s; the camera is gone from then on
+    on_stale: str = SILENT  # what the node says then, and its guard once it is dead
+    guard_s: float = 0.6  # from a dead node's last scan to its guard's first
     duration: float = 20.0
     hfov: float = np.radians(80.0)
     size: tuple[int, int] = (640, 512)
     parameters: Parameters = field(default_factory=Parameters)
+    autopilot: str = "px4"  # or ardupilot
+    ardupilot: arducopter.Parameters = field(default_factory=arducopter.Parameters)
+    guided: bool = False  # a velocity target instead of a stick in Loiter
     kinds: tuple[int, ...] = (PERSON, CAR, BICYCLE)
     by_motion: bool = True  # what has no class is told by motion
 
@@ -128,6 +137,8 @@ class Perception:
         self.motion.enabled = setting.by_motion
         self.pipeline.motion_obstacles = self.motion
         self.pipeline.publish_clear = True  # PX4 does not move at all without
+        self.pipeline.on_stale = setting.on_stale
+        self.blocked, self._last_scan = BlockedScan(), 0.0
         self.K = intrinsics(*setting.size, setting.hfov)
         self.camera = Camera(self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2], *setting.size)
         self.mount = Mount.from_angles()
@@ -142,7 +153,7 @@ class Perception:
         if self._pending is not None and t >= self._pending[0]:
             _, self._exposed, ready = self._pending
             self.result, self._pending = ready, None
-        if t >= self._next_image:
+        if t >= self._next_image and not (self.setting.stale_at is not None and t >= self.setting.stale_at):
             self._next_image += 1 / self.setting.fps
             if self._pending is None and self.rng.random() >= self.setting.dropped:
                 delay = self.setting.latency * self.rng.uniform(0.8, 1.2)
@@ -151,9 +162,23 @@ class Perception:
         if t >= self._next_scan:
             self._next_scan += SCAN_S
             if self.result is not None and t - self._exposed <= STALE_S:
-                p = self.pipeline
-                message = self.wire(self.result.scan_ranges, p.range_min_m, p.range_max_m)
+                self._last_scan = t
+                self.blocked.hear(self.result.scan_ranges)
+                message = self._send(self.result.scan_ranges)
+            elif self.result is not None and self.setting.on_stale == BLOCKED:
+                self._last_scan = t
+                message = self._send(np.array(self.blocked.ranges(self.pipeline.range_min_m), np.float32))
         return message, ready
+
+    def guard(self, t: float) -> ObstacleDistance | None:
+        """The message of the guard of this node, that is dead, at `t`."""
+        if self.setting.on_stale != BLOCKED or t < self._next_scan or t - self._last_scan < self.setting.guard_s:
+            return None
+        self._next_scan = t + SCAN_S
+        return self._send(np.array(self.blocked.ranges(self.pipeline.range_min_m), np.float32))
+
+    def _send(self, ranges: np.ndarray) -> ObstacleDistance:
+        return self.wire(ranges, self.pipeline.range_min_m, self.pipeline.range_max_m)
 
     def _process(self, t: float, vehicle: Vehicle) -> Result:
         to_camera = OPTICAL_TO_FLU.T @ vehicle.body_to_world.T
@@ -180,13 +205,16 @@ def fly(
     """
     rng = np.random.default_rng([seed, 11])
     things = street(rng, setting.speed, setting.kinds) if things is None else things
-    parameters = replace(setting.parameters, MPC_VEL_MANUAL=setting.speed)
-    autopilot = PositionMode(parameters, _velocity=np.array([setting.speed, 0.0]))
+    autopilot = _autopilot(setting)
     vehicle = Vehicle(velocity=np.array([setting.speed, 0.0, 0.0]))
     perception, run, still, level = Perception(setting, things, rng, wire), Run(), 0.0, OK
     for i in range(int(setting.duration / STEP_S)):
         t = i * STEP_S
-        if setting.kill_at is None or t < setting.kill_at:
+        if setting.kill_at is not None and t >= setting.kill_at:
+            message = perception.guard(t)
+            if message is not None:
+                autopilot.receive(message, t)
+        else:
             message, ready = perception.step(t, vehicle)
             if message is not None:
                 autopilot.receive(message, t)
@@ -215,14 +243,22 @@ def fly(
     return run
 
 
-def _move(autopilot: PositionMode, vehicle: Vehicle, t: float) -> None:
+def _autopilot(setting: Setting) -> Autopilot:
+    velocity = np.array([setting.speed, 0.0])
+    if setting.autopilot == "ardupilot":
+        return arducopter.Copter(setting.ardupilot, setting.guided, setting.speed, velocity)
+    return PositionMode(replace(setting.parameters, MPC_VEL_MANUAL=setting.speed), _velocity=velocity)
+
+
+def _move(autopilot: Autopilot, vehicle: Vehicle, t: float) -> None:
     """The autopilot's plane is x north, y east, clockwise; the world's y points the other way."""
     flip = np.array([1.0, -1.0])
     wanted = autopilot.acceleration(np.array([1.0, 0.0]), vehicle.velocity[:2] * flip, -vehicle.yaw, t, STEP_S)
+    vehicle.yaw_rate = -autopilot.yaw_rate
     vehicle.step(np.append(wanted * flip, 0.0), STEP_S)
 
 
-def _alert(run: Run, result: Result, autopilot: PositionMode, setting: Setting, vehicle: Vehicle, things, t) -> None:
+def _alert(run: Run, result: Result, autopilot: Autopilot, setting: Setting, vehicle: Vehicle, things, t) -> None:
     if result.alert.level > OK and run.lead_s is None and things:
         gap = max(things[0].gap(vehicle.position, t) - vehicle.radius, 0.0)
         run.lead_s = gap / max(float(np.linalg.norm(vehicle.velocity)), 0.1)

@@ -90,7 +90,7 @@ def test_the_topic_page_has_every_topic_with_its_type_and_qos(ros_context, tmp_p
     rows = [row for row in table_rows("docs/reference/topics.md") if "/" in row[1] and len(row) > 3]
     outputs = {row[0].replace("~", NAME): row[1:3] for row in rows if len(row) == 5}
     inputs = {row[0]: row[1:3] for row in rows if len(row) == 4}
-    assert len(outputs) == 14 and len(inputs) == 8
+    assert len(outputs) == 14 and len(inputs) == 10
     client = Client(ros_context)
 
     def compare(topic, listed, ends):

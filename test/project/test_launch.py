@@ -139,7 +139,7 @@ def test_flight_stack_sets_topics_and_what_is_set_wins(monkeypatch):
     kind, parameters, remappings, environment = node()
     assert kind == ("vit_perception", "vit_perception") and environment == {}
     assert remappings["obstacle_scan"] == "obstacle_scan" and parameters["autostart"] is True
-    _, parameters, remappings, _ = node(flight_stack="mavros", twist_topic="/my/twist", image_topic="/cam/image")
+    _, parameters, remappings, _ = node(flight_stack="mavros_px4", twist_topic="/my/twist", image_topic="/cam/image")
     assert parameters["publish_mavros"] is True and parameters["publish_px4"] is False
     assert remappings["obstacle_scan"] == "/mavros/obstacle/send" and remappings["twist"] == "/my/twist"
     assert remappings["odometry"] == "/mavros/local_position/odom" and remappings["image_raw"] == "/cam/image"
@@ -148,6 +148,23 @@ def test_flight_stack_sets_topics_and_what_is_set_wins(monkeypatch):
     assert "LOCALHOST" in environment.values() or "1" in environment.values()
     profile = str(ROOT / "config" / "fastdds_images.xml")
     assert set(node(dds_profile=profile)[3].values()) == {profile}
+
+
+def test_ardupilot_gets_a_blocked_scan_and_a_guard_and_px4_silence(monkeypatch):
+    """What stops the one lets the other fly on; what is set wins."""
+    for stack, on_stale, beside in (
+        ("none", "silent", set()), ("px4", "silent", set()), ("mavros_px4", "silent", set()),
+        ("ardupilot", "blocked", {"/guard"}), ("mavlink", "blocked", {"/guard", "/mavlink"}),
+    ):  # fmt: skip
+        found = nodes("drone.launch.py", monkeypatch, flight_stack=stack)
+        assert set(found) - {"/vit_perception"} == beside
+        assert {f[1]["on_stale"] for f in found.values()} == {on_stale}
+        topics = {f[2]["obstacle_scan"] for f in found.values()}
+        assert len(topics) == 1, "the guard hears and speaks where the node speaks"
+    assert found["/mavlink"][1]["mavlink_url"] == "udpout:127.0.0.1:14551"
+    found = nodes("drone.launch.py", monkeypatch, flight_stack="ardupilot", on_stale="silent", guard="false")
+    assert set(found) == {"/vit_perception"} and found["/vit_perception"][1]["on_stale"] == "silent"
+    assert nodes("drone.launch.py", monkeypatch, flight_stack="ardupilot")["/guard"][2]["state"] == "/mavros/state"
 
 
 @pytest.mark.parametrize("camera, prefix", [("v4l2_camera", ""), ("gscam", "camera/")])
@@ -163,7 +180,7 @@ def test_camera_driver_publishes_what_the_node_subscribes(monkeypatch, camera, p
 
 
 def test_multi_camera_starts_each_under_its_namespace(monkeypatch):
-    found = nodes("multi_camera.launch.py", monkeypatch, flight_stack="mavros", model="uav_thermal_tiny")
+    found = nodes("multi_camera.launch.py", monkeypatch, flight_stack="mavros_px4", model="uav_thermal_tiny")
     assert set(found) == {f"/{ns}/{name}" for ns in ("front", "down") for name in ("camera", "vit_perception")}
     front, down = found["/front/vit_perception"], found["/down/vit_perception"]
     assert front[1]["model"] == down[1]["model"] == "uav_thermal_tiny"
@@ -182,7 +199,8 @@ def test_replay_plays_what_the_node_subscribes(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "file, arguments, sentence",
     [
-        ("drone.launch.py", {"flight_stack": "inav"}, "none.*mavros.*px4"),
+        ("drone.launch.py", {"flight_stack": "inav"}, "none.*px4.*mavros_px4.*ardupilot.*mavlink"),
+        ("drone.launch.py", {"flight_stack": "mavros"}, "mavros_px4 or ardupilot now"),
         ("drone.launch.py", {"threads": "many"}, "threads is 'many', but must be a whole number"),
         ("drone.launch.py", {"dds_profile": "/no/such"}, "dds_profile: no file '/no/such'"),
         ("drone.launch.py", {"params_file": "drone.yml"}, "params_file: no file 'drone.yml'"),

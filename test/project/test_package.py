@@ -23,6 +23,9 @@ ENTRY_POINTS = {
     "player": "vit_perception.player:main",
     "replay": "vit_perception.replay.__main__:main",
     "build_engine": "vit_perception.build_engine:main",
+    "check_autopilot": "vit_perception.check_autopilot:main",
+    "guard": "vit_perception.guard:main",
+    "mavlink": "vit_perception.mavlink:main",
 }
 
 

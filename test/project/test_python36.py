@@ -27,8 +27,9 @@ PACKAGES = {
 }
 # May need ROS; all others must be imported.
 ROS_MODULES = {
-    "node", "player", "replay.exchange", "replay.ros", "ros.debug_image", "ros.dump", "ros.ego", "ros.flight_messages",
-    "ros.frames", "ros.inputs", "ros.lifecycle", "ros.messages", "ros.node", "ros.process", "ros.publishers", "ros.qos",
+    "guard", "mavlink", "node", "player", "replay.exchange", "replay.ros", "ros.armed", "ros.debug_image", "ros.dump",
+    "ros.ego", "ros.finds", "ros.flight_messages", "ros.frames", "ros.guard", "ros.inputs", "ros.lifecycle",
+    "ros.mavlink", "ros.messages", "ros.node", "ros.process", "ros.publishers", "ros.px4_blocked", "ros.qos",
     "ros.tapes",
 }  # fmt: skip
 

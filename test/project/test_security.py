@@ -87,6 +87,14 @@ def test_policy_is_the_players_graph(client, tmp_path, log, options, extras):
         assert settled(client, "player", expected) == expected
 
 
+def test_policy_is_the_guards_and_the_links_graph(client, tmp_path, log):
+    pytest.importorskip("pymavlink", reason="pymavlink is the user's own, and not installed: pip install pymavlink")
+    for name, options in (("guard", {"on_stale": "blocked"}), ("mavlink", {"mavlink_url": "udpout:127.0.0.1:9"})):
+        expected = allowed(name)
+        with running(name, log, **options):
+            assert settled(client, name, expected) == expected
+
+
 # In a network of its own, with one interface beside lo: runs a command and prints how many packets went out there.
 SEND = """
 ip link set lo up

@@ -160,7 +160,7 @@ class _TrackState:
 def _near_end(obstacle):
     """Its distance less a sigma: along the line of sight, for what is seen straight below has no horizontal range."""
     distance, sigma = obstacle.sight()
-    return distance - sigma
+    return distance if obstacle.remembered else distance - sigma  # what is remembered was moved nearer by it
 
 
 def _urgency(state):

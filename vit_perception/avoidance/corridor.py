@@ -104,6 +104,8 @@ class Corridor:
         return Stopping(speed_mps, self.reaction_s + braking_s, speed_mps * (self.reaction_s + 0.5 * braking_s))
 
     def _threatens(self, o, history, direction, velocity, speed, axis, ego):
+        if o.ghost and not self.others_fly:
+            return False
         if self._is_near(o):
             return True
         if o.remembered and o.ttc_s is not None:  # it left the view on a collision course
@@ -134,6 +136,8 @@ class Corridor:
         if o.position is None:
             return False
         distance, sigma = o.sight()
+        if o.remembered:  # it was moved nearer by a sigma
+            return distance + sigma < self.keep_m
         return distance < self.keep_m and (sigma <= distance or distance + sigma < self.keep_m)
 
     def _closing(self, o, fit, was_threat):

@@ -6,6 +6,10 @@ into when it vanished. It moves the obstacle by what is known of the vehicle, un
 detector finds it again, or its time is over. Nothing measures its range any more, so the memory keeps the near end of
 the last one, by one sigma.
 
+Time alone does not let go of what is in the way of a vehicle that knows how it moves: only looks do that do not find it
+where it would be seen whole. Right in front of it there are no such looks, so the memory keeps it until the vehicle has
+passed it, backed off far enough to see it, or turned away. A vehicle that swings in front of it is held up, not flying.
+
 The memory forgets an obstacle that leaves the view at its side, clear of the vehicle's way. It keeps one that was on a
 collision course until its time to contact is over. A box that touches the image's side and reaches across the way has
 not left.
@@ -23,7 +27,10 @@ MOST = 100  # of the newest that are kept
 FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
 LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
 CREEPS_MPS = 1.0  # a slower vehicle is held up, by what is remembered perhaps: that is kept as while it hovers
+SWING_S = 3.0  # over which its velocity is averaged for that: ArduCopter bounces off its margin for ever, at 1.5 m/s
+FARTHER_SIGMAS = 3.0  # of what is remembered, which was moved nearer by one; 2 of what is seen
 HALF_WIDTH_M = 0.9  # of the corridor with its default sizes
+BACKED_OFF = 0.7  # of the size that it was lost with: what the image's side cut is whole again, about
 PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, not only abeam of a swerve
 
 
@@ -34,9 +41,9 @@ class Memory:
         near_m, near_s: an obstacle nearer than this when it vanishes is kept, or nearer than what is flown in near_s;
             or wherever it was, if the vehicle flew into it when it was detected last.
         fills: so is one whose box is as large as this part of the image's width or height.
-        hold_s: for how long, while the vehicle flies or its velocity is unknown.
-        hold_still_s: for how long while it hovers or creeps: nothing has changed then. Not of what was detected
-            fewer times than min_hits.
+        hold_s: for how long, while the vehicle flies or its velocity is unknown. Where the velocity is known, what is
+            in the way uses up time only while it would be seen whole, unless it was detected fewer times than min_hits.
+        hold_still_s: the same while it hovers, creeps or swings. Not of what was detected fewer times than min_hits.
         still_mps: a slower vehicle hovers.
         border_px: a box this close to one side border, clear of the vehicle's way, is leaving the view: it is kept
             only if it threatens.
@@ -56,7 +63,7 @@ class Memory:
         """Forget everything, as at the start."""
         self._seen = {}  # track id -> (Obstacle where it was seen last, looks in a row before in which it threatened)
         self._kept = []  # _Kept
-        self._stamp_s = None
+        self._stamp_s = self._drift = None  # the vehicle's velocity, averaged over SWING_S
 
     def update(self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M):
         """One frame.
@@ -82,18 +89,39 @@ class Memory:
         speed = None if velocity is None else norm(velocity)
         still = speed is not None and speed < self.still_mps
         near_m = max(self.near_m, self.near_s * (speed or 0.0))
-        hold_s = self.hold_s if speed is None or speed > max(CREEPS_MPS, self.still_mps) else self.hold_still_s
+        hold_s = self.hold_still_s if self._is_held_up(velocity, turning, dt) else self.hold_s
         course = None if still else velocity
         way = _Way(course, axis, half_width_m)
         gone = [self._keep(o, n, near_m, width, height, way) for i, (o, n) in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]
         for kept in self._kept:
-            kept.age(dt, hold_s if kept.obstacle.track.hits >= self.min_hits else self.hold_s)
+            sure = kept.obstacle.track.hits >= self.min_hits
+            hidden = (
+                sure and velocity is not None and way.blocked_by(kept.obstacle) and self._hides(kept, width, height)
+            )
+            kept.age(dt, 0.0 if hidden else dt, hold_s if sure else self.hold_s)
             kept.move(dt, velocity, turning)
         self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         # A box that is predicted drifts: where the obstacle was seen last says more.
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
         return list(obstacles) + [k.obstacle for k in self._kept]
+
+    def _is_held_up(self, velocity, turning, dt):
+        """Whether the vehicle, by its velocity now or averaged, gets nowhere."""
+        if velocity is None:
+            self._drift = None
+            return False
+        velocity = np.asarray(velocity, np.float64)
+        if self._drift is None:
+            self._drift = velocity
+        turned = np.zeros(3) if turning is None else dt * np.cross(turning, self._drift)
+        self._drift = self._drift - turned + min(dt / SWING_S, 1.0) * (velocity - self._drift)
+        return min(norm(velocity), norm(self._drift)) <= max(CREEPS_MPS, self.still_mps)
+
+    def _hides(self, kept, width, height):
+        """Whether the detector cannot be asked: where it is now its box would fill the image, or leave it at a side."""
+        w, h = kept.box_now()
+        return w >= self.fills * width or h >= self.fills * height or kept.cut
 
     def _last_seen(self, o, dt, velocity, turning):
         seen = self._seen.get(o.track.id)
@@ -103,6 +131,8 @@ class Memory:
 
     def _keep(self, o, looks, near_m, width, height, way):
         """The _Kept of an obstacle that is gone, or None."""
+        if o.ghost:
+            return None
         looks = _looks(o, looks)
         x1, y1, x2, y2 = o.track.box.tolist()
         beside = (x1 <= self.border_px) != (x2 >= width - self.border_px) and not way.blocked_by(o)
@@ -111,7 +141,8 @@ class Memory:
         # The detector lost what was being flown into: so little evidence brakes, and alerts nobody (alerts.range_hits).
         lost = looks > 0 and way.course is not None and not beside and o.range_m is not None
         near = large or (o.range_m is not None and o.range_m < near_m)
-        return _Kept(o, comes) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
+        cut = x1 <= self.border_px or x2 >= width - self.border_px
+        return _Kept(o, comes, cut) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
 
 
 class _Way:
@@ -145,12 +176,13 @@ class _Kept:
     """An obstacle of the past, moved along.
 
     spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
-    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted.
+    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted. cut: the image's side cut it.
     """
 
-    def __init__(self, obstacle, comes):
+    def __init__(self, obstacle, comes, cut):
         self.obstacle, self.comes = _copy(obstacle), obstacle.ttc_s if comes else 0.0
         self.spent, self.frames, self.way = 0.0, 0, obstacle.position
+        self._cut, self._kept_m = cut, obstacle.range_m
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
         if obstacle.position is not None:
@@ -158,8 +190,23 @@ class _Kept:
             share = 1.0 - off if off <= LARGEST else 1.0
             self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
 
-    def age(self, dt, hold_s):
-        self.spent += dt / (self.comes or hold_s)
+    @property
+    def cut(self):
+        """Whether the image's side cuts it still: the vehicle has not backed off from where it was lost."""
+        return self._cut and self._scale() > BACKED_OFF
+
+    def box_now(self):
+        """Width and height, pixels, that its box would have where it is now."""
+        x1, y1, x2, y2 = self.obstacle.track.box.tolist()
+        return self._scale() * (x2 - x1), self._scale() * (y2 - y1)
+
+    def _scale(self):
+        now = self.obstacle.range_m
+        return 1.0 if now is None or self._kept_m is None else self._kept_m / now
+
+    def age(self, dt, unseen_s, hold_s):
+        """dt: since the frame before. unseen_s: of it, how long the detector would have seen it."""
+        self.spent += dt / self.comes if self.comes else unseen_s / hold_s
         self.frames = 0 if dt > 0 else self.frames + 1
 
     def move(self, dt, velocity, turning):
@@ -213,16 +260,23 @@ def _copy(obstacle):
     copy.remembered = True
     for name in (
         "bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance",
-        "ttc_s", "ttc_sigma_s", "threatens",
+        "ttc_s", "ttc_sigma_s", "ghost", "threatens",
     ):  # fmt: skip
         setattr(copy, name, getattr(obstacle, name))
     return copy
 
 
 def _same(kept, seen):
-    """Whether `seen` is what was kept: it takes at least half of its directions. A small thing inside is not."""
+    """Whether `seen` is what was kept: it takes at least half of its directions, and is not surely farther.
+
+    A small thing inside is not, nor is what stands behind it.
+    """
     if seen.track.detection < 0 or kept.sector is None or seen.sector is None:
         return False
+    if kept.range_m is not None and seen.range_m is not None:
+        nearest = seen.range_m - 2 * seen.range_sigma_m
+        if nearest > kept.range_m + FARTHER_SIGMAS * kept.range_sigma_m:
+            return False
     turned = kept.bearing + wrap(seen.bearing - kept.bearing) - seen.bearing  # whole turns, across straight back
     shared = min(kept.sector[1], seen.sector[1] + turned) - max(kept.sector[0], seen.sector[0] + turned)
     return shared >= 0.5 * (kept.sector[1] - kept.sector[0])

@@ -11,6 +11,7 @@ from .box_view import views_of
 from .contact import NOISE_TIME_S, PATIENT_S, more_certain
 from .geometry import Mount, norm, wrap
 from .growth_history import GrowthHistory
+from .plausible import is_impossible
 from .ranging import LEAST_SLOPE_SIGMAS, fuse, range_from_ground, range_from_size
 
 # What stays wrong with an object's box, as a part of its size and in pixels (offline/simulate/noise.py, SIZE_BIAS). It
@@ -28,6 +29,8 @@ LEVEL_UNKNOWN_RAD = math.radians(5.0)  # how far from level a vehicle is taken t
 STAND_SLOPE_SIGMAS = 12.0
 ASIDE = 0.7  # cosine; what lies farther off the flight's direction comes by itself, if it comes
 MIN_GROWTHS = 2  # comparisons of pixels that are worth as much as min_hits sizes
+LEVEL_MPS = 0.5  # a vehicle that climbs or descends faster flies up or down to what passed
+ROOM_M = 0.2  # above and below the vehicle, for what is no object of its class
 BELOW = 1.0  # slope; what is seen more steeply is seen from above
 STANDS_OUT_M = 1.0  # what is seen from above and of no known height stands out of the ground, by about so much
 
@@ -47,18 +50,19 @@ class Obstacle:
         position (3,) or None: m in base_link FLU. covariance (3, 3) or None: of it, m^2.
         ttc_s, ttc_sigma_s (float or None): time to contact; None if it is not closing, or not known yet.
         remembered (bool): seen no more, but still there: `vit_perception.avoidance.memory`.
+        ghost (bool): nothing of its class can be there: `vit_perception.avoidance.plausible`. It is in nobody's way.
         threatens (bool or None): whether the vehicle is going to hit it; `vit_perception.avoidance.corridor` sets it.
     """
 
     __slots__ = (
         "track", "bearing", "elevation", "sector", "rays", "steady", "range_m", "range_sigma_m",
-        "position", "covariance", "ttc_s", "ttc_sigma_s", "remembered", "threatens",
+        "position", "covariance", "ttc_s", "ttc_sigma_s", "remembered", "ghost", "threatens",
     )  # fmt: skip
 
     def __init__(self, track):
         self.track = track
         self.bearing = self.elevation = self.sector = self.rays = self.range_m = self.range_sigma_m = None
-        self.steady, self.remembered = 0, False
+        self.steady, self.remembered, self.ghost = 0, False, False
         self.position = self.covariance = self.ttc_s = self.ttc_sigma_s = self.threatens = None
 
     def sight(self):
@@ -68,6 +72,11 @@ class Obstacle:
         slant = norm(self.position)
         ray = self.position / max(slant, 1e-6)
         return slant, math.sqrt(max(float(ray.dot(self.covariance).dot(ray)), 0.0))
+
+
+def _flies_level(ego):
+    """Whether the vehicle surely neither climbs nor descends: what passes above or below it now goes on passing."""
+    return ego.velocity is not None and abs(float(ego.level[2].dot(ego.velocity))) < LEVEL_MPS
 
 
 class ObstacleEstimator:
@@ -84,6 +93,7 @@ class ObstacleEstimator:
         camera_yaw_deg, camera_pitch_deg: where the camera looks (right, up), for frames without a mount.
 
     Attributes:
+        half_height_m (float): of the vehicle, above and below base_link.
         pixel_growth (bool): whether tracks come with their growth in pixels: boxes alone are believed later then.
     """
 
@@ -106,7 +116,7 @@ class ObstacleEstimator:
         self.box_sigma, self.box_sigma_px = box_sigma, box_sigma_px
         self.height_sigma_m, self.level_sigma_deg = height_sigma_m, level_sigma_deg
         self.camera_yaw_deg, self.camera_pitch_deg = camera_yaw_deg, camera_pitch_deg
-        self.pixel_growth = False
+        self.pixel_growth, self.half_height_m = False, 0.25
         self._histories = {}  # track id -> GrowthHistory
 
     def update(self, tracks, stamp_s, camera, width, height, mount=None, ego=None):
@@ -163,6 +173,9 @@ class ObstacleEstimator:
         if view is not None:
             obstacle.rays, obstacle.steady = view.rays[:3], 0 if not cut_x else 2 if x1 < image[0] - x2 else 1
             self._locate(obstacle, history, stamp_s, view, ego, size, cut_y, math.sqrt(w * h))
+            if track.detection >= 0 and not (cut_x or cut_y):
+                history.look(self._is_impossible(track, view, ego, math.sqrt(w * h)))
+            obstacle.ghost = history.is_ghost()
         return obstacle
 
     def _contact(self, obstacle, history, stamp_s, view):
@@ -240,6 +253,18 @@ class ObstacleEstimator:
             if by_size is not None and smooth is not None:
                 by_size = tuple(value * size / smooth[0] for value in by_size)
         return fuse(by_size, self._by_ground(view, view.slopes[4], view.height(ego), pixels))
+
+    def _is_impossible(self, track, view, ego, pixels):
+        """Whether nothing of its class can stand where this box is, as far as is known."""
+        height = view.height(ego)
+        if height is None or track.class_index not in self.sizes or not _flies_level(ego):
+            return False
+        noise = math.hypot(*self._box_errors(pixels))
+        angle_sigma = math.hypot(math.radians(self.level_sigma_deg), view.tall * noise)
+        return is_impossible(
+            view.slopes[3], view.slopes[4], self.sizes[track.class_index], noise, height, self.height_sigma_m,
+            angle_sigma, self.half_height_m + ROOM_M,
+        )  # fmt: skip
 
     def _from_above(self, track, view, height, pixels):
         """(horizontal distance, its sigma, sigma along the ray) of what is seen from above known ground, or None.

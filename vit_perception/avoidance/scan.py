@@ -10,14 +10,15 @@ ANGLE_INCREMENT = math.radians(5.0)
 
 
 def make_scan(
-    obstacles, field_of_view=None, range_min=0.5, range_max=40.0, publish_clear=False, max_height_difference=0.0
-):
+    obstacles, field_of_view=None, range_min=0.5, range_max=40.0, publish_clear=False, max_height_difference=0.0,
+    unranged_width=0.0,
+):  # fmt: skip
     """The scan an autopilot takes: nearest range per 5 degree ray.
 
     Ray i looks along angle -pi + i * 5 degrees, CLOCKWISE seen from above (frame FRD): ray 36 is straight
     ahead, 37 is 5 degrees to the right, 0 is straight back. Each ray stands for the 2.5 degrees on its either
     side. An obstacle fills the rays of its box and one more on each side, its range clamped to
-    [range_min, range_max].
+    [range_min, range_max], its end as `range_end` says.
 
     Args:
         obstacles: list of Obstacle. One without range is not put in; its rays are unknown rather than clear.
@@ -26,6 +27,8 @@ def make_scan(
             detector that sees nothing is no proof of free space.
         max_height_difference: metres; an obstacle that is surely (2 sigma) farther above or below base_link is
             not put in. 0 keeps all: an autopilot that climbs or descends knows nothing of what was left out.
+        unranged_width: metres; where more than 0, an obstacle without range counts as so wide, and is put in where
+            that makes it. For an autopilot that takes unknown for free.
 
     Returns:
         (72,) float32 metres; NaN is unknown.
@@ -37,13 +40,14 @@ def make_scan(
         last = int(math.floor((field_of_view[1] - ANGLE_MIN) / ANGLE_INCREMENT - 0.5))
         scan[np.arange(first, last + 1) % BINS] = clear_range(range_max)
     placed = [o for o in obstacles if _has_sector(o) and not _passes(o, max_height_difference)]
-    for o in placed:
-        if not _ranged(o):
+    ranges = [o.range_m if _ranged(o) else _as_if_wide(o.sector, unranged_width) for o in placed]
+    for o, distance in zip(placed, ranges):
+        if distance is None:
             scan[sector_bins(o.sector)] = np.nan
-    for o in placed:
-        if _ranged(o):
+    for o, distance in zip(placed, ranges):
+        if distance is not None:
             bins = sector_bins(o.sector)
-            scan[bins] = np.fmin(scan[bins], min(max(o.range_m, range_min), range_max))
+            scan[bins] = np.fmin(scan[bins], min(max(distance, range_min), range_end(range_max)))
     return scan
 
 
@@ -66,6 +70,15 @@ def clear_range(range_max):
     ArduPilot takes for an obstacle.
     """
     return (1 + 2.0**-23) * np.float32(range_max + 0.01)
+
+
+def range_end(range_max):
+    """The largest range that is no more than range_max in whole centimetres, as mavros cuts both.
+
+    mavros cuts the limit, a float32 times 100, but rounds a range to float32 before it cuts it: 5.02 m would arrive as
+    502 cm above a limit of 501, and ArduPilot skips what is beyond the limit.
+    """
+    return min(range_max, 0.01 * (int(100.0 * float(np.float32(range_max))) + 0.4))
 
 
 def horizon_in_view(camera, mount, level=None):
@@ -111,6 +124,11 @@ def _has_sector(obstacle):
 
 def _ranged(obstacle):
     return obstacle.range_m is not None and math.isfinite(obstacle.range_m)
+
+
+def _as_if_wide(sector, width):
+    """Range at which something `width` metres wide would take this sector; None if width is 0."""
+    return width / max((sector[1] - sector[0]) % (2 * math.pi), 1e-3) if width > 0 else None
 
 
 def _passes(obstacle, max_height_difference):

@@ -51,7 +51,7 @@ def report(node, now_s):
             "motion_obstacles": node.pipeline.motion_obstacles.state if node.pipeline else "off",
             "subscribers": ", ".join("{} {}".format(*item) for item in sorted(node.subscribers.items())),
             "warnings": node.notices.current(),
-            "scan": "publishing" if not node.scan_silent else "silent: " + node.scan_silent,
+            "scan": scan_state(node),
             "temperature_c": _number(temperature_c()),
             "throttling": throttling(),
             "rss_mb": _number(rss_mb()),
@@ -60,6 +60,13 @@ def report(node, now_s):
     if node.finds is not None:
         values.update(node.finds.status())
     return level, text, values
+
+
+def scan_state(node):
+    """'publishing', or 'silent' or 'blocked' and why."""
+    if not node.scan_silent:
+        return "publishing"
+    return "{}: {}".format("blocked" if node.outputs is not None and node.blocking else "silent", node.scan_silent)
 
 
 def overall_state(node, now_s):

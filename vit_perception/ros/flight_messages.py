@@ -19,9 +19,9 @@ try:
 except ImportError:
     ObstacleDistance = None
 try:
-    from mavros_msgs.msg import CompanionProcessStatus, StatusText
+    from mavros_msgs.msg import CompanionProcessStatus, State, StatusText
 except ImportError:
-    CompanionProcessStatus = StatusText = None
+    CompanionProcessStatus = State = StatusText = None
 
 BODY_FRD = 12  # MAV_FRAME_BODY_FRD
 UNKNOWN_CM = 65535
@@ -39,7 +39,8 @@ def obstacle_distance_message(stamp, ranges, range_min, range_max):
         ranges: (72,) of `avoidance.scan.make_scan`, whose first ray looks back; here the first looks ahead.
         range_min, range_max: metres.
     """
-    low, high = (min(max(int(round(100.0 * m)), 0), UNKNOWN_CM - 2) for m in (range_min, range_max))
+    # Cut to whole centimetres, as mavros cuts them: `avoidance.scan.range_end`.
+    low, high = (min(max(int(100.0 * float(np.float32(m))), 0), UNKNOWN_CM - 2) for m in (range_min, range_max))
     known = np.isfinite(ranges)
     metres = np.where(known, ranges, 0.0).astype(np.float64)
     cm = np.clip(np.floor(100.0 * metres + 1e-3), low, high)

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import cv2
+from std_msgs.msg import Bool
 
 from .. import parameters
+from ..avoidance.blocked import BLOCKED
 from ..bundles.bundle import find_bundle, open_bundle
 from ..engines import open_configured
 from ..errors import EngineLost, PerceptionError
@@ -28,10 +30,12 @@ from ..images.read import ImageReader
 from ..motion_obstacles import LABEL
 from ..pipeline import make_pipeline
 from ..stats import NodeStats, RateLimit
+from .armed import BlockedEnds
 from .calibration import Calibration
 from .debug_image import DebugImage
 from .ego import EgoInputs
 from .finds import Finds
+from .flight_messages import State
 from .frames import FrameProcessor
 from .inputs import Inputs
 from .lifecycle import ManagedNode
@@ -71,17 +75,18 @@ class PerceptionNode(ManagedNode):
         self._reader: Any = None
         self._debug: Any = None
         self._dump: Any = None
+        self._scan_timer: Any = None
         self.finds: Any = None
-        self.inputs: Any = None  # from here to _scan_timer: while active
+        self.inputs: Any = None  # from here to _frames: while active
         self._worker: Any = None
         self._frames: Any = None
-        self._scan_timer: Any = None
 
         self.stats, self._rate_limit = NodeStats(), RateLimit()
         self.notices = Notices(self.get_logger().warning)
         self.calibration = Calibration(self.values, self.notices.warn)
         self.ego_inputs = EgoInputs(self.values["base_frame"], self.values["height_source"], self.notices.warn)
-        self.scan_silent = "not active"  # why there is no scan, or ''
+        self.scan_silent = "not active"  # why nothing is known, or ''
+        self.blocked_ends = BlockedEnds(self, (Bool, State))
         self.newest_received_s = None  # steady clock, newest image that arrived
         self.diagnostics = Diagnostics(self, self.values)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
@@ -102,6 +107,9 @@ class PerceptionNode(ManagedNode):
                 from .dump import Dump  # with its database, memory that few need
 
                 self._dump = Dump(self, self.values)
+            self._scan_timer = self.create_timer(
+                1.0 / self.values["scan_rate_hz"], self._publish_scan, clock=self._steady
+            )
             keep, labels = self._dump and self._dump.keep, self.bundle.labels + [LABEL]
             self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
             self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
@@ -118,8 +126,12 @@ class PerceptionNode(ManagedNode):
         self.doing = "opening the engine"
         with ThreadPoolExecutor(1) as pool:
             opening = pool.submit(open_configured, self.bundle, self.values, self._on_progress, self._stop)
-            while not wait([opening], 1.0).done:
-                self._publish_diagnostics()
+            said = 0.0
+            while not wait([opening], 1.0 / self.values["scan_rate_hz"]).done:
+                self._nothing_known("opening the engine")
+                if time.monotonic() - said >= 1.0:
+                    said = time.monotonic()
+                    self._publish_diagnostics()
         self.doing = ""
         engine = opening.result()
         text = "{} ({}) on {}, {}, {}: {}; golden check: {}"
@@ -141,8 +153,6 @@ class PerceptionNode(ManagedNode):
         except Exception:
             self._deactivate()
             raise
-        period = 1.0 / self.values["scan_rate_hz"]
-        self._scan_timer = self.create_timer(period, self._publish_scan, clock=self._steady)
         gc.collect()
         return_free_memory()  # opening and proving an engine leaves 7 MB and more that flying does not need
         getattr(gc, "freeze", int)()  # from Python 3.7: what lives as long as the node is not searched again and again
@@ -150,8 +160,6 @@ class PerceptionNode(ManagedNode):
 
     def _deactivate(self):
         self.scan_silent = "not active"
-        if self._scan_timer is not None:
-            self.destroy_timer(self._scan_timer)
         if self.inputs is not None:
             self.inputs.close()
         if self._worker is not None:
@@ -161,12 +169,15 @@ class PerceptionNode(ManagedNode):
             if not (ended or lost):
                 self._end_hanging("when the node was deactivated")
             self.outputs.end_alert("the node was deactivated")
-        self._scan_timer = self.inputs = self._worker = self._frames = self.newest_received_s = None
+        self.inputs = self._worker = self._frames = self.newest_received_s = None
 
     def _release(self):
         self._deactivate()
         if isinstance(self._failure, EngineLost):  # what it still uses must not be taken from it
             return
+        if self._scan_timer is not None:
+            self.destroy_timer(self._scan_timer)
+            self._scan_timer = None
         for part in (self.finds, self._dump, self._debug, self.outputs, self.engine):
             if part is not None:
                 part.close()
@@ -208,21 +219,38 @@ class PerceptionNode(ManagedNode):
                 self.outputs.labels(changes["score_threshold"])
 
     def _publish_scan(self):
+        """The scan at its steady rate; while nothing is known, silence or the blocked scan, as on_stale says."""
+        self.scan_silent = self._why_nothing_known()
+        if self.scan_silent:
+            self._nothing_known(self.scan_silent)
+        else:
+            self.blocked_ends.released = False
+            answered = self._frames.answered
+            self.outputs.scan(answered[1].stamp, *answered[2:])
+
+    def _why_nothing_known(self):
+        if self._worker is None:
+            return "not active"
         self._watch_engine()
         answered = self._frames.answered
-        age = None if answered is None else time.monotonic() - answered[0]
         if answered is None:
-            self.scan_silent = "no image processed yet"
-        elif age > self.values["stale_after_s"]:
-            self.scan_silent = STALE
+            return "no image processed yet"
+        if time.monotonic() - answered[0] > self.values["stale_after_s"]:
             self.outputs.end_alert("no fresh image")
-        elif self.stats.consecutive_failures >= self.values["max_failures"]:
-            self.scan_silent = "{} frames in a row failed".format(self.stats.consecutive_failures)
-        elif answered[2] is None:
-            self.scan_silent = "no calibrated camera_info that fits the image"
-        else:
-            self.scan_silent = ""
-            self.outputs.scan(answered[1].stamp, *answered[2:])
+            return STALE
+        if self.stats.consecutive_failures >= self.values["max_failures"]:
+            return "{} frames in a row failed".format(self.stats.consecutive_failures)
+        return "" if answered[2] is not None else "no calibrated camera_info that fits the image"
+
+    def _nothing_known(self, why):
+        self.scan_silent = why
+        if self.blocking:
+            self.outputs.blocked_scan()
+
+    @property
+    def blocking(self):
+        """Whether the scan says blocked while nothing is known; otherwise it is silent."""
+        return self.values["on_stale"] == BLOCKED and not self.blocked_ends.why()
 
     def _watch_engine(self):
         limit, since = self.values["engine_timeout_s"], self._worker.busy_since

@@ -1,11 +1,13 @@
 """Publishes every topic of the node but the debug image: plain results in, messages out."""
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import LaserScan
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from ..avoidance.alerts import OK
+from ..avoidance.blocked import BlockedScan
 from ..errors import PerceptionError
 from . import flight_messages, messages
 from .qos import BEST_EFFORT_NEWEST, LATCHED, output_events
@@ -30,7 +32,7 @@ class Publishers:
         self._node, self._values, self._all_labels, self._model = node, values, labels, model
         self._warn, self._keep, self._topics = warn, keep, {}
         self._class_ids = labels if values["class_id_as_name"] else [str(i) for i in range(len(labels))]
-        self._alert_level = OK
+        self._alert_level, self._blocked = OK, BlockedScan(values["obstacles.camera_yaw_deg"])
         self._detections = self._create(Detection2DArray, "~/detections", 5)
         self._obstacles = self._create(Detection3DArray, "~/obstacles", 5)
         self._labels = self._create(messages.LabelInfo or messages.VisionInfo, "~/label_info", LATCHED)
@@ -39,10 +41,10 @@ class Publishers:
         self._markers = self._create(MarkerArray, "~/markers", 1)
         self._px4 = self._text = None
         if values["publish_px4"]:
-            kind = _installed(flight_messages.ObstacleDistance, "publish_px4", "px4_msgs")
+            kind = installed(flight_messages.ObstacleDistance, "publish_px4", "px4_msgs")
             self._px4 = self._create(kind, PX4_TOPIC, BEST_EFFORT_NEWEST)
         if values["publish_mavros"]:
-            kind = _installed(flight_messages.StatusText, "publish_mavros", "mavros_msgs")
+            kind = installed(flight_messages.StatusText, "publish_mavros", "mavros_msgs")
             self._text = self._create(kind, "/mavros/statustext/send", 10)
 
     def _create(self, kind, topic, qos):
@@ -107,10 +109,17 @@ class Publishers:
         limits: (range_min, range_max) with which it was made: what is clear depends on them.
         """
         v = self._values
+        self._blocked.hear(ranges)
         scan = messages.scan_message(stamp, v["scan_frame"], ranges, limits[0], limits[1], 1.0 / v["scan_rate_hz"])
         self._send(self._scan, scan)
         if self._px4 is not None:
             self._px4.publish(flight_messages.obstacle_distance_message(stamp, ranges, *limits))
+
+    def blocked_scan(self):
+        """The scan of a camera that tells nothing, where on_stale asks for one: everything in its view is near."""
+        v = self._values
+        ranges = np.array(self._blocked.ranges(v["range_min_m"]), np.float32)
+        self.scan(self._now(), ranges, (v["range_min_m"], v["range_max_m"]))
 
     def _now(self):
         return self._node.get_clock().now().to_msg()
@@ -132,7 +141,7 @@ class Diagnostics:
         self._node, self._companion = node, None
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         if values["publish_mavros"]:
-            kind = _installed(flight_messages.CompanionProcessStatus, "publish_mavros", "mavros_msgs")
+            kind = installed(flight_messages.CompanionProcessStatus, "publish_mavros", "mavros_msgs")
             self._companion = node.create_publisher(kind, "/mavros/companion_process/status", 10)
 
     def publish(self, level, text, values, starting):
@@ -149,7 +158,8 @@ def status_name(node, what):
     return "{}: {}".format(node.get_fully_qualified_name().lstrip("/"), what)
 
 
-def _installed(kind, parameter, package):
+def installed(kind, parameter, package):
+    """`kind`, a message's class; PerceptionError if it is None."""
     if kind is None:
         raise PerceptionError("{} needs the message package {}, which is not installed".format(parameter, package))
     return kind

@@ -1,0 +1,57 @@
+"""The blocked scan, and the ends of the range, as the autopilots read them."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from autopilot_readers import ardupilot_faces, mavros_distances, obstacle
+
+from vit_perception.avoidance import blocked, scan
+
+
+def test_it_closes_the_view_and_what_was_told_before_and_nothing_else():
+    scan_ = blocked.BlockedScan()
+    assert set(ardupilot_faces(of(scan_))) == {0, 1, 7}
+    told = np.full(72, np.nan, np.float32)
+    told[0] = 12.0
+    scan_.hear(told)
+    faces = ardupilot_faces(of(scan_))
+    assert {0, 1, 7, 4} == set(faces) and all(d == pytest.approx(0.5) for d, _ in faces.values())
+    assert math.isnan(scan_.ranges(0.5)[18]) and len(told) == scan.BINS == blocked.BINS
+
+
+def of(blocked_scan):
+    """The message that an autopilot gets of it."""
+    return mavros_distances(np.array(blocked_scan.ranges(0.5), np.float32), 0.5, 40.0)
+
+
+@pytest.mark.parametrize("yaw_deg", [-180.0, -115.0, 0.0, 57.0, 180.0])
+def test_it_is_90_degrees_where_the_camera_looks(yaw_deg):
+    near = np.flatnonzero(np.isfinite(blocked.BlockedScan(yaw_deg).ranges(0.5)))
+    offs = (5.0 * near - 180.0 - yaw_deg + 180.0) % 360.0 - 180.0
+    assert np.abs(offs).max() <= 47.5 and len(near) >= 18
+
+
+def test_the_guard_needs_no_numpy_for_it():
+    code = "import sys; import vit_perception.avoidance.blocked; assert 'numpy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_what_is_clamped_to_the_end_never_reads_more_than_the_limit():
+    """For every limit in whole centimetres: mavros' arithmetic would make "seen, far" of it "nothing"."""
+    for cm in range(100, 60001, 1):
+        limit = 0.01 * cm
+        end = float(np.float32(np.float64(np.float32(scan.range_end(limit))) * 100))
+        assert int(end) <= int(float(np.float32(limit)) * 100), limit
+    ranges = scan.make_scan([obstacle(-5, 5, 200.0)], (-0.6, 0.6), 0.5, 5.02, publish_clear=True)
+    message = mavros_distances(ranges, 0.5, 5.02)
+    assert message.distances[36] == message.max_distance and message.distances[31] > message.max_distance
+
+
+def test_what_has_no_range_is_put_in_where_unknown_counts_as_free():
+    unranged = obstacle(-5, 5, None)
+    assert np.isnan(scan.make_scan([unranged])[36])
+    ranges = scan.make_scan([unranged], unranged_width=0.4)
+    assert ranges[36] == pytest.approx(0.4 / math.radians(10.0), rel=1e-3)

@@ -1,0 +1,175 @@
+"""What the scan says when nothing is known, from the node and from its guard, over real DDS and with real signals."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
+
+from flight import PERSON, ROOT, running, start  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
+
+BLOCKED = {"on_stale": "blocked", "publish_clear": True}
+
+
+def blocked(msg):
+    """Whether a LaserScan says that everything ahead is near."""
+    return bool((np.array(msg.ranges)[27:46] == msg.range_min).all())
+
+
+def newest(client, seconds=0.4):
+    """The scans of the next moment."""
+    client.spin(0.15)
+    client.forget()
+    client.spin(seconds)
+    return client.messages("obstacle_scan")
+
+
+def guard_says(client):
+    """The guard's newest status on /diagnostics, or ''."""
+    said = [s.message for m in client.messages("diagnostics") for s in m.status if s.name.endswith("guard")]
+    return said[-1] if said else ""
+
+
+@pytest.fixture
+def guarded(client, bundle, log, tmp_path):
+    """A client that flies a node with its guard: (client, node's process, guard's process)."""
+    with running("guard", tmp_path / "guard", on_stale="blocked", guard_after_s=0.4) as guard:
+        node = start("node", log, model=bundle, **BLOCKED)
+        try:
+            client.connect()
+            client.calibrate()
+            client.fly(PERSON, 0.6)
+            yield client, node, guard
+        finally:
+            if node.poll() is None:
+                node.send_signal(signal.SIGCONT)
+                node.kill()
+            node.wait()
+
+
+def test_a_stale_camera_is_blocked_until_it_is_back_or_the_vehicle_disarmed_or_the_pilot_says_so(client, bundle, log):
+    armed = client.node.create_publisher(Bool, "armed", 1)
+    release = client.node.create_publisher(Bool, "release_blocked", 1)
+    with running("node", log, model=bundle, **BLOCKED):
+        client.connect()
+        client.calibrate()
+        client.fly(PERSON, 0.6)
+        assert not blocked(client.messages("obstacle_scan")[-1])
+        client.spin(0.6)
+        heard = newest(client, 1.0)
+        assert 8 <= len(heard) <= 12 and all(blocked(m) and m.scan_time > 0 for m in heard)
+        client.fly(PERSON, 0.5)
+        assert not blocked(client.messages("obstacle_scan")[-1]), "the camera is back"
+        client.spin(0.7)
+        armed.publish(Bool(data=False))
+        assert newest(client) == [], "disarmed: an autopilot without a scan does not arm"
+        armed.publish(Bool(data=True))
+        assert newest(client) and blocked(client.messages("obstacle_scan")[-1])
+        release.publish(Bool(data=True))
+        assert newest(client) == [], "the pilot says so"
+        client.fly(PERSON, 0.5)
+        client.spin(0.7)
+        assert blocked(newest(client)[-1]), "released once is not for ever"
+
+
+def test_a_node_that_is_not_active_blocks_too_and_silence_stays_the_default(client, bundle, log):
+    with running("node", log, model=bundle, autostart=False, **BLOCKED):
+        assert client.wait(lambda: client.node.count_publishers("/vit_perception/get_state") >= 0)
+        from lifecycle_msgs.srv import ChangeState
+
+        change = client.node.create_client(ChangeState, "/vit_perception/change_state")
+        assert change.wait_for_service(10.0)
+        request = ChangeState.Request()
+        request.transition.id = 1  # configure
+        done = change.call_async(request)
+        assert client.wait(done.done, 15.0)
+        assert newest(client) and all(blocked(m) for m in client.messages("obstacle_scan"))
+    assert newest(client) == []
+
+
+def test_a_killed_node_is_guarded_within_a_second_and_takes_over_again(guarded, bundle, log):
+    client, node, _ = guarded
+    assert not blocked(client.messages("obstacle_scan")[-1])
+    node.kill()
+    node.wait()
+    killed = time.monotonic()
+    client.forget()
+    assert client.wait(lambda: any(m.scan_time == 0 for m in client.messages("obstacle_scan")), 3.0)
+    print(f"blocked {time.monotonic() - killed:.2f} s after kill -9")
+    assert time.monotonic() - killed < 1.0
+    heard = newest(client, 1.0)
+    assert 7 <= len(heard) <= 13 and all(blocked(m) for m in heard)
+    assert "the node is silent: blocked" in guard_says(client)
+    again = start("node", log, model=bundle, **BLOCKED)
+    try:
+        assert client.wait(lambda: any(m.scan_time > 0 for m in client.messages("obstacle_scan")), 20.0)
+        client.spin(0.3)
+        assert all(m.scan_time > 0 for m in newest(client, 0.6)), "the guard is quiet once the node speaks"
+    finally:
+        again.kill()
+        again.wait()
+
+
+def test_a_stopped_node_is_guarded_and_a_second_guard_does_no_harm(guarded, tmp_path):
+    client, node, _ = guarded
+    with running("guard", tmp_path / "second", on_stale="blocked", guard_after_s=0.4):
+        client.fly(PERSON, 0.8)
+        node.send_signal(signal.SIGSTOP)
+        time.sleep(0.7)
+        heard = newest(client, 0.6)
+        assert heard and all(blocked(m) and m.scan_time == 0 for m in heard)
+        node.send_signal(signal.SIGCONT)
+        client.fly(PERSON, 1.0)
+        assert all(m.scan_time > 0 for m in newest(client, 0.3)), "two guards do not keep each other going"
+
+
+def test_a_guard_of_a_silent_stack_only_says_so(client, tmp_path):
+    with running("guard", tmp_path / "guard", guard_after_s=0.3):
+        assert client.wait(lambda: "not blocked: on_stale silent" in guard_says(client), 8.0)
+        assert client.messages("obstacle_scan") == []
+
+
+def test_the_guard_is_small():
+    """Neither NumPy nor OpenCV, and little more than a bare rclpy node of the same topics."""
+    code = "; ".join([
+        "import sys, threading, rclpy", "rclpy.init()", "from vit_perception.ros.guard import Guard",
+        "guard = Guard(threading.Event())", "rclpy.spin_once(guard, timeout_sec=0.2)",
+        "assert 'numpy' not in sys.modules and 'cv2' not in sys.modules",
+        "print('small'); import os; os._exit(0)",
+    ])  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=dict(os.environ))
+    assert "small" in done.stdout, done.stderr
+
+
+def test_a_blocked_scan_too_far_to_stop_anything_is_refused(tmp_path):
+    process = start("guard", tmp_path / "log", on_stale="blocked", range_min_m=3.0)
+    assert process.wait(10) == 1
+    assert "range_min_m (3.0) above 2.0" in (tmp_path / "log").read_text()
+
+
+def test_a_node_out_of_memory_is_guarded(client, tmp_path):
+    """A process that publishes scans, with a memory limit that it then runs into: a stand-in for the node."""
+    code = (
+        "import rclpy, time; from sensor_msgs.msg import LaserScan; rclpy.init(); n = rclpy.create_node('eater')\n"
+        "p = n.create_publisher(LaserScan, 'obstacle_scan', 10); eaten = []\n"
+        "while True:\n  p.publish(LaserScan(scan_time=0.1, ranges=[9.0] * 72)); time.sleep(0.1)\n"
+        "  eaten.append(bytearray(20 << 20))\n"
+    )
+    limit = 900 << 20
+    with running("guard", tmp_path / "guard", on_stale="blocked", guard_after_s=0.4):
+        eater = subprocess.Popen(
+            [sys.executable, "-c", code], stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        )  # fmt: skip
+        assert eater.wait(20) != 0
+        died = time.monotonic()
+        assert client.wait(lambda: any(m.scan_time == 0 for m in client.messages("obstacle_scan")), 3.0)
+        assert time.monotonic() - died < 2.0

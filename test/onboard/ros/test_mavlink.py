@@ -1,0 +1,91 @@
+"""The link as a process, between real DDS and a scripted autopilot (a stand-in) on UDP."""
+
+import math
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
+pytest.importorskip("pymavlink", reason="pymavlink is the user's own, and not installed: pip install pymavlink")
+
+from flight import PERSON, running, start  # noqa: E402
+from nav_msgs.msg import Odometry  # noqa: E402
+from scripted_autopilot import ScriptedAutopilot  # noqa: E402
+from sensor_msgs.msg import NavSatFix, Range  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
+
+from vit_perception.ros.qos import BEST_EFFORT_NEWEST  # noqa: E402
+
+
+def is_blocked(msg):
+    return set(msg.distances[27:46]) == {50}
+
+
+def known_of_the_vehicle(client):
+    """What the node's newest diagnostics say that it knows of the vehicle."""
+    values = [v for m in client.messages("diagnostics") for s in m.status for v in s.values if v.key == "ego"]
+    return values[-1].value if values else ""
+
+
+def test_node_link_and_guard_stop_the_autopilot_whatever_dies(client, bundle, log, tmp_path):
+    blocked = {"on_stale": "blocked", "publish_clear": True}
+    for topic, kind in (("odometry", Odometry), ("height", Range), ("fix", NavSatFix), ("armed", Bool)):
+        client.listen(topic, kind, BEST_EFFORT_NEWEST)
+    with (
+        ScriptedAutopilot(armed=True) as autopilot,
+        running("mavlink", tmp_path / "link", mavlink_url=autopilot.url, on_stale="blocked"),
+        running("guard", tmp_path / "guard", on_stale="blocked"),
+    ):
+        node = start("node", log, model=bundle, height_source="range", **blocked)
+        try:
+            client.connect()
+            client.calibrate()
+            client.fly(PERSON, 1.0)
+            assert not is_blocked(autopilot.kinds("OBSTACLE_DISTANCE")[-1])
+            odometry = client.messages("odometry")[-1]
+            assert odometry.child_frame_id == "base_link" and odometry.twist.twist.angular.z == pytest.approx(-0.03)
+            twist, q = odometry.twist.twist.linear, odometry.pose.pose.orientation
+            assert math.hypot(twist.x, twist.y, twist.z) == pytest.approx(math.hypot(3, 4, 0.5), abs=1e-4)
+            assert q.x**2 + q.y**2 + q.z**2 + q.w**2 == pytest.approx(1.0)
+            assert client.messages("height")[-1].range == pytest.approx(5.12)
+            assert client.messages("fix")[-1].latitude == pytest.approx(47.3)
+            assert client.messages("armed")[-1].data is True
+            assert client.wait(lambda: "velocity" in known_of_the_vehicle(client), 3.0)
+            node.kill()
+            node.wait()
+            autopilot.heard.clear()
+            died = time.monotonic()
+            assert client.wait(lambda: any(is_blocked(m) for m in autopilot.kinds("OBSTACLE_DISTANCE")), 3.0)
+            print(f"the autopilot hears blocked {time.monotonic() - died:.2f} s after kill -9")
+            assert client.wait(lambda: any("silent" in m.text for m in autopilot.kinds("STATUSTEXT")), 3.0)
+            autopilot.armed = False
+            client.spin(1.0)
+            autopilot.heard.clear()
+            client.spin(0.5)
+            assert autopilot.kinds("OBSTACLE_DISTANCE") == [], "disarmed: silence keeps it from arming"
+        finally:
+            if node.poll() is None:
+                node.kill()
+            node.wait()
+
+
+def test_an_alert_becomes_a_text(client, tmp_path):
+    from diagnostic_msgs.msg import DiagnosticStatus
+
+    alerts = client.node.create_publisher(DiagnosticStatus, "vit_perception/alert", 10)
+    with ScriptedAutopilot() as autopilot, running("mavlink", tmp_path / "link", mavlink_url=autopilot.url):
+        assert client.wait(lambda: alerts.get_subscription_count() > 1, 10.0), "this client and the link"
+        for level, text in ((b"\x02", "person 1, 2.5 s"), (b"\x02", "person 1, 2.4 s"), (b"\x00", "clear")):
+            alerts.publish(DiagnosticStatus(level=level, message=text))
+            client.spin(0.1)
+        assert client.wait(lambda: len(autopilot.kinds("STATUSTEXT")) >= 2, 3.0), autopilot.kinds("STATUSTEXT")
+        assert [(m.severity, m.text) for m in autopilot.kinds("STATUSTEXT")] == [
+            (2, "person 1, 2.5 s"), (6, "obstacle: clear")
+        ]  # fmt: skip
+
+
+def test_a_wrong_url_ends_it_with_one_sentence(tmp_path):
+    process = start("mavlink", tmp_path / "log", mavlink_url="com7")
+    assert process.wait(15) == 1
+    assert "'com7' is no MAVLink URL" in (tmp_path / "log").read_text()
