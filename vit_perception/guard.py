@@ -1,8 +1,8 @@
-"""The program `guard`: the ROS edge of it is `vit_perception.ros.guard`."""
+"""The program `guard`: the ROS edge of it is `vit_perception.ros.flight_stack.guard`."""
 
 import sys
 
-from .ros.guard import main
+from .ros.flight_stack.guard import main
 
 if __name__ == "__main__":
     sys.exit(main())

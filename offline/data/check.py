@@ -10,8 +10,8 @@ from vit_perception.images.files import show
 
 from ..errors import DataError
 from ..progress import track
-from . import yolo
-from .annotations import Annotations, Findings
+from .formats import yolo
+from .formats.annotations import Annotations, Findings
 from .images import examine
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, leak_warning, repeated
 from .read import (

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 from ..errors import DataError
-from .annotations import Annotations
+from .formats.annotations import Annotations
 
 EXAMPLE = "--map 'pedestrian,people=person; car,van,truck,bus=vehicle'"
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from vit_perception.natural_order import natural_key
 
-from .annotations import Findings
+from .formats.annotations import Findings
 
 
 def walk(folder: Path, suffixes: Iterable[str]) -> list[Path]:

@@ -9,9 +9,9 @@ import numpy as np
 from vit_perception.images.files import show
 
 from ..errors import DataError
-from . import coco, uavdt, visdrone, voc, yolo
-from .annotations import REGION, Annotations, Findings, Image, Label
 from .class_map import map_classes
+from .formats import coco, uavdt, visdrone, voc, yolo
+from .formats.annotations import REGION, Annotations, Findings, Image, Label
 from .sample import Dataset, Sample
 
 log = logging.getLogger(__name__)

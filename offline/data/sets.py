@@ -31,8 +31,8 @@ import numpy as np
 import yaml
 
 from ..errors import DataError
-from .annotations import Annotations, Findings
 from .class_map import map_classes
+from .formats.annotations import Annotations, Findings
 from .images import detect_color
 from .near_duplicates import digests
 from .read import Rules, build, read_annotations

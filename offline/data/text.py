@@ -3,7 +3,7 @@
 import codecs
 from pathlib import Path
 
-from .annotations import Findings
+from .formats.annotations import Findings
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from vit_perception.bundles.bundle import Bundle
 
 from ..errors import RecipeError
-from ..model.compare import compare_outputs
 from .blocks import HEAD_DIM
+from .compare import compare_outputs
 from .detector import ViTDetector, build_model
 
 MAX_DIFFERENCE = 1e-3  # of the rebuilt model to the golden outputs, relative to the largest

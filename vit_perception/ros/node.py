@@ -30,12 +30,12 @@ from ..images.read import ImageReader
 from ..motion_obstacles import LABEL
 from ..pipeline import make_pipeline
 from ..stats import NodeStats, RateLimit
-from .armed import BlockedEnds
 from .calibration import Calibration
 from .debug_image import DebugImage
 from .ego import EgoInputs
 from .finds import Finds
 from .flight_messages import State
+from .flight_stack.armed import BlockedEnds
 from .frames import FrameProcessor
 from .inputs import Inputs
 from .lifecycle import ManagedNode

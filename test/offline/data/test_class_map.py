@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from offline.data import Rules, map_classes, parse_map
-from offline.data.annotations import REGION, Annotations, Image, Label
+from offline.data.formats.annotations import REGION, Annotations, Image, Label
 from offline.data.read import build
 from offline.errors import DataError
 

@@ -19,10 +19,7 @@ from tensorrt_surfaces import BINDINGS  # noqa: E402
 
 from tools.ros_environment import ROOT  # noqa: E402
 from vit_perception.bundles.bundle import open_bundle  # noqa: E402
-from vit_perception.engines import (
-    open_engine,
-    tensorrt_build,  # noqa: E402
-)
+from vit_perception.engines import open_engine, tensorrt_build
 from vit_perception.engines.tensorrt_open import Board  # noqa: E402
 from vit_perception.errors import EngineError  # noqa: E402
 

@@ -140,7 +140,7 @@ def test_a_guard_of_a_silent_stack_only_says_so(client, tmp_path):
 def test_the_guard_is_small():
     """Neither NumPy nor OpenCV, and little more than a bare rclpy node of the same topics."""
     code = "; ".join([
-        "import sys, threading, rclpy", "rclpy.init()", "from vit_perception.ros.guard import Guard",
+        "import sys, threading, rclpy", "rclpy.init()", "from vit_perception.ros.flight_stack.guard import Guard",
         "guard = Guard(threading.Event())", "rclpy.spin_once(guard, timeout_sec=0.2)",
         "assert 'numpy' not in sys.modules and 'cv2' not in sys.modules",
         "print('small'); import os; os._exit(0)",

@@ -12,11 +12,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from .. import parameters
-from ..avoidance.blocked import BLOCKED, BlockedScan
-from ..errors import PerceptionError
+from ... import parameters
+from ...avoidance.blocked import BLOCKED, BlockedScan
+from ...errors import PerceptionError
+from ..process import run
 from .armed import BlockedEnds, import_message
-from .process import run
 
 NAMES = (
     "on_stale", "guard_after_s", "scan_frame", "scan_rate_hz", "range_min_m", "range_max_m", "obstacles.camera_yaw_deg",

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DataError
+from ...errors import DataError
+from ..find import walk
+from ..images import SUFFIXES
+from ..text import decode_text
 from .annotations import REGION, Annotations, Findings, Image, Label, measure
-from .find import walk
-from .images import SUFFIXES
-from .text import decode_text
 
 CLASSES = ("car", "truck", "bus")  # categories 1 to 3
 OCCLUSION, OUT_OF_VIEW = {1: 0, 2: 3, 3: 2, 4: 1}, {1: 0, 2: 2, 3: 1}

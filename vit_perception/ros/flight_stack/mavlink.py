@@ -14,12 +14,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import LaserScan, NavSatFix, Range
 from std_msgs.msg import Bool
 
-from .. import parameters
-from ..autopilot.link import Link
-from ..avoidance.blocked import BLOCKED
-from .messages import seconds_to_stamp, stamp_to_seconds
-from .process import run
-from .qos import BEST_EFFORT_NEWEST
+from ... import parameters
+from ...autopilot.link import Link
+from ...avoidance.blocked import BLOCKED
+from ..messages import seconds_to_stamp, stamp_to_seconds
+from ..process import run
+from ..qos import BEST_EFFORT_NEWEST
 
 try:
     from nav_msgs.msg import Odometry

@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DataError
+from ...errors import DataError
+from ..find import walk
+from ..images import SUFFIXES
+from ..text import decode_text
 from .annotations import REGION, Annotations, Findings, Image, Label, measure
-from .find import walk
-from .images import SUFFIXES
-from .text import decode_text
 
 CLASSES = [
     "pedestrian",

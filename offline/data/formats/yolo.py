@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..find import Finder, walk
+from ..images import SUFFIXES
+from ..text import decode_text, read_names
 from .annotations import Annotations, Findings, Image, Label, measure
-from .find import Finder, walk
-from .images import SUFFIXES
-from .text import decode_text, read_names
 from .yolo_layouts import class_names, is_yolo, label_file, layout_of, places, splits
 
 __all__ = ["is_yolo", "label_file", "read", "splits"]

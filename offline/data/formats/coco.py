@@ -9,12 +9,12 @@ import json
 import os
 from pathlib import Path
 
-from ..errors import DataError
+from ...errors import DataError
+from ..find import Finder, walk
+from ..images import SUFFIXES
+from ..text import decode_text
 from .annotations import Annotations, Findings, Image, Label, flag, measure
 from .coco_layouts import find_json, image_folders, layout_of, splits, subset_of
-from .find import Finder, walk
-from .images import SUFFIXES
-from .text import decode_text
 
 __all__ = ["is_coco", "read", "splits"]
 

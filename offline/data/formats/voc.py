@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..errors import DataError
+from ...errors import DataError
+from ..find import Finder, walk
+from ..images import SUFFIXES
+from ..text import decode_text, read_lines, read_names
 from .annotations import Annotations, Findings, Image, Label, flag, measure
-from .find import Finder, walk
-from .images import SUFFIXES
-from .text import decode_text, read_lines, read_names
 from .voc_pictures import Pictures
 
 

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ..find import Finder, plain
+from ..images import SUFFIXES
 from .annotations import Findings
-from .find import Finder, plain
-from .images import SUFFIXES
 
 
 class Pictures:

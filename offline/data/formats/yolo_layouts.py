@@ -10,9 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from ..errors import DataError
+from ...errors import DataError
+from ..text import decode_text, read_lines
 from .annotations import Findings
-from .text import decode_text, read_lines
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
 NAME_FILES = ("obj.names", "classes.txt", "labels/classes.txt", "_darknet.labels", "train/_darknet.labels")

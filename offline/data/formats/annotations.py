@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from vit_perception.images.files import LFS_POINTER, show
 
-from ..errors import DataError
-from .images import image_size
+from ...errors import DataError
+from ..images import image_size
 
 SHOWN = 3  # places that a line names; the rest is counted
 

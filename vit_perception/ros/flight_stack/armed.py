@@ -10,7 +10,7 @@ import sys
 import time
 import types
 
-from .qos import BEST_EFFORT_NEWEST
+from ..qos import BEST_EFFORT_NEWEST
 
 MAX_AGE_S = 5.0  # of what the autopilot said: mavros and the link tell it once a second
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from . import flight_messages
-from .publishers import PX4_TOPIC, installed
-from .qos import BEST_EFFORT_NEWEST
+from .. import flight_messages
+from ..publishers import PX4_TOPIC, installed
+from ..qos import BEST_EFFORT_NEWEST
 
 
 class Px4Blocked:
