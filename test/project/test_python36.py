@@ -27,10 +27,10 @@ PACKAGES = {
 }
 # May need ROS; all others must be imported.
 ROS_MODULES = {
-    "guard", "mavlink", "node", "player", "replay.exchange", "replay.ros", "ros.flight_stack.armed", "ros.debug_image", "ros.dump",
-    "ros.ego", "ros.finds", "ros.flight_messages", "ros.frames", "ros.flight_stack.guard", "ros.inputs", "ros.lifecycle",
-    "ros.flight_stack.mavlink", "ros.messages", "ros.node", "ros.process", "ros.publishers", "ros.flight_stack.px4_blocked", "ros.qos",
-    "ros.tapes",
+    "guard", "mavlink", "node", "player", "replay.exchange", "replay.ros", "ros.debug_image", "ros.dump", "ros.ego",
+    "ros.finds", "ros.flight_messages", "ros.flight_stack.armed", "ros.flight_stack.guard",
+    "ros.flight_stack.mavlink", "ros.flight_stack.px4_blocked", "ros.frames", "ros.inputs", "ros.lifecycle",
+    "ros.messages", "ros.node", "ros.process", "ros.publishers", "ros.qos", "ros.tapes",
 }  # fmt: skip
 
 
