@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import nn
 
-from .data import add_data_options, detect_color, label_rules, read_dataset
+from .data import add_data_options, class_list, detect_color, label_rules, read_dataset
 from .errors import RecipeError, one_sentence
 from .evaluation.accuracy import TorchEngine, evaluate, make_detector
 from .model.blocks import Block
@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), rules=label_rules(args))
     labels = data.labels
-    if args.classes:
-        classes = args.classes.split(",")
+    if classes := class_list(args.classes):
         data = read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes, label_rules(args))
     data = data.spread(args.images)
     given = load_teacher(args.model, labels, channels=1 if detect_color(data) == "gray" else 3)

@@ -28,6 +28,7 @@ from .data import (
     Dataset,
     add_data_options,
     check_alone,
+    class_list,
     is_sets_file,
     label_rules,
     model_sizes,
@@ -40,8 +41,8 @@ from .evaluation.subsets import Grouping
 
 
 def pick_classes(wanted: str | None, labels: list[str]) -> list[str]:
-    """'A,B' -> ['A', 'B'], all labels if None. Raises DataError for a class the model does not have."""
-    classes = wanted.split(",") if wanted else list(labels)
+    """'A,B' -> ['A', 'B'], all if None. Raises DataError for one named twice, or that the model does not have."""
+    classes = class_list(wanted) or list(labels)
     for c in classes:
         if c not in labels:
             raise DataError(f"the model knows no class '{c}'; it knows: {', '.join(labels)}")

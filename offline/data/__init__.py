@@ -10,7 +10,7 @@ COCO's iscrowd and VOC's difficult.
 from .class_map import map_classes, parse_map
 from .images import detect_color, pixel_statistics, read_image
 from .near_duplicates import leak_warning, unseen
-from .options import add_data_options, check_alone, label_rules
+from .options import add_data_options, check_alone, class_list, label_rules
 from .read import FORMATS, Rules, read_coco, read_dataset, read_pair
 from .sample import TINY_PX, Dataset, Sample, model_sizes
 from .sets import check_colors, is_sets_file, read_measured, read_sets, repeats
@@ -24,6 +24,7 @@ __all__ = [
     "add_data_options",
     "check_alone",
     "check_colors",
+    "class_list",
     "detect_color",
     "is_sets_file",
     "label_rules",

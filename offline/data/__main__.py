@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import one_sentence
 from .check import check, check_sets
-from .options import add_label_options, check_alone, label_rules
+from .options import add_label_options, check_alone, class_list, label_rules
 from .read import FORMATS
 from .sets import is_sets_file
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     add_label_options(command)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    classes = args.classes.split(",") if args.classes else None
+    classes = class_list(args.classes)
     if is_sets_file(args.data):
         check_alone(args)
         usable, lines = check_sets(args.data, classes)

@@ -143,6 +143,8 @@ def _check_pixels(found: Annotations, findings: Findings) -> list[str]:
         seen = examine(image.path)
         if seen is None:
             findings.fault(image.path, "the image is damaged", "replace it or drop it from the annotations")
+        elif seen[1] > seen[2]:
+            findings.fault(image.path, "no pixel of an image is a number", "replace it or drop it from the annotations")
         else:
             ranges.setdefault(seen[0], []).append(seen[1:])
     lines = []

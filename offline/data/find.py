@@ -23,10 +23,17 @@ def _files(folder: Path, seen: set[str]) -> Iterator[Path]:
     if real in seen:  # a link to a folder above
         return
     for entry in os.scandir(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _files(Path(entry.path), seen | {real})
         else:
             yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: who opens it tells
+        return False
 
 
 class Finder:

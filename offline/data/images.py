@@ -13,7 +13,7 @@ from vit_perception.images.high_bit_depth import conversion, to_uint8
 from ..errors import DataError
 from .sample import Dataset, Sample
 
-EXIF_ORIENTATION, FIRST_TURNED = 0x0112, 5  # orientations 5..8 swap width and height; OpenCV obeys them
+EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # these swap width and height; OpenCV obeys them, and no others
 GRAY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
 
 
@@ -41,7 +41,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
 def _is_turned(image: PIL.Image.Image) -> bool:
     """Whether it says that width and height are to be swapped; a damaged one says nothing."""
     try:
-        return image.getexif().get(EXIF_ORIENTATION, 1) >= FIRST_TURNED
+        return image.getexif().get(EXIF_ORIENTATION, 1) in TURNED
     except Exception:  # in a PNG that may stand behind the pixels
         return False
 
@@ -49,7 +49,8 @@ def _is_turned(image: PIL.Image.Image) -> bool:
 def examine(path: Path) -> tuple[str, float, float] | None:
     """(depth, lowest, highest value) of an image's pixels, e.g. ('uint16', 7000, 9000), decoded as a whole.
 
-    None if it is damaged: OpenCV would fill with grey what a cut JPEG lacks, so Pillow judges what it knows.
+    The lowest is inf and the highest -inf if no pixel is a finite number. None if it is damaged: OpenCV would fill with
+    grey what a cut JPEG lacks, so Pillow judges what it knows.
     """
     try:
         with PIL.Image.open(path) as image:
@@ -63,7 +64,7 @@ def examine(path: Path) -> tuple[str, float, float] | None:
     except ImageError:
         return None
     finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
     return pixels.dtype.name, low, high
 
 

@@ -41,6 +41,14 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def class_list(text: str | None) -> list[str] | None:
+    """'A, B' of --classes as ['A', 'B']; None: all. Raises DataError for a name that is there twice or empty."""
+    names = [name.strip() for name in text.split(",")] if text else None
+    if names and (not all(names) or len(set(names)) < len(names)):
+        raise DataError(f"--classes '{text}' has a name twice or an empty one; name each class once, between commas")
+    return names
+
+
 def label_rules(args: argparse.Namespace) -> Rules:
     """What these options say of labels. Raises DataError."""
     return Rules(parse_map(args.map), args.max_occluded, args.max_truncated)

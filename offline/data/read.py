@@ -209,6 +209,8 @@ def _labels(found: Annotations, ignore: tuple[str, ...], labels: list[str] | Non
             raise DataError(f"{found.source} has no category '{name}'; it has: {', '.join(found.names)}")
         if name in ignore:
             raise DataError(f"category '{name}' cannot be both a class and ignored; drop it from one of the options")
+    if twice := [n for n in labels if labels.count(n) > 1]:
+        raise DataError(f"{found.source}: '{twice[0]}' is twice among the classes; name each once")
     if not labels:
         what = f"once {', '.join(ignore)} is ignored" if ignore else "because it names none"
         raise DataError(f"{found.source} leaves no class to detect {what}")

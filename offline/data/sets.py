@@ -24,11 +24,14 @@ first `val` of the list is what choices are made on; the others are measured on 
 import hashlib
 import json
 import logging
+import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 import yaml
+
+from vit_perception.images.files import show
 
 from ..errors import DataError
 from .class_map import map_classes
@@ -37,8 +40,20 @@ from .images import detect_color
 from .near_duplicates import digests
 from .read import Rules, build, read_annotations
 from .sample import TEACHES, Dataset, Part
+from .text import decode_text
 
 log = logging.getLogger(__name__)
+QUOTE = "; write yes, no, on, off, null and numbers in quotes where they are names"
+
+
+class _NoKeyTwice(yaml.SafeLoader):
+    """YAML would take the last of them without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"'{twice[0]}' is there twice, {node.start_mark}")
+        return super().construct_mapping(node, deep)
 
 
 @dataclass
@@ -102,7 +117,7 @@ def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list
     findings = Findings()
     for e in entries:
         for split in e.val:
-            if e.train == split:
+            if e.train and os.path.normpath(e.train) == os.path.normpath(split):
                 raise DataError(f"{path}: {e.data.name} trains on {split} and measures on it; name another val")
             known = _read(path, e, split, findings)
             counted = [c for c in _labelled(path, e, known, classes) if not wanted or c in wanted]
@@ -147,8 +162,8 @@ def repeats(train: Dataset) -> list[str]:
 def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
     """The classes that the file names, and its sets, before any of them is read. Raises DataError."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError) as e:
+        content = yaml.load(decode_text(path.read_bytes())[0], Loader=_NoKeyTwice)  # a SafeLoader
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as e:
         raise DataError(f"{path} is not yaml ({' '.join(str(e).split())}); correct it") from e
     if not isinstance(content, dict) or not isinstance(content.get("sets"), list) or not content["sets"]:
         raise DataError(f"{path} has no list 'sets'; write 'sets:' and under it '- data: FOLDER', 'train: SPLIT' ...")
@@ -156,7 +171,7 @@ def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
         raise DataError(f"{path}: unknown key '{min(map(str, extra))}'; choose from: classes, sets")
     classes = content.get("classes") or []
     if not _is_names(classes):
-        raise DataError(f"{path}: classes must be a list of different names, not {classes!r}")
+        raise DataError(f"{path}: classes must be a list of different names, not {classes!r}{QUOTE}")
     return classes, [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
 
 
@@ -164,6 +179,8 @@ def _entry(path: Path, number: int, values) -> Entry:
     where, known = f"{path}, set {number}", [f.name for f in fields(Entry)]
     if not isinstance(values, dict) or not isinstance(values.get("data"), str):
         raise DataError(f"{where} names no folder; write 'data: FOLDER'")
+    if "\0" in values["data"] or show(values["data"]) != values["data"]:
+        raise DataError(f"{where}: data {values['data']!r} can be no folder's name; correct it")
     if extra := [k for k in values if k not in known]:
         raise DataError(f"{where}: unknown key '{extra[0]}'; choose from: {', '.join(known)}")
     values = dict(values) | {"data": (path.parent / values["data"]).resolve()}
@@ -176,9 +193,9 @@ def _entry(path: Path, number: int, values) -> Entry:
             raise DataError(f"{where}: {key} cannot be {values[key]!r}; see offline/data/sets.py for what it may be")
     for key in ("val", "ignore", "labelled"):
         if values.get(key) is not None and not _is_names(values[key]):
-            raise DataError(f"{where}: {key} must be a list of different names, not {values[key]!r}")
+            raise DataError(f"{where}: {key} must be a list of different names, not {values[key]!r}{QUOTE}")
     if not all(isinstance(name, str) for pair in (values.get("map") or {}).items() for name in pair):
-        raise DataError(f"{where}: map must give a name to each name, not {values['map']!r}")
+        raise DataError(f"{where}: map must give a name to each name, not {values['map']!r}{QUOTE}")
     share = values.get("share")
     if share is not None and not (type(share) in (int, float) and 0 < share <= 1):
         raise DataError(f"{where}: share is {share!r}; give a number over 0, at most 1, or leave the set out")

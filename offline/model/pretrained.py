@@ -15,7 +15,7 @@ from ..errors import RecipeError
 from ..files import load_torch
 from .detector import ViTDetector, build_model
 from .from_bundle import model_of_bundle
-from .state_dicts import read_backbone
+from .state_dicts import read_backbone, reason
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def _read_checkpoint(path: Path) -> Teacher:
     try:
         state = load_torch(path)
     except Exception as e:
-        raise RecipeError(f"cannot read teacher {path} as a checkpoint ({_first_line(e)}); {advice}") from e
+        raise RecipeError(f"cannot read teacher {path} as a checkpoint ({reason(e)}); {advice}") from e
     if isinstance(state, dict) and "optimizers" in state:
         raise RecipeError(f"teacher {path} is a training that was not finished; resume that run first, or {advice}")
     if not (
@@ -83,12 +83,8 @@ def _read_checkpoint(path: Path) -> Teacher:
         model = build_model(state["config"])
         model.load_state_dict(state["weights"])
     except Exception as e:
-        raise RecipeError(f"teacher {path} is of another architecture ({_first_line(e)}); {advice}") from e
+        raise RecipeError(f"teacher {path} is of another architecture ({reason(e)}); {advice}") from e
     return Teacher(model.eval(), state.get("input"), state.get("labels"), folded=False)
-
-
-def _first_line(e: Exception) -> str:
-    return str(e).splitlines()[0] if str(e) else type(e).__name__
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from ..errors import RecipeError
 
 log = logging.getLogger(__name__)
 ADVICE = "give a .pth or .safetensors of a DeiT, DINO or timm ViT"
+MAX_SHARDS = 9999  # the largest published have hundreds
 MAX_UNKNOWN = 64  # classes that a checkpoint may mention beside its tensors
 # Of several backbones in one file: a teacher or an average first, they are what is evaluated.
 PREFERRED = ("teacher", "ema", "target_encoder", "base_encoder", "")
@@ -47,11 +48,21 @@ def read_backbone(path: Path) -> dict[str, Tensor]:
     """
     tensors: dict[str, Tensor] = {}
     for file in _files(path):
-        tensors |= _flatten(_load(file), "")
+        part = _flatten(_load(file), "")
+        if twice := next((key for key in part if key in tensors), None):
+            raise RecipeError(f"several files of {path} hold {twice}: they are no parts of one; name one of them")
+        tensors |= part
     for pattern, name in HUGGING_FACE if any("encoder.layer." in key for key in tensors) else ():
         tensors = {re.sub(pattern, name, key): value for key, value in tensors.items()}
     blocks = _choose(path, tensors)
-    return _folded(path, _joined(blocks))
+    try:
+        blocks = _folded(path, _joined(blocks))
+        broken = next((key for key, value in blocks.items() if not value.isfinite().all()), None)
+    except (TypeError, ValueError, IndexError, RuntimeError) as e:  # tensors of no values, of odd shapes or layouts
+        raise RecipeError(f"the blocks of backbone {path} are no plain weights ({reason(e)}); {ADVICE}") from e
+    if broken:
+        raise RecipeError(f"backbone {path}: {broken} holds numbers that are not finite; {ADVICE}")
+    return blocks
 
 
 def _files(path: Path) -> list[Path]:
@@ -74,10 +85,12 @@ def _files(path: Path) -> list[Path]:
         try:
             names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
             files = [path.parent / Path(name).name for name in names]
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise RecipeError(f"{path} is no index of shards ({e}); {ADVICE}") from e
     elif shard := re.match(r"(.*)-\d+-of-(\d+)(\.\w+)$", path.name):
         width = len(shard[2])
+        if int(shard[2]) > MAX_SHARDS:
+            raise RecipeError(f"the name of {path} says {shard[2]} files, over {MAX_SHARDS}; {ADVICE}")
         files = [
             path.with_name(f"{shard[1]}-{n:0{width}}-of-{shard[2]}{shard[3]}") for n in range(1, 1 + int(shard[2]))
         ]
@@ -107,8 +120,19 @@ def _load(path: Path):
             return load_file(str(path))
         return _load_pickled(path)
     except Exception as e:  # whatever reading a stranger's file may raise
-        why = (str(e).splitlines() or [type(e).__name__])[0]
-        raise RecipeError(f"cannot read backbone {path} as a state dict ({why:.200}); {ADVICE}") from e
+        raise RecipeError(f"cannot read backbone {path} as a state dict ({reason(e)}); {ADVICE}") from e
+
+
+def reason(e: Exception) -> str:
+    """Why a file of weights cannot be read, in a few words: torch's own advice is to trust the file and run it."""
+    text = str(e)
+    if "eights only" in text or "weights_only" in text:
+        return "it is cut off, of another kind, or holds code or objects beside its tensors, and those are never run"
+    if isinstance(e, EOFError):
+        return "it is empty or cut off"
+    if "zip archive" in text:
+        return "it is cut off or damaged"
+    return text.splitlines()[0][:200] if len(text) > 4 else type(e).__name__
 
 
 class _Inert:
@@ -189,7 +213,9 @@ def _joined(blocks: dict[str, Tensor]) -> dict[str, Tensor]:
         match = BLOCK.match(key)
         if match and match["second"]:
             key = f"blocks.{place[int(match['first']), int(match['second'])]}.{match['rest']}"
-        found[key] = value.float()
+        if KNOWN.search(key) and not value.is_floating_point():
+            raise TypeError(f"{key} is {str(value.dtype).removeprefix('torch.')}, quantized perhaps")
+        found[key] = value.to_dense().float()
     for key in [k for k in found if k.endswith("attn.query.weight")]:
         stem = key.removesuffix("query.weight")
         for end in ("weight", "bias"):

@@ -92,7 +92,7 @@ def _give_way(values: dict, given: list[str]) -> dict:
 def _parse(text: str, where: str):
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as e:  # a date that does not exist is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as e:  # a date that does not exist is a ValueError
         raise RecipeError(f"{where} is not valid yaml: {' '.join(str(e).split())}") from e
 
 

@@ -18,6 +18,7 @@ from ..data import (
     Dataset,
     check_alone,
     check_colors,
+    class_list,
     detect_color,
     is_sets_file,
     label_rules,
@@ -122,7 +123,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
 
 def _read(args) -> tuple[Dataset, Dataset, list[Dataset]]:
     """What to train on, what to choose by, and further validation sets."""
-    wanted = args.classes.split(",") if args.classes else None
+    wanted = class_list(args.classes)
     if is_sets_file(args.data):
         check_alone(args)
         train, (val, *also) = read_sets(args.data, wanted)

@@ -55,4 +55,7 @@ def decode_bytes(data, name, flags=cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH):
 
 def show(path):
     """A path as text that any terminal and file takes: bytes that are no UTF-8 as \\xb2."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character that stands for no byte, as JSON and YAML can spell it
+        return str(path).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -129,7 +129,7 @@ def _read_metadata(path):
         if values is None:
             raise ValueError("it is empty (power lost?)")
         return dict(values["rosbag2_bagfile_information"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as e:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, KeyError, TypeError, ValueError) as e:
         text = "{0} is malformed: {1}; write it anew by `ros2 bag reindex {2}`, or delete it: the bag is read without"
         raise BagError(text.format(name, " ".join(str(e).split())[:200], path)) from None
 

@@ -35,7 +35,7 @@ def read_calibration(folder):
         if not isinstance(values, dict):
             raise ValueError("no names and values")
         return dict(_calibration(values), path=path, **_rest(values))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as e:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, KeyError, TypeError, ValueError) as e:
         text = "{} is malformed ({}); it needs width, height, fps, frame_id, K"
         raise PerceptionError(text.format(path, " ".join(str(e).split()))) from None
 

@@ -26,10 +26,12 @@ def read(path, defaults):
     try:
         with open(path) as f:
             content = yaml.safe_load(f) or {}
+        if not isinstance(content, dict):
+            raise AttributeError("it holds no names and values")
         found: Dict[str, Any] = {}
         for node in NODES:
             _flatten((content.get(node) or {}).get("ros__parameters") or {}, "", found)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as e:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, AttributeError) as e:
         raise PerceptionError("cannot read the parameters in {}: {}".format(path, " ".join(str(e).split()))) from None
     problem = renamed(found)
     if problem:

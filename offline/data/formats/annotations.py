@@ -113,8 +113,13 @@ def measure(path: Path, findings: Findings, said: tuple[int, int] | None = None)
     """(width, height) from the image's header, compared with what its annotation `said`; None after a fault."""
     size = image_size(path)
     if size is None:
-        with path.open("rb") as f:
-            pointer = f.read(len(LFS_POINTER)) == LFS_POINTER
+        try:
+            with path.open("rb") as f:
+                pointer = f.read(len(LFS_POINTER)) == LFS_POINTER
+        except OSError as e:
+            link = " (a link to what is not there)" if path.is_symlink() else ""
+            findings.fault(path, f"cannot open the image: {e.strerror}{link}", "replace it or drop it")
+            return None
         what = "a Git LFS pointer is in the place of an image" if pointer else "cannot read the image"
         findings.fault(path, what, "git lfs pull" if pointer else "replace it or drop it from the annotations")
         return None

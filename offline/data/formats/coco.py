@@ -7,7 +7,10 @@ As tools and data sets publish them: where the .json and its images may lie is i
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
+
+from vit_perception.images.files import LFS_POINTER, show
 
 from ...errors import DataError
 from ..find import Finder, walk
@@ -54,6 +57,8 @@ def _load(path: Path) -> tuple[str, dict]:
     if not path.is_file():
         raise DataError(f"no annotation file at {path}; give the name of a COCO .json inside the data folder")
     raw = path.read_bytes()
+    if raw.startswith(LFS_POINTER):
+        raise DataError(f"{path} is a Git LFS pointer, not the annotations; fetch them (git lfs pull)")
     try:
         coco = json.loads(decode_text(raw)[0])
         if not isinstance(coco, dict):
@@ -70,7 +75,7 @@ def _load(path: Path) -> tuple[str, dict]:
 
 def identify(value) -> int | str:
     """An id as it is compared: 1, 1.0 and "1" are the same. Raises TypeError for what is none."""
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,99}", value.strip()):
         return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -87,6 +92,8 @@ def _names(path: Path, categories: list, findings: Findings) -> dict:
             key, name = identify(c["id"]), c["name"]
             if isinstance(name, bool) or not isinstance(name, str | int | float) or not str(name).strip():
                 raise TypeError(f"its name is {name!r}")
+            if show(name) != str(name):
+                raise TypeError(f"its name {name!r} holds half a character")
         except (KeyError, TypeError) as e:
             raise DataError(f"{path}: a category lacks id or name ({c!r:.80}, {e}); export it again") from e
         name = str(name).strip()
@@ -102,12 +109,12 @@ def _names(path: Path, categories: list, findings: Findings) -> dict:
 
 def _groups(coco: dict, names: dict) -> set[str]:
     """Names that only group others: Roboflow lists its project so, with id 0 and no boxes."""
-    above = {c.get("supercategory") for c in coco["categories"] if c["name"] != c.get("supercategory")}
-    used = {str(a.get("category_id")) for a in coco["annotations"] if isinstance(a, dict)}
+    above = [c.get("supercategory") for c in coco["categories"] if c["name"] != c.get("supercategory")]
+    used = {str(a.get("category_id")).removesuffix(".0") for a in coco["annotations"] if isinstance(a, dict)}
     return {
         names[identify(c["id"])]
         for c in coco["categories"]
-        if c.get("supercategory") == "none" and c["name"] in above and str(c["id"]) not in used
+        if c.get("supercategory") == "none" and c["name"] in above and str(identify(c["id"])) not in used
     }
 
 
@@ -147,11 +154,13 @@ def _add(path: Path, images: dict, entry, names: dict, findings: Findings) -> No
     """Give the annotation `entry` to its image."""
     try:
         key, category = identify(entry["image_id"]), identify(entry["category_id"])
+        if not isinstance(entry["bbox"], list):
+            raise TypeError(f"bbox is {entry['bbox']!r:.40}, no list")
         x, y, w, h = (float(v) for v in entry["bbox"])
         attributes = entry.get("attributes") if isinstance(entry.get("attributes"), dict) else {}
         crowd = flag(entry.get("iscrowd", 0)) or flag(entry.get("ignore", 0))
         hidden = int(flag(attributes.get("occluded", 0)))
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         what = "an annotation lacks image_id, category_id or 4 numbers in bbox, or its iscrowd is neither 0 nor 1"
         findings.fault(f"{path} ({entry!r:.120}; {e})", what, "export it again")
         return

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+from vit_perception.images.files import LFS_POINTER
+
 from ...errors import DataError
 from ..find import Finder, walk
 from ..images import SUFFIXES
@@ -113,6 +115,9 @@ def _parse(path: Path, findings: Findings):
         findings.fault(path, "a listed annotation file is missing", "copy it there or drop it from the list")
         return None
     raw = path.read_bytes()
+    if raw.startswith(LFS_POINTER):
+        findings.fault(path, "a Git LFS pointer is in the place of an annotation file", "git lfs pull")
+        return None
     try:
         tree = _tree(raw)
     except (ElementTree.ParseError, DataError, LookupError, ValueError) as e:

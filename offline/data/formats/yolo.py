@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from vit_perception.images.files import LFS_POINTER
+
 from ..find import Finder, walk
 from ..images import SUFFIXES
 from ..text import decode_text, read_names
@@ -98,6 +100,9 @@ def _listed(root: Path, path: Path, findings: Findings) -> Iterator[Path]:
 
 def _labels(file: Path, raw: bytes, size: tuple[int, int], names: list[str], findings: Findings) -> Iterator[Label]:
     width, height = size
+    if raw.startswith(LFS_POINTER):
+        findings.fault(file, "a Git LFS pointer is in the place of a label file", "git lfs pull")
+        return
     for number, line in enumerate(decode_text(raw)[0].splitlines(), 1):
         values = line.split()
         if not values:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from vit_perception.images.files import LFS_POINTER, show
+
 from ...errors import DataError
 from ..text import decode_text, read_lines
 from .annotations import Findings
@@ -58,9 +60,12 @@ def _description(root: Path) -> dict:
     path = next((root / n for n in DESCRIPTIONS if (root / n).is_file()), None)
     if path is None:
         return {}
+    raw = path.read_bytes()
+    if raw.startswith(LFS_POINTER):
+        raise DataError(f"{path} is a Git LFS pointer, not the description; fetch it (git lfs pull)")
     try:
-        found = yaml.load(decode_text(path.read_bytes())[0], Loader=_Plain)  # builds texts, lists and mappings only
-    except (yaml.YAMLError, ValueError) as e:
+        found = yaml.load(decode_text(raw)[0], Loader=_Plain)  # builds texts, lists and mappings only
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise DataError(f"{path} is not YAML ({' '.join(str(e).split())}); correct it") from e
     if not isinstance(found, dict):
         raise DataError(f"{path} is no mapping with names, train and val; correct it")
@@ -81,6 +86,8 @@ def class_names(root: Path, findings: Findings) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(n, str) and n.strip() for n in names):
         raise DataError(f"names in the data.yaml of {root} is no list and no {{0: name, 1: name, ...}}; correct it")
     names = [name.strip() for name in names]
+    if odd := next((name for name in names if show(name) != name), None):
+        raise DataError(f"the class name {odd!r} in {root} holds half a character; correct it")
     if len(set(names)) < len(names):
         raise DataError(f"{root} gives one name to two classes ({', '.join(names)}); correct data.yaml or classes.txt")
     count = said.get("nc", str(len(names)))

@@ -66,6 +66,11 @@ def test_coco_values_of_other_types(tmp_path, change, boxes, ignored):
         (each("categories", "name", None), "a category lacks id or name"),
         (each("categories", "name", "  "), "a category lacks id or name"),
         (each("categories", "name", True), "a category lacks id or name"),
+        (each("categories", "name", "\ud800"), "holds half a character"),
+        (each("categories", "id", "--1"), "category id --1 is both"),
+        (each("images", "file_name", "\ud800.png"), r"images: \\ud800.png|\\ud800.png: an image that"),
+        (each("annotations", "bbox", "1234"), "bbox is '1234', no list"),
+        (each("annotations", "bbox", [10**400, 1, 2, 3]), "4 numbers in bbox"),
         (lambda c: c["categories"].append({"id": "0", "name": "Car"}), "id 0 is both 'Person' and 'Car'"),
         (lambda c: c["images"].append(dict(c["images"][0], id=9)), "a file is listed under two ids"),
         (

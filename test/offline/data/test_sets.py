@@ -112,6 +112,26 @@ def test_a_mistake_in_the_yaml_is_told_in_one_sentence(folder, entries, says):
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sets: " + "[" * 3000, "is not yaml"),
+        ('sets:\n- data: "a\\0b"\n  train: x\n', "can be no folder's name"),
+        ('sets:\n- data: "\\ud800"\n  train: x\n', "can be no folder's name"),
+        ("sets:\n- data: a\n  train: x\n  train: y\n", "'train' is there twice"),
+        ("sets:\n- data: a\n  map: {b: c, b: d}\n", "'b' is there twice"),
+        ("classes: [yes, no]\nsets:\n- data: a\n", "in quotes where they are names"),
+        ("sets:\n- data: traffic\n  train: train.json\n  val: ./train.json\n", "trains on ./train.json and measures"),
+    ],
+)
+def test_a_yaml_that_says_something_else_than_it_seems_to_is_refused(folder, text, says):
+    for encoding in ("utf-8", "utf-16"):
+        (folder / "odd.yaml").write_bytes(text.encode(encoding))
+        with pytest.raises(DataError, match=says) as caught:
+            read_sets(folder / "odd.yaml")
+        assert "\n" not in str(caught.value)
+
+
 def test_a_class_that_no_set_labels_cannot_be_learnt(folder):
     with pytest.raises(DataError, match="no set that is trained on labels 'Boat'"):
         read_sets(sets(folder, traffic(), classes=["Person", "Car", "Boat"]))

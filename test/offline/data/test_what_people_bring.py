@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 from published import coco_file, scene, yolo_labels
 
-from offline.data import detect_color, read_dataset, read_image
+from offline.data import class_list, detect_color, read_dataset, read_image
 from offline.data.__main__ import main
 from offline.data.near_duplicates import fingerprints
 from offline.errors import DataError
@@ -206,3 +206,73 @@ def test_words_that_yaml_takes_for_something_else_are_names(tmp_path, given, nam
 def test_names_that_cannot_be_meant_are_refused(tmp_path, given, says):
     with pytest.raises(DataError, match=says):
         read_dataset(yolo(tmp_path, names=f"names: {given}\n"), "train")
+
+
+# Links, pointers and names that lead nowhere
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
+
+
+@pytest.mark.parametrize("target", ["nowhere.png", "0.png"])
+def test_a_link_to_nothing_or_itself_is_told_beside_all_the_rest(tmp_path, capsys, target):
+    root = yolo(tmp_path)
+    (root / "images/train/0.png").unlink()
+    (root / "images/train/0.png").symlink_to(target)
+    (root / "labels/train/1.txt").write_text("7 .5 .5 .1 .1")
+    code, text = check(capsys, root)
+    assert code == 1 and "cannot open the image" in text and "unknown class id 7" in text
+
+
+@pytest.mark.parametrize("name", ["labels/train/0.txt", "data.yaml", "images/train/0.png"])
+def test_pointers_of_git_lfs_are_told_for_what_they_are(tmp_path, capsys, name):
+    root = yolo(tmp_path)
+    (root / name).write_bytes(LFS)
+    code, text = check(capsys, root)
+    assert code == 1 and "Git LFS pointer" in text and "git lfs pull" in text
+
+
+def test_pointers_of_git_lfs_in_coco_and_voc(tmp_path):
+    root = coco_file(tmp_path / "coco")
+    (root / "f.json").write_bytes(LFS)
+    with pytest.raises(DataError, match="Git LFS pointer"):
+        read_dataset(root, "f.json")
+    (tmp_path / "voc/train").mkdir(parents=True)
+    (tmp_path / "voc/train/0.xml").write_bytes(LFS)
+    with pytest.raises(DataError, match="Git LFS pointer"):
+        read_dataset(tmp_path / "voc", "train")
+
+
+@pytest.mark.parametrize("names", ["names: " + "[" * 3000 + "\n", 'names: ["\\ud800", Car]\n'])
+def test_a_description_that_nothing_can_be_made_of_is_refused(tmp_path, capsys, names):
+    code, text = check(capsys, yolo(tmp_path, names))
+    assert code == 1 and ("is not YAML" in text or "half a character" in text)
+
+
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path):
+    def write(path, pixels):
+        image = PIL.Image.fromarray(pixels)
+        exif = image.getexif()
+        exif[0x112] = 9
+        image.save(path, exif=exif)
+
+    root = yolo(tmp_path, suffix=".jpg", write=write)
+    sample = read_dataset(root, "train").samples[0]
+    assert read_image(sample, "gray").shape == (sample.height, sample.width)
+
+
+def test_an_image_without_a_number_is_told(tmp_path, capsys):
+    root = yolo(tmp_path)
+    (root / "images/train/0.png").unlink()
+    cv2.imwrite(str(root / "images/train/0.tiff"), np.full((96, 128), np.nan, np.float32))
+    code, text = check(capsys, root)
+    assert code == 1 and "no pixel of an image is a number: images/train/0.tiff" in text
+
+
+@pytest.mark.parametrize("classes", ["Person,Person", "Person, Person", "Person,,Car", ","])
+def test_classes_that_are_named_twice_are_refused(classes):
+    with pytest.raises(DataError, match="name each class once"):
+        class_list(classes)
+
+
+def test_classes_may_have_blanks_between_them():
+    assert class_list("Person, Car") == ["Person", "Car"] and class_list(None) is None

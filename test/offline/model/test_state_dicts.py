@@ -12,7 +12,7 @@ from training import SMALL
 
 from offline.errors import RecipeError
 from offline.model.detector import build_model
-from offline.model.pretrained import load_backbone
+from offline.model.pretrained import load_backbone, load_teacher
 from offline.model.state_dicts import read_backbone
 
 DIM, MLP = 64, 64
@@ -191,6 +191,12 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
         ("a.pth", {"model": PLAIN | {"blocks.0.attn.q_norm.weight": torch.ones(64)}}, "attn.q_norm.weight, which"),
         ("a.pth", PLAIN | {"blocks.0.mlp.w12.weight": torch.ones(9, 9)}, "mlp.w12.weight, which"),
         ("a.pth", PLAIN | {"blocks.0.ls1.gamma": torch.ones(3)}, "LayerScale blocks.0.ls1.gamma does not fit"),
+        ("a.pth", PLAIN | {"blocks.0.mlp.fc1.weight": torch.tensor(1.0)}, "are no plain weights"),
+        ("a.pth", PLAIN | {"blocks.0.mlp.fc1.weight": torch.ones(9, 9, device="meta")}, "are no plain weights"),
+        ("a.pth", PLAIN | {"blocks.0.mlp.fc1.weight": torch.ones(9, 9).to(torch.int8)}, "is int8, quantized perhaps"),
+        ("a.pth", PLAIN | {"blocks.0.mlp.fc1.bias": torch.tensor([float("nan")])}, "numbers that are not finite"),
+        ("a.index.json", b"[" * 100000, "is no index of shards"),
+        ("a-00001-of-99999999.pth", PLAIN, "says 99999999 files"),
     ],
 )
 def test_what_cannot_be_loaded_right_is_refused(tmp_path, name, content, words):
@@ -206,6 +212,24 @@ def test_what_cannot_be_loaded_right_is_refused(tmp_path, name, content, words):
 class Evil:
     def __reduce__(self):
         return print, ("run",)
+
+
+def test_files_that_are_no_parts_of_one_are_not_mixed(tmp_path):
+    for epoch in (1, 2):
+        torch.save(PLAIN, tmp_path / f"epoch{epoch}.pth")
+    with pytest.raises(RecipeError, match="they are no parts of one; name one of them"):
+        read_backbone(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4" + b"\0" * 50, b"junk"])
+def test_the_reason_is_one_plain_sentence_without_advice_to_run_the_file(tmp_path, content):
+    (tmp_path / "a.pth").write_bytes(content)
+    torch.save({"x": Evil()}, tmp_path / "b.pth")
+    for path in (tmp_path / "a.pth", tmp_path / "b.pth"):
+        with pytest.raises(RecipeError) as error:
+            load_teacher(path, ["a"], 1)
+        text = str(error.value)
+        assert "\n" not in text and "\x1b" not in text and "weights_only" not in text and "trust" not in text
 
 
 def test_a_checkpoint_runs_no_code(tmp_path, capsys):

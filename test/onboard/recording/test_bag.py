@@ -292,6 +292,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     ("damage", "words"),
     [
         (lambda f: (f / "metadata.yaml").write_text("- 1"), "metadata.yaml is malformed"),
+        (lambda f: (f / "metadata.yaml").write_text("[" * 5000), "metadata.yaml is malformed"),
         (lambda f: (f / "metadata.yaml").write_bytes(b"\xff\xfe\xff"), "metadata.yaml is malformed"),
         (lambda f: (f / "bag_0.db3").unlink(), "lacks its file bag_0.db3"),
         (lambda f: (f / "bag_0.db3").write_bytes(b"no database" * 200), "damaged or no bag file"),

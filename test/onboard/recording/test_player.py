@@ -203,6 +203,7 @@ def test_a_bad_choice_is_one_sentence(ros_context, bag, parameters, words):
         ({"list": "/no/such/list"}, CAMERA, "cannot read the list"),
         ({}, "K: [1, 2]\nwidth: 3\nheight: 4\n", "camera.yaml is malformed"),
         ({}, "[]", "camera.yaml is malformed"),
+        ({}, "[" * 5000, "camera.yaml is malformed"),
         ({"wait_for_subscribers": 9, "wait_timeout_s": 0.1}, CAMERA, "has 0 subscribers"),
         (
             {"wait_for_subscribers": 0, "wait_timeout_s": 0.1, "lockstep_topic": "/nobody"},
