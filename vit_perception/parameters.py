@@ -2,7 +2,6 @@
 
 from collections import namedtuple
 
-from . import slices
 from .avoidance.blocked import BLOCKED, FARTHEST_M, ON_STALE
 from .errors import PerceptionError
 
@@ -183,6 +182,8 @@ def check(values):
     for name, choices in _CHOICES.items():
         if name in values and values[name] not in choices:
             return "{} ({}) must be one of {}".format(name, values[name], ", ".join(choices))
+    from . import slices  # with NumPy: the guard has no memory for it
+
     try:
         slices.parse(values["slices"])
     except ValueError as e:
