@@ -60,7 +60,7 @@ def test_tracks_give_ids_from_the_third_frame(flown):
 
 def test_label_info_reaches_a_late_subscriber(flown):
     info = flown.messages("label_info")[-1]  # the client may subscribe long after the node published it
-    assert [(c.class_id, c.class_name) for c in info.class_map] == [(0, "person"), (1, "car")]
+    assert [(c.class_id, c.class_name) for c in info.class_map] == [(0, "person"), (1, "car"), (2, "obstacle")]
     assert info.threshold == 0.5
     late = Client(flown.node.context)
     assert late.wait(lambda: late.received["label_info"])

@@ -146,11 +146,11 @@ def test_an_image_full_of_boxes_is_processed_at_the_cameras_rate(flown):
     white = np.full((HEIGHT, WIDTH), 255, np.uint8)
     flown.fly(white, 1.0)
     flown.forget()
-    flown.fly(white, 1.5, rate=15.0)
+    flown.fly(white, 3.0, rate=15.0)
     detections = flown.messages("detections")
-    assert len(detections) >= 15 and {len(m.detections) for m in detections} == {48}
+    assert len(detections) >= 30 and {len(m.detections) for m in detections} == {48}
     assert len({d.id for m in detections for d in m.detections}) == 48, "nobody changes identity"
-    assert len(flown.messages("obstacle_scan")) >= 12
+    assert len(flown.messages("obstacle_scan")) >= 24
 
 
 def test_simulated_time_that_jumps_back_starts_tracks_anew(client, bundle, log):
