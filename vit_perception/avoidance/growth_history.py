@@ -41,7 +41,7 @@ class GrowthHistory:
         self._newest.append(impossible)
 
     def is_ghost(self):
-        """Whether nearly all of its looks say so, and most of the newest: what was far up a slope is in the way at last."""
+        """Whether nearly all of its looks say so, and most of the newest: what was up a slope may be ahead at last."""
         nearly_all = self._looks > 0 and self._impossible >= MOST_LOOKS * self._looks
         return nearly_all and 2 * sum(self._newest) > len(self._newest)
 

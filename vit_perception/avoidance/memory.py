@@ -126,7 +126,7 @@ class Memory:
         return min(norm(velocity), norm(self._drift)) <= max(CREEPS_MPS, self.still_mps)
 
     def _hides(self, kept, width, height, still):
-        """Whether the detector cannot be asked: where it is now its box would fill the image, or leave it at a side or the top.
+        """Whether the detector cannot be asked: its box now would fill the image, or leave it at a side or the top.
 
         Without a range nobody knows where it is once the vehicle has moved.
         """
@@ -189,7 +189,7 @@ class _Kept:
     """An obstacle of the past, moved along.
 
     spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
-    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted. cut: the image's side or top cut it.
+    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted. cut: by the image's side or top.
     """
 
     def __init__(self, obstacle, comes, cut):

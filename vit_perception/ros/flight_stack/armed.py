@@ -63,9 +63,7 @@ class BlockedEnds:
             node.create_subscription(boolean, "release_blocked", self._release, 1),
         ]
         if state is not None:
-            self._subscriptions.append(
-                node.create_subscription(state, "state", self._take_state, BEST_EFFORT_NEWEST)
-            )
+            self._subscriptions.append(node.create_subscription(state, "state", self._take_state, BEST_EFFORT_NEWEST))
 
     def _take(self, armed):
         self._armed, self._heard = bool(armed), time.monotonic()
