@@ -166,7 +166,7 @@ def start(context):
             ("height", value["height_topic"]),
             ("fix", value["fix_topic"]),
         ]
-        + ([("state", "/mavros/state")] if value["publish_mavros"] == "true" else []),
+        + state(value),
         ros_arguments=ros_arguments,
         **process,
     )
@@ -181,16 +181,21 @@ def start(context):
 def helper(name, value, process, parameters):
     """The guard or the link: a process beside the node, of the same parameters, on the same topics."""
     topics = [(name, name + "_topic") for name in ("odometry", "height", "fix")] + [("obstacle_scan", "scan_topic")]
-    state = [("state", "/mavros/state")] if value["publish_mavros"] == "true" else []
     return Node(
         package="vit_perception",
         executable=name,
         name=name,
         parameters=[value["params_file"], overrides(value), parameters],
-        remappings=[(topic, value[argument]) for topic, argument in topics] + state,
+        remappings=[(topic, value[argument]) for topic, argument in topics] + state(value),
         ros_arguments=["--enclave", "/" + name] if value["enclave"] else [],
         **dict(process, respawn_delay=0.5),
     )
+
+
+def state(value):
+    """Where mavros tells whether the vehicle is armed, with its texts or without."""
+    mavros = value["flight_stack"] in ("mavros_px4", "ardupilot") or value["publish_mavros"] == "true"
+    return [("state", "/mavros/state")] if mavros else []
 
 
 def overrides(value):

@@ -23,11 +23,16 @@ class BlockedScan:
 
     def __init__(self, yaw_deg=0.0):
         first, last = (int(math.floor((180.0 + yaw_deg + side * 0.5 * VIEW_DEG) / 5.0 + 0.5)) for side in (-1, 1))
-        self._rays = {i % BINS for i in range(first, last + 1)}
+        self._view = {i % BINS for i in range(first, last + 1)}
+        self._rays = set(self._view)
 
     def hear(self, ranges):
         """Take a scan: 72 metres as of `vit_perception.avoidance.scan.make_scan`; NaN tells nothing."""
         self._rays.update(i for i, value in enumerate(ranges[:BINS]) if value == value)
+
+    def is_one(self, ranges, range_min):
+        """Whether a scan of 72 metres is a blocked one: everything where the camera looks is at range_min."""
+        return all(ranges[i] <= range_min + 1e-3 for i in self._view)
 
     def ranges(self, range_min):
         """list of 72 floats, metres: `range_min` in the view, NaN elsewhere."""

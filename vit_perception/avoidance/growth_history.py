@@ -9,6 +9,7 @@ from .plausible import MOST_LOOKS
 
 TOUCHES, LEAVES = 2.0, 5.0  # a box this many times its noise from the image border touches it, has left it
 RESHAPED = 0.7  # log(width / height); no object changes its shape so much at once, so it is another one, or a part
+NEWEST = 5  # looks of which most must say that it is a ghost
 UNITS = 64  # detections back to which the growth of pixels may reach
 
 
@@ -29,6 +30,7 @@ class GrowthHistory:
         self.range = None
         self._noise_time_s, self._was_cut = noise_time_s, [False, False]
         self._looks = self._impossible = 0
+        self._newest: Deque[bool] = deque(maxlen=NEWEST)
         self._aspect = None  # log(width / height), slowly following
         self._by_height = False  # whether sizes are heights: its width was never seen
         self._units: Deque[tuple] = deque(maxlen=UNITS)  # (stamp, size per pixel) of the last detections
@@ -36,10 +38,12 @@ class GrowthHistory:
     def look(self, impossible):
         """Count a look at the whole box: whether nothing of its class can be there."""
         self._looks, self._impossible = self._looks + 1, self._impossible + impossible
+        self._newest.append(impossible)
 
     def is_ghost(self):
-        """Whether nearly all of its looks say so."""
-        return self._looks > 0 and self._impossible >= MOST_LOOKS * self._looks
+        """Whether nearly all of its looks say so, and most of the newest: what was up a slope may be ahead at last."""
+        nearly_all = self._looks > 0 and self._impossible >= MOST_LOOKS * self._looks
+        return nearly_all and 2 * sum(self._newest) > len(self._newest)
 
     def cut(self, box, image, border_px, noise_px):
         """Whether the box is cut off by the image's (sides, top or bottom); once it was, until it is well inside."""

@@ -8,7 +8,9 @@ the last one, by one sigma.
 
 Time alone does not let go of what is in the way of a vehicle that knows how it moves: only looks do that do not find it
 where it would be seen whole. Right in front of it there are no such looks, so the memory keeps it until the vehicle has
-passed it, backed off far enough to see it, or turned away. A vehicle that swings in front of it is held up, not flying.
+passed it, backed off or climbed far enough to see it, or turned away. A vehicle that swings in front of it is held up,
+not flying. Where nobody knows how the vehicle moved since (no velocity, no turning, a gap between the images), or it is
+disarmed, time lets go as ever; so it does of what has no range as soon as the vehicle moves.
 
 The memory forgets an obstacle that leaves the view at its side, clear of the vehicle's way. It keeps one that was on a
 collision course until its time to contact is over. A box that touches the image's side and reaches across the way has
@@ -31,6 +33,7 @@ SWING_S = 3.0  # over which its velocity is averaged for that: ArduCopter bounce
 FARTHER_SIGMAS = 3.0  # of what is remembered, which was moved nearer by one; 2 of what is seen
 HALF_WIDTH_M = 0.9  # of the corridor with its default sizes
 BACKED_OFF = 0.7  # of the size that it was lost with: what the image's side cut is whole again, about
+GAP_S = 1.0  # between images: over a longer one nobody knows where the vehicle went
 PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, not only abeam of a swerve
 
 
@@ -48,6 +51,9 @@ class Memory:
         border_px: a box this close to one side border, clear of the vehicle's way, is leaving the view: it is kept
             only if it threatens.
         min_hits: nor is what was not flown into and was detected fewer times: more ghosts than obstacles.
+
+    Attributes:
+        disarmed (bool): the vehicle surely is: who stood before its camera on the ground has walked off since, perhaps.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Memory:
         self.near_m, self.near_s, self.fills, self.border_px = near_m, near_s, fills, border_px
         self.min_hits = min_hits
         self.hold_s, self.hold_still_s, self.still_mps = hold_s, hold_still_s, still_mps
+        self.disarmed = False
         self.reset()
 
     def reset(self):
@@ -94,11 +101,11 @@ class Memory:
         way = _Way(course, axis, half_width_m)
         gone = [self._keep(o, n, near_m, width, height, way) for i, (o, n) in self._seen.items() if i not in now]
         self._kept += [k for k in gone if k is not None]
+        # Otherwise what it remembers is no more where it would be looked for.
+        knows = velocity is not None and turning is not None and dt <= GAP_S and not self.disarmed
         for kept in self._kept:
             sure = kept.obstacle.track.hits >= self.min_hits
-            hidden = (
-                sure and velocity is not None and way.blocked_by(kept.obstacle) and self._hides(kept, width, height)
-            )
+            hidden = sure and knows and way.blocked_by(kept.obstacle) and self._hides(kept, width, height, still)
             kept.age(dt, 0.0 if hidden else dt, hold_s if sure else self.hold_s)
             kept.move(dt, velocity, turning)
         self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
@@ -118,8 +125,13 @@ class Memory:
         self._drift = self._drift - turned + min(dt / SWING_S, 1.0) * (velocity - self._drift)
         return min(norm(velocity), norm(self._drift)) <= max(CREEPS_MPS, self.still_mps)
 
-    def _hides(self, kept, width, height):
-        """Whether the detector cannot be asked: where it is now its box would fill the image, or leave it at a side."""
+    def _hides(self, kept, width, height, still):
+        """Whether the detector cannot be asked: its box now would fill the image, or leave it at a side or the top.
+
+        Without a range nobody knows where it is once the vehicle has moved.
+        """
+        if kept.obstacle.position is None and not still:
+            return False
         w, h = kept.box_now()
         return w >= self.fills * width or h >= self.fills * height or kept.cut
 
@@ -141,7 +153,8 @@ class Memory:
         # The detector lost what was being flown into: so little evidence brakes, and alerts nobody (alerts.range_hits).
         lost = looks > 0 and way.course is not None and not beside and o.range_m is not None
         near = large or (o.range_m is not None and o.range_m < near_m)
-        cut = x1 <= self.border_px or x2 >= width - self.border_px
+        # By the top as well: a camera that looks down never sees it whole. What leaves at the bottom is below.
+        cut = x1 <= self.border_px or x2 >= width - self.border_px or y1 <= self.border_px
         return _Kept(o, comes, cut) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
 
 
@@ -176,13 +189,13 @@ class _Kept:
     """An obstacle of the past, moved along.
 
     spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
-    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted. cut: the image's side cut it.
+    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted. cut: by the image's side or top.
     """
 
     def __init__(self, obstacle, comes, cut):
         self.obstacle, self.comes = _copy(obstacle), obstacle.ttc_s if comes else 0.0
         self.spent, self.frames, self.way = 0.0, 0, obstacle.position
-        self._cut, self._kept_m = cut, obstacle.range_m
+        self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
         if obstacle.position is not None:
@@ -192,7 +205,7 @@ class _Kept:
 
     @property
     def cut(self):
-        """Whether the image's side cuts it still: the vehicle has not backed off from where it was lost."""
+        """Whether the image's border cuts it still: the vehicle has not backed off from where it was lost."""
         return self._cut and self._scale() > BACKED_OFF
 
     def box_now(self):
@@ -201,8 +214,8 @@ class _Kept:
         return self._scale() * (x2 - x1), self._scale() * (y2 - y1)
 
     def _scale(self):
-        now = self.obstacle.range_m
-        return 1.0 if now is None or self._kept_m is None else self._kept_m / now
+        # Not by the horizontal range: a vehicle that climbed away from it would see it, too.
+        return 1.0 if self._kept_m is None else self._kept_m / max(norm(self.obstacle.position), 0.1)
 
     def age(self, dt, unseen_s, hold_s):
         """dt: since the frame before. unseen_s: of it, how long the detector would have seen it."""
@@ -239,10 +252,16 @@ def _looks(o, before):
 
 
 def _moved(old, dt, velocity, turning):
-    """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was."""
+    """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was.
+
+    Without a position it turns alone.
+    """
     new = _copy(old)  # what was handed out stays as it was
     if old.ttc_s is not None:
         new.ttc_s = old.ttc_s - dt
+    if old.position is None and old.sector is not None and turning is not None:
+        turned = dt * float(turning[2])  # to the left is positive, and bearings are clockwise
+        new.bearing, new.sector = old.bearing + turned, (old.sector[0] + turned, old.sector[1] + turned)
     if velocity is None or old.position is None:
         return new
     turning = np.zeros(3) if turning is None else turning

@@ -25,6 +25,7 @@ except ImportError:
     TFMessage = None
 
 MAX_AGE_S = 0.5
+MOST = 1e4  # m, m/s, rad/s: a message that says more is garbage
 LOOKS_UP = 0.7  # sine of 45 degrees, about: no camera that looks for obstacles is mounted so
 
 
@@ -130,7 +131,7 @@ class EgoInputs:
             self._warn("velocity", text.format(frame, self.base_frame))
             return None, None
         vectors = (np.array([v.x, v.y, v.z]) for v in (twist.linear, twist.angular))
-        return tuple(rotation.dot(v) if np.isfinite(v).all() else None for v in vectors)
+        return tuple(rotation.dot(v) if (np.abs(v) < MOST).all() else None for v in vectors)  # NaN is not less
 
     def _to_base(self, frame, to_world, world):
         if frame in ("", self.base_frame):
@@ -154,7 +155,7 @@ class EgoInputs:
             value = height.range * (1.0 if level is None else level[2, 2])  # along the tilted body's z
         else:
             return None
-        return float(value) if np.isfinite(value) and value > 0 else None
+        return float(value) if 0 < value < MOST else None
 
 
 def _frame_problem(frame, mount):

@@ -64,6 +64,8 @@ class FrameProcessor:
         for kind, problem in dict(self._pipeline.problems(image, order), mount=node.ego_inputs.mount_problem).items():
             node.notices.hold(kind, problem)
         ego = node.ego_inputs.ego(received)
+        if self._pipeline.memory is not None:
+            self._pipeline.memory.disarmed = node.blocked_ends.disarmed
         seen = self._pipeline.detect_and_track(image, order, stamp_s, camera, mount, ego)
         watch.start()
         node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again

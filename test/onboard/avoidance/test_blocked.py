@@ -55,3 +55,15 @@ def test_what_has_no_range_is_put_in_where_unknown_counts_as_free():
     assert np.isnan(scan.make_scan([unranged])[36])
     ranges = scan.make_scan([unranged], unranged_width=0.4)
     assert ranges[36] == pytest.approx(0.4 / math.radians(10.0), rel=1e-3)
+
+
+def test_a_blocked_scan_is_known_by_its_view_whatever_else_is_near():
+    own, other = blocked.BlockedScan(), blocked.BlockedScan()
+    told = np.full(72, np.nan, np.float32)
+    told[0] = 12.0
+    other.hear(told)
+    assert own.is_one(other.ranges(0.5), 0.5) and other.is_one(own.ranges(0.5), 0.5)
+    assert not own.is_one([math.nan] * 72, 0.5), "nothing was seen: a good scan"
+    one_is_far = other.ranges(0.5)
+    one_is_far[36] = 4.0
+    assert not own.is_one(one_is_far, 0.5)

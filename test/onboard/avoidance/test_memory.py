@@ -291,3 +291,50 @@ def test_what_was_lost_is_kept_where_it_was_seen_not_where_its_box_drifted():
     kept = memory.update([], 1.0, *IMAGE, ego)
     # 6 m less 2 m flown, and its sigma nearer.
     assert len(kept) == 1 and kept[0].remembered and kept[0].position == pytest.approx([4.0 - 0.6, 0.0, 0.0], abs=0.1)
+
+
+STILL = (0.0, 0.0, 0.0)
+
+
+def left_of(phases, step=0.1, ranged=True):
+    """What is left of what fills the image 2.4 m ahead after phases of (velocity, turning, seconds)."""
+    memory, o, t = Memory(), obstacle((2.4, 0, 0), 0.0, 0.0, width=2.0, ranged=ranged), 0.0
+    o.track.hits, o.track.box = 30, np.array((100, 60, 520, 470), np.float32)
+    memory.update([o], t, *IMAGE, Ego(STILL, STILL))
+    for velocity, turning, seconds in phases:
+        for _ in range(round(seconds / step)):
+            t += step
+            answer = memory.update([], t, *IMAGE, Ego(velocity, turning))
+    return answer
+
+
+def test_what_has_no_range_is_kept_before_a_vehicle_that_stands_and_not_for_ever_by_one_that_flew_away():
+    """Its rays turn with the vehicle; where it is after a flight nobody knows. It blocked all flights, for ever."""
+    assert left_of([(STILL, STILL, 150.0)], ranged=False)
+    turned = left_of([(STILL, (0.0, 0.0, 0.5), 2.0)], ranged=False)[0]  # left, so it is to the right
+    assert turned.bearing == pytest.approx(1.0) and sum(turned.sector) == pytest.approx(2.0)
+    for phases in ([((-3.0, 0.0, 0.0), STILL, 9.0)], [((3.0, 0.0, 0.0), STILL, 9.0)], [
+        (STILL, (0.0, 0.0, 0.5), math.pi), (STILL, STILL, 61.0)
+    ]):  # fmt: skip
+        assert left_of(phases, ranged=False) == []
+
+
+@pytest.mark.parametrize("phases, step", [
+    ([((0.0, 0.0, 2.0), STILL, 5.0), (STILL, STILL, 61.0)], 0.1),  # climbed 10 m above it, from where it would be seen
+    ([(STILL, None, 61.0)], 0.1),  # nobody knows how the vehicle turned
+    ([(STILL, STILL, 62.0)], 2.0),  # nor where it was between these images
+])  # fmt: skip
+def test_time_lets_go_where_nobody_knows_that_it_is_still_ahead(phases, step):
+    assert left_of(phases, step) == []
+
+
+def test_who_stood_before_a_disarmed_vehicle_is_no_obstacle_for_ever():
+    memory, answer = stands_before((1.2, 0.0, -0.3), 0.5, (250, 0, 390, 512), 30.0)
+    memory.disarmed = True
+    later = [memory.update([], 30.0 + 0.1 * i, *IMAGE, Ego(STILL, STILL)) for i in range(1, 620)]
+    assert answer and later[0] and later[-1] == []
+
+
+def test_what_the_top_of_the_image_cuts_is_not_seen_whole_either():
+    """A camera that looks 20 degrees down, and a car 4 m ahead."""
+    assert stands_before((4.0, 0.0, -0.3), 1.8, (270, 0, 500, 200), 300.0, rate=2)[1]

@@ -9,6 +9,7 @@ from known_obstacles import obstacle
 from vit_perception.avoidance.alerts import AlertPolicy
 from vit_perception.avoidance.corridor import Corridor
 from vit_perception.avoidance.geometry import Ego
+from vit_perception.avoidance.growth_history import GrowthHistory
 from vit_perception.avoidance.memory import Memory
 from vit_perception.avoidance.plausible import is_impossible
 
@@ -84,3 +85,15 @@ def test_a_vehicle_that_climbs_descends_or_does_not_know_calls_nothing_a_ghost(v
     ego = Ego(velocity, (0.0, 0.0, 0.0), np.eye(3), 1.6)
     found = estimator.update([track], 0.0, camera, 640, 512, Mount.from_angles(), ego)
     assert found[0].ghost == ghost
+
+
+def test_what_seemed_a_ghost_from_afar_is_none_once_it_does_not():
+    """A slope that the vehicle follows: a hundred looks up at somebody must not take as many to be corrected."""
+    history = GrowthHistory(1.0)
+    for _ in range(100):
+        history.look(True)
+    history.look(False)
+    assert history.is_ghost(), "one look is noise"
+    for _ in range(2):
+        history.look(False)
+    assert not history.is_ghost()

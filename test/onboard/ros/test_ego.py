@@ -114,7 +114,7 @@ def test_a_velocity_in_an_unknown_frame_is_not_used_and_said_once(inputs, said):
     assert inputs.ego(NOW) is None and said == ["velocity"]
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e160])
 def test_what_is_no_number_is_unknown(inputs, bad):
     inputs.take("odometry", odometry(velocity=(bad, 0.0, 0.0), orientation=(bad, 0.0, 0.0, 1.0)), NOW)
     ego = inputs.ego(NOW)
@@ -141,8 +141,9 @@ def test_height_comes_from_the_chosen_source_alone(said):
     assert height_of("range", down, said) == pytest.approx(10 * math.cos(0.5))
     for reading in (0.1, 30.5, math.inf, math.nan):
         assert height_of("range", Range(min_range=0.2, max_range=30.0, range=reading), said) is None
-    pose.pose.position.z = -3.0  # below ground: it is not above ground that this tells
-    assert height_of("pose", pose, said) is None
+    for z in (-3.0, 1e160, math.nan):  # below ground: it is not above ground that this tells
+        pose.pose.position.z = z
+        assert height_of("pose", pose, said) is None
 
 
 def test_the_mount_is_chained_through_static_transforms(inputs, said):

@@ -173,3 +173,43 @@ def test_a_node_out_of_memory_is_guarded(client, tmp_path):
         died = time.monotonic()
         assert client.wait(lambda: any(m.scan_time == 0 for m in client.messages("obstacle_scan")), 3.0)
         assert time.monotonic() - died < 2.0
+
+
+def test_what_the_pilot_released_stays_so_while_the_node_itself_blocks(client, tmp_path):
+    """A node that starts anew blocks until its first image. The test is the node here."""
+    from sensor_msgs.msg import LaserScan
+
+    from vit_perception.avoidance.blocked import BlockedScan
+
+    release = client.node.create_publisher(Bool, "release_blocked", 1)
+    scans = client.node.create_publisher(LaserScan, "obstacle_scan", 10)
+
+    def speak(ranges):
+        for _ in range(4):
+            scans.publish(LaserScan(scan_time=0.1, range_min=0.5, range_max=40.0, ranges=ranges))
+            client.spin(0.1)
+        client.spin(0.5)
+        return [m for m in newest(client) if m.scan_time == 0]
+
+    with running("guard", tmp_path / "guard", on_stale="blocked", guard_after_s=0.3):
+        assert client.wait(lambda: newest(client, 0.1), 8.0)
+        release.publish(Bool(data=True))
+        client.spin(0.2)
+        assert speak(BlockedScan().ranges(0.5)) == []
+        assert speak([9.0] * 72), "a good scan ends the release"
+
+
+def test_a_link_that_mavros_lost_says_nothing_of_being_disarmed():
+    """mavros_msgs is not here: stand-ins for its message and for a node that subscribes."""
+    from types import SimpleNamespace
+
+    from vit_perception.ros.flight_stack.armed import BlockedEnds
+
+    heard = {}
+    node = SimpleNamespace(create_subscription=lambda kind, topic, callback, qos: heard.update({topic: callback}))
+    ends = BlockedEnds(node, (Bool, object))
+    heard["state"](SimpleNamespace(connected=True, armed=True))
+    heard["state"](SimpleNamespace(connected=False, armed=False))
+    assert ends.why() == "" and not ends.disarmed
+    heard["state"](SimpleNamespace(connected=True, armed=False))
+    assert ends.why() == "the vehicle is disarmed" and ends.disarmed

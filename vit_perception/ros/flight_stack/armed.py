@@ -63,20 +63,27 @@ class BlockedEnds:
             node.create_subscription(boolean, "release_blocked", self._release, 1),
         ]
         if state is not None:
-            self._subscriptions.append(
-                node.create_subscription(state, "state", lambda m: self._take(m.armed), BEST_EFFORT_NEWEST)
-            )
+            self._subscriptions.append(node.create_subscription(state, "state", self._take_state, BEST_EFFORT_NEWEST))
 
     def _take(self, armed):
         self._armed, self._heard = bool(armed), time.monotonic()
 
+    def _take_state(self, msg):
+        if msg.connected:  # mavros says "disarmed" when it loses the autopilot: that tells nothing
+            self._take(msg.armed)
+
     def _release(self, msg):
         self.released = bool(msg.data)
+
+    @property
+    def disarmed(self):
+        """Whether the vehicle surely is."""
+        return self._armed is False and time.monotonic() - self._heard <= MAX_AGE_S
 
     def why(self):
         """Why nothing is blocked now: one phrase, or ''."""
         if self.released:
             return "released by the pilot"
-        if self._armed is False and time.monotonic() - self._heard <= MAX_AGE_S:
+        if self.disarmed:
             return "the vehicle is disarmed"
         return ""

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ... import parameters
-from ...avoidance.blocked import BLOCKED, BlockedScan
+from ...avoidance.blocked import BINS, BLOCKED, BlockedScan
 from ...errors import PerceptionError
 from ..process import run
 from .armed import BlockedEnds, import_message
@@ -76,7 +76,9 @@ class Guard(Node):
     def _on_scan(self, msg):
         if msg.scan_time <= 0.0:  # of a guard
             return
-        self._heard, self._ever, self._ends.released = time.monotonic(), True, False
+        self._heard, self._ever = time.monotonic(), True
+        if len(msg.ranges) == BINS and not self._blocked.is_one(msg.ranges, msg.range_min):
+            self._ends.released = False  # the node's own blocked scan is no end of what the pilot released
         self._blocked.hear(msg.ranges)
 
     def _watch(self):
