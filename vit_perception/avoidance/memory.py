@@ -189,7 +189,7 @@ class _Kept:
     """An obstacle of the past, moved along.
 
     spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
-    way (3,): to where it was when it was kept, turned with the vehicle, but not shifted. cut: by the image's side or top.
+    way (3,): to where it was when it was kept, turned with the vehicle, not shifted. cut: by the image's side or top.
     """
 
     def __init__(self, obstacle, comes, cut):
