@@ -193,9 +193,10 @@ class Pipeline:
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})
         watch.stop("obstacles")
-        stopping = self.corridor.assess(obstacles, ego, mount.rotation[:, 2])
-        obstacles = obstacles + self._without_class(seen, camera, mount, ego, half_width_m)
+        without_class = self._without_class(seen, camera, mount, ego, half_width_m)
         watch.stop("unclassed")
+        stopping = self.corridor.assess(obstacles, ego, mount.rotation[:, 2])
+        obstacles = obstacles + without_class
         alert = self.alerts.update(obstacles, stopping)
         scan, limits = None, (self.range_min_m, self.range_max_m)
         if camera is not None:

@@ -105,9 +105,18 @@ class Transport:
 
 
 class _Socket(Transport):
-    def __init__(self, kind):
+    """A socket that `begin` (its connect or bind) was called of; where that fails, it is closed."""
+
+    def __init__(self, kind, begin, address):
         self._socket = socket.socket(socket.AF_INET, kind)
         super().__init__(self._socket)
+        try:
+            self._socket.settimeout(CONNECT_S)  # of TCP's connect; UDP waits for nobody
+            begin(self._socket, address)
+        except OSError:
+            self.close()
+            raise
+        self._socket.setblocking(False)
 
     def close(self):
         self._socket.close()
@@ -115,13 +124,7 @@ class _Socket(Transport):
 
 class _UdpOut(_Socket):
     def __init__(self, address):
-        super().__init__(socket.SOCK_DGRAM)
-        try:
-            self._socket.connect(address)
-        except OSError:
-            self.close()
-            raise
-        self._socket.setblocking(False)
+        super().__init__(socket.SOCK_DGRAM, socket.socket.connect, address)
 
     def _receive(self):
         try:
@@ -139,13 +142,7 @@ class _UdpIn(_Socket):
     """Answers whoever spoke last."""
 
     def __init__(self, address):
-        super().__init__(socket.SOCK_DGRAM)
-        try:
-            self._socket.bind(address)
-        except OSError:
-            self.close()
-            raise
-        self._socket.setblocking(False)
+        super().__init__(socket.SOCK_DGRAM, socket.socket.bind, address)
         self._peer = None
 
     def _receive(self):
@@ -160,14 +157,7 @@ class _UdpIn(_Socket):
 
 class _Tcp(_Socket):
     def __init__(self, address):
-        super().__init__(socket.SOCK_STREAM)
-        try:
-            self._socket.settimeout(CONNECT_S)
-            self._socket.connect(address)
-        except OSError:
-            self.close()
-            raise
-        self._socket.setblocking(False)
+        super().__init__(socket.SOCK_STREAM, socket.socket.connect, address)
 
     def _receive(self):
         data = self._socket.recv(65536)

@@ -28,6 +28,12 @@ def known_of_the_vehicle(client):
     return values[-1].value if values else ""
 
 
+def silences(autopilot):
+    """What the pilot was told of a silent node, and of its return, in order."""
+    texts = [m.text for m in autopilot.kinds("STATUSTEXT")]
+    return [text for text in texts if "silent" in text or "watching" in text]
+
+
 def test_node_link_and_guard_stop_the_autopilot_whatever_dies(client, bundle, log, tmp_path):
     blocked = {"on_stale": "blocked", "publish_clear": True}
     for topic, kind in (("odometry", Odometry), ("height", Range), ("fix", NavSatFix), ("armed", Bool)):
@@ -52,6 +58,8 @@ def test_node_link_and_guard_stop_the_autopilot_whatever_dies(client, bundle, lo
             assert client.messages("fix")[-1].latitude == pytest.approx(47.3)
             assert client.messages("armed")[-1].data is True
             assert client.wait(lambda: "velocity" in known_of_the_vehicle(client), 8.0)
+            # The guard, up first, said that the node is silent: that it watches again is told 5 s later (TEXT_S).
+            assert client.wait(lambda: not silences(autopilot) or "watching" in silences(autopilot)[-1], 8.0)
             node.kill()
             node.wait()
             autopilot.heard.clear()
