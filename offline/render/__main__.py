@@ -25,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes (0)")
     parser.add_argument("--train", type=int, default=200, help="training images (200)")
     parser.add_argument("--val", type=int, default=40, help="validation images, from other scenes (40)")
+    parser.add_argument("--masks", action="store_true", help="write masks too: the class of every pixel")
     parser.add_argument("--flight", metavar="PRESET", help=f"write one flight instead: {', '.join(PRESETS)}")
     parser.add_argument("--frames", type=int, default=150, help="frames of the flight (150)")
     parser.add_argument("--fps", type=float, default=15.0, help="frames a second of the flight (15)")
@@ -59,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
                 flight = Flight(options.flight, options.look, size, *course)
                 out = render_flight(flight, options.out, progress)
             else:
-                out = write_dataset(options.out, options.look, options.train, options.val, size, options.seed, progress)
+                counts = options.train, options.val
+                out = write_dataset(options.out, options.look, *counts, size, options.seed, progress, options.masks)
     except (ValueError, OSError) as error:
         print(f"python -m offline.render: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from .flight import Flight
+from .masks import class_table, palette_png
 from .renderer import Frame, Truth
 from .scene import CLASSES
 
@@ -45,18 +46,23 @@ def write_dataset(
     size: tuple[int, int] = (320, 256),
     seed: int = 0,
     progress: Progress | None = None,
+    masks: bool = False,
 ) -> Path:
     """Write `OUT/images/*.png`, OUT/train.json and OUT/val.json in COCO's format; returns OUT.
 
     file_name is relative to images/. Train and val come from different scenes. Annotations carry distance_m,
     ttc_s (null when not closing in), visible and track_id beside COCO's own keys; CATEGORIES gives the
-    classes. progress is called with the number of images written so far. Raises ValueError for arguments out
+    classes. masks: write OUT/masks/*.png too, palette PNGs of the same names, and their class table
+    OUT/classes.csv; the scenes then have houses. progress is called with the number of images written so far. Raises ValueError for arguments out
     of range and OSError when the disk refuses.
     """
     if train < 1 or val < 1:
         raise ValueError(f"{train} train and {val} val images make no data set: give at least 1 of each.")
     out = Path(out_dir)
     (out / "images").mkdir(parents=True, exist_ok=True)
+    if masks:
+        (out / "masks").mkdir(exist_ok=True)
+        _write(out / "classes.csv", class_table().encode())
     written = 0
     for part, (split, count) in enumerate((("train", train), ("val", val))):
         coco: dict = {
@@ -64,9 +70,11 @@ def write_dataset(
             "annotations": [],
             "categories": [{"id": k, "name": n} for k, n in enumerate(CATEGORIES)],
         }
-        for index, frame in enumerate(_shots(look, size, count, 2 * seed + part)):
+        for index, frame in enumerate(_shots(look, size, count, 2 * seed + part, masks)):
             name = f"{split}_{index:06d}.png"
             _write_png(out / "images" / name, frame.image)
+            if frame.mask is not None:
+                _write(out / "masks" / name, palette_png(frame.mask))
             _append(coco, name, frame)
             written += 1
             if progress:
@@ -75,12 +83,13 @@ def write_dataset(
     return out
 
 
-def _shots(look: str, size, count: int, seed: int) -> Iterator[Frame]:
+def _shots(look: str, size, count: int, seed: int, masks: bool) -> Iterator[Frame]:
     """`count` frames, SHOTS from each of many flights, at moments drawn at random."""
     rng = np.random.default_rng([seed, 6])
     presets, weights = list(MIX), list(MIX.values())
     for start in range(0, count, SHOTS):
-        flight = Flight(str(rng.choice(presets, p=weights)), look, size, 450, 15.0, seed=int(rng.integers(1 << 31)))
+        preset, scene = str(rng.choice(presets, p=weights)), int(rng.integers(1 << 31))
+        flight = Flight(preset, look, size, 450, 15.0, seed=scene, masks=masks, houses=masks)
         apart = (96 if flight.target else len(flight)) // SHOTS  # frames; an approach is over after 100
         for shot in range(min(SHOTS, count - start)):
             yield flight.frame(apart * shot + int(rng.integers(apart)))

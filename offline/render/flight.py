@@ -38,7 +38,8 @@ class Flight:
     preset: survey (17-50 m, down or oblique), search (9-28 m, oblique), approach (low towards `target`, time
     to contact from about 6 s to 1 s, then it brakes or passes), recede (low, backwards from it). size:
     (width, height) px. target: one of TARGETS, None draws one. ending: 'brake' or 'pass', None draws one.
-    speed: m/s of an approach or its reverse, None draws it. depth, texture: as of `Renderer`. readout_s: of a rolling
+    speed: m/s of an approach or its reverse, None draws it. depth, texture, masks: as of `Renderer`. houses: some
+    stand there, whose roofs are seen. readout_s: of a rolling
     shutter, from the first row to the last. vibration_deg: amplitude of fast turns about each axis, 20 to 60 Hz.
     Raises ValueError, in one sentence, for anything it does not know.
     """
@@ -58,12 +59,14 @@ class Flight:
         texture: float = 0.0,
         readout_s: float = 0.0,
         vibration_deg: float = 0.0,
+        masks: bool = False,
+        houses: bool = False,
     ):
         _check(preset, size, frames, fps, target, ending)
         self.preset, self.look, self.fps, self.seed = preset, look, float(fps), seed
         self.width, self.height = (int(v) for v in size)
         self._frames = int(frames)
-        self.scene = Scene(seed, look)
+        self.scene = Scene(seed, look, houses=houses)
         self.target: Instance | None = None
         rng = np.random.default_rng([seed, 5])
         if preset in ("survey", "search"):
@@ -76,7 +79,7 @@ class Flight:
             self.path = _vibrating(self.path, np.random.default_rng([seed, 13]), np.radians(vibration_deg))
         self.readout_s = readout_s
         measured = depth or readout_s > 0
-        self.renderer = Renderer(self.scene, self.width, self.height, seed, measured, texture)
+        self.renderer = Renderer(self.scene, self.width, self.height, seed, measured, texture, masks)
 
     def __len__(self) -> int:
         return self._frames

@@ -123,7 +123,7 @@ def _lot(strokes: list, road: Road, sign: int, rng: np.random.Generator) -> Road
     return lot
 
 
-def _to_texel() -> np.ndarray:
+def to_texel() -> np.ndarray:
     """Ground metres (x, y, 1) to texel coordinates, row 0 in the north."""
     return np.array([[TEXELS, 0, HALF * TEXELS - 0.5], [0, -TEXELS, HALF * TEXELS - 0.5], [0, 0, 1.0]])
 
@@ -168,7 +168,7 @@ class Ground:
         factor = 0.5 ** max(level, 0)
         shrink = np.diag([factor, factor, 1.0])
         shrink[:2, 2] = 0.5 * factor - 0.5
-        matrix = shrink @ _to_texel() @ np.linalg.inv(shift)
+        matrix = shrink @ to_texel() @ np.linalg.inv(shift)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         source = self._pyramid[max(level, 0)]
         cv2.warpPerspective(source, matrix, size, band, flags, cv2.BORDER_REFLECT_101)
@@ -236,9 +236,9 @@ def _texture(layout: Layout, climate: Climate, rng: np.random.Generator) -> np.n
     """The map in this look, uint8 (size, size) or (size, size, 3)."""
     size = int(2 * HALF * TEXELS)
     labels = np.full((size, size), MATERIALS.index(layout.base), np.uint8)
-    to_texel = _to_texel()
+    matrix = to_texel()
     for material, points, width in layout.strokes:
-        texels = points @ to_texel[:2, :2].T + to_texel[:2, 2]
+        texels = points @ matrix[:2, :2].T + matrix[:2, 2]
         corners = np.round(texels * 16).astype(np.int32)
         if width == 0:
             cv2.fillPoly(labels, [corners], MATERIALS.index(material), cv2.LINE_8, 4)

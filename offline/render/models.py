@@ -2,7 +2,8 @@
 
 Materials index the palettes of palette.py, by kind: Person skin, top, trousers, hair, bag. Car body, glass,
 rubber, lamp, tail, roof, bonnet. Bicycle tyre, frame, seat, motor, then the five of its rider. Tree bark,
-leaf. Pole, Wall and Clutter face, cap. Facade wall, window. Fence post, rail. Wire mast, cable.
+leaf. Pole, Wall and Clutter face, cap. Facade wall, window.
+House wall, roof. Fence post, rail. Wire mast, cable.
 """
 
 from functools import lru_cache
@@ -223,6 +224,19 @@ def facade(rng: np.random.Generator, style: int) -> Mesh:
     return mesh.build()
 
 
+def house(rng: np.random.Generator, style: int) -> Mesh:
+    """A house of one storey under a gable roof, or a flat one (style % 2 == 1)."""
+    mesh = Builder(rng, 0.06)
+    mesh.add(*box((-3.2, -4.5, 0), (3.2, 4.5, 2.9)))
+    if style % 2:
+        mesh.add(*box((-3.4, -4.7, 2.9), (3.4, 4.7, 3.2)), material=1, layer=1)
+        return mesh.build()
+    ends = [[(-3.6, y, 2.8), (3.6, y, 2.8), (0.05, y, 4.8), (-0.05, y, 4.8)] for y in (-4.8, 4.8)]
+    vertices, faces = loft(np.array(ends))
+    mesh.add(vertices, faces, material=[1] * 4 + [0] * (len(faces) - 4), layer=1)  # the gables are wall
+    return mesh.build()
+
+
 def fence(rng: np.random.Generator, style: int) -> Mesh:
     """A fence 8 m long across x: posts and rails, or posts and thin wires (style % 2 == 1)."""
     mesh = Builder(rng, 0.1)
@@ -289,4 +303,5 @@ def library() -> dict[str, list[Model]]:
         "Facade": [Model([facade(rng, style)]) for style in range(3)],
         "Fence": [Model([fence(rng, style)]) for style in range(2)],
         "Wire": [Model([wire(rng, 0)])],
+        "House": [Model([house(rng, style)]) for style in range(2)],  # last: the others draw as before
     }

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from .camera import Camera
+from .masks import Masks
 from .mesh import Mesh
 from .palette import Climate
 from .scene import Pose
@@ -64,11 +65,12 @@ def paint(
     t: float,
     climate: Climate,
     surfaces: Surfaces | None = None,
+    masks: Masks | None = None,
 ) -> list[Painted]:
     """Draw objects on canvas (H, W, C + 1) uint8 in place; returns one record per object in view.
 
     The last channel holds the number (1, 2, ...) of the object that is seen there, in the order of the
-    records. surfaces: takes the same faces, if wanted.
+    records. surfaces, masks: take the same faces, if wanted.
     """
     views = _in_view(camera, poses, t)
     painted = []
@@ -80,6 +82,8 @@ def paint(
                 cv2.fillConvexPoly(canvas, outline, colour, cv2.LINE_8, SHIFT)
         if surfaces is not None:
             surfaces.draw(view.pose, view.mesh.normals[visible], view.mesh.offsets[visible], outlines)
+        if masks is not None:
+            masks.draw(view.pose.instance.kind, view.mesh.material[visible], outlines)
         silhouette = cv2.countNonZero(cv2.compare(_labels(canvas, view.box), label, cv2.CMP_EQ))
         painted.append(Painted(view.pose, view.box, silhouette))
     seen = np.bincount(cv2.extractChannel(canvas, canvas.shape[2] - 1).ravel(), minlength=len(painted) + 1)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from .camera import Camera
+from .masks import Masks, road_map
 from .painter import Painted, paint, prepare
 from .scene import CLASSES, Pose, Scene
 from .sensor import Sensor
@@ -53,6 +54,7 @@ class Truth:
 class Frame:
     """image (H, W) uint8 or (H, W, 3) BGR uint8, stamp in seconds, truth of every object in view, and the
     camera. depth (H, W) float32: metres along the optical axis, inf in the sky; None unless the renderer measures it.
+    mask (H, W) uint8: classes (masks.py); None unless the renderer draws it.
     """
 
     image: np.ndarray
@@ -60,18 +62,29 @@ class Frame:
     objects: list[Truth]
     camera: Camera
     depth: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
 
 class Renderer:
     """Renders one scene for one sensor; `render` depends on its arguments and the seed alone, so any order
     gives the same.
 
-    depth: measure it in every frame. texture: grey levels (2 sigma) of noise that is fixed to each object; 0 leaves
+    depth: measure it in every frame. masks: draw them. texture: grey levels (2 sigma) of noise that is fixed to each object; 0 leaves
     their faces flat. What turns as it moves has its noise turn less than itself.
     """
 
-    def __init__(self, scene: Scene, width: int, height: int, seed: int = 0, depth: bool = False, texture: float = 0.0):
+    def __init__(
+        self,
+        scene: Scene,
+        width: int,
+        height: int,
+        seed: int = 0,
+        depth: bool = False,
+        texture: float = 0.0,
+        masks: bool = False,
+    ):
         self.scene, self._seed, self._depth, self._texture = scene, seed, depth, texture
+        self._roads = road_map(scene.layout) if masks else None
         self._sensor = Sensor(scene.look, width, height, seed)
 
     def render(self, camera: Camera, t: float) -> Frame:
@@ -82,7 +95,8 @@ class Renderer:
         canvas = prepare(ground, OVERSAMPLING)
         large = camera.scaled(OVERSAMPLING)
         surfaces = Surfaces(large, OVERSAMPLING) if self._depth or self._texture else None
-        painted = paint(canvas, large, poses, t, scene.climate, surfaces)
+        masks = None if self._roads is None else Masks(large, OVERSAMPLING, self._roads)
+        painted = paint(canvas, large, poses, t, scene.climate, surfaces, masks)
         picture = cv2.resize(canvas, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
         picture = np.ascontiguousarray(picture[:, :, 0] if scene.look == "thermal" else picture[:, :, :3])
         if surfaces is not None and self._texture:
@@ -90,7 +104,8 @@ class Renderer:
         image = self._sensor.apply(picture, int(round(t * 1e4)))
         objects = [truth for record in painted if (truth := _truth(record, camera)) is not None]
         depth = surfaces.measure()[0] if surfaces is not None and self._depth else None
-        return Frame(image, t, sorted(objects, key=lambda truth: truth.track_id), camera, depth)
+        mask = None if masks is None else masks.result()
+        return Frame(image, t, sorted(objects, key=lambda truth: truth.track_id), camera, depth, mask)
 
 
 def _truth(painted: Painted, camera: Camera) -> Truth | None:

@@ -105,10 +105,11 @@ class Scene:
     """Ground and instances of one place in one look. The same seed gives the same geometry in both looks.
 
     density scales how many objects stand there; 0 leaves the ground bare, for scenes built by `add` alone.
+    houses: some stand there too; it is another scene then.
     Raises ValueError for an unknown look.
     """
 
-    def __init__(self, seed: int, look: str = "thermal", density: float = 1.0):
+    def __init__(self, seed: int, look: str = "thermal", density: float = 1.0, houses: bool = False):
         if look not in LOOKS:
             raise ValueError(f"look {look!r} is unknown: use one of {', '.join(LOOKS)}.")
         self.look = look
@@ -119,6 +120,8 @@ class Scene:
         self.instances: list[Instance] = []
         self._taken: list[tuple[float, float, float]] = []
         self._count = 0
+        if houses:
+            _houses(self, self._rng)
         _populate(self, self._rng, density)
 
     def poses(self, t: float) -> list[Pose]:
@@ -150,7 +153,7 @@ class Scene:
             for s in np.linspace(-half[1], half[1], 5):
                 self._taken.append((*(motion.start + s * along), half[1] / 4))
         else:
-            self._taken.append((x, y, float(max(half[0], half[1])) if kind == "Car" else 0.4))
+            self._taken.append((x, y, float(max(half[0], half[1])) if kind in ("Car", "House") else 0.4))
         return instance
 
     def clear(self, start: np.ndarray, stop: np.ndarray, width: float, until: float = 12.0) -> None:
@@ -164,7 +167,8 @@ class Scene:
             moments = times if instance.motion.speed else times[:1]
             points = np.stack([instance.motion.at(t)[0] for t in moments])
             s = np.clip((points - start) @ way / (way @ way), 0, 1)
-            return float(np.linalg.norm(points - start - s[:, None] * way, axis=1).min()) - min(instance.radius, 5.0)
+            least = float(np.linalg.norm(points - start - s[:, None] * way, axis=1).min())
+            return least - (instance.radius if instance.kind == "House" else min(instance.radius, 5.0))
 
         self.instances = [instance for instance in self.instances if gap(instance) > width]
 
@@ -200,6 +204,17 @@ def _populate(scene: Scene, rng: np.random.Generator, density: float) -> None:
         _group(scene, rng)
     for _ in range(count(12, 22)):
         _cycle(scene, rng)
+
+
+def _houses(scene: Scene, rng: np.random.Generator) -> None:
+    """Up to five houses along the first road's directions, off every road and parking lot."""
+    for _ in range(int(rng.integers(2, 6))):
+        point = rng.uniform(-REACH, REACH, 2)
+        roads = all(abs((point - r.point) @ r.left) > r.width / 2 + 7 for r in scene.layout.roads)
+        lots = all(np.linalg.norm(point - lot.at(lot.width / 2, 0)) > lot.width / 2 + 9 for lot in scene.layout.lots)
+        if roads and lots:
+            yaw = scene.layout.roads[0].yaw + int(rng.integers(4)) * np.pi / 2
+            scene.add("House", Motion(point, yaw), 8.0)
 
 
 def _anywhere(scene: Scene, kind: str, rng: np.random.Generator, clearance: float) -> None:
