@@ -134,10 +134,12 @@ def layers_of_config(config: dict, width: int, height: int) -> list[Layer]:
         net.conv(maps[stride], config["neck"], 1, name=f"lateral.{k}", summed=True)
         if stride in config["strides"]:
             x = net.conv(x, config["neck"], name=f"smooth.{stride}.0")
-            for branch, out in (("cls", config["classes"]), ("box", 4)):
+            for branch, out in (("cls", config["classes"]), ("box", 4)) if config["classes"] else ():
                 y = net.conv(x, config["neck"], name=f"heads.{stride}.{branch}.0.0")
                 y = net.conv(y, out, 1, name=f"heads.{stride}.{branch}.1")
                 net.elementwise(y, name=f"heads.{stride}.{branch}.transpose")
+    if config.get("segments"):
+        net.linear(net.conv(x, config["neck"], name="dense.0.0"), config["segments"], "dense.1")
     return net.layers
 
 

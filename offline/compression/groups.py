@@ -198,7 +198,9 @@ def _neck(c: dict) -> tuple[Slot, ...]:
         slots += [Slot(f"up.{k}.weight", 0, True)] if k else []
     for s in c["strides"]:
         slots += [*_conv_bn(f"smooth.{s}"), _reader(f"smooth.{s}.0")]
-        for branch in ("cls", "box"):
+        for branch in ("cls", "box") if c["classes"] else ():
             name = f"heads.{s}.{branch}"
             slots += [*_conv_bn(f"{name}.0"), _reader(f"{name}.0.0"), _reader(f"{name}.1")]
+    if c.get("segments"):
+        slots += [_reader("dense.0.0"), *_conv_bn("dense.0"), _reader("dense.1")]
     return tuple(slots)

@@ -20,7 +20,9 @@ from ..errors import RecipeError
 from ..model.detector import ViTDetector
 from ..progress import track
 from ..training.augment import Loader
-from ..training.losses import detection_loss, points_for
+from ..training.dense_loss import DenseLoss
+from ..training.losses import points_for
+from ..training.step import label_losses
 from .groups import Group, cut, groups, smaller, unit_sums
 
 log = logging.getLogger(__name__)
@@ -49,16 +51,18 @@ def importance(model: ViTDetector, loader: Loader, criterion: str) -> Scores:
         size = 1 if criterion == "fisher" else loader.batch
         for first in range(0, loader.batch, size):
             part = {k: v[first : first + size] for k, v in batch.items() if v.dim()}
-            for name, gradient in _mask_gradients(model, table, points, part).items():
+            for name, gradient in _mask_gradients(model, table, points, part, loader.dense).items():
                 totals[name] += 0.5 * gradient.square() if criterion == "fisher" else gradient.abs()
     model.zero_grad(set_to_none=True)
     return totals
 
 
-def _mask_gradients(model: ViTDetector, table: dict[str, Group], points: Tensor, batch: dict) -> Scores:
+def _mask_gradients(
+    model: ViTDetector, table: dict[str, Group], points: Tensor, batch: dict, dense: DenseLoss | None
+) -> Scores:
     model.zero_grad(set_to_none=True)
-    logits, raw = model(batch["images"])
-    torch.stack(list(detection_loss(logits, raw, points, batch).values())).sum().backward()
+    outputs = model.outputs(model.features(batch["images"]))
+    torch.stack(list(label_losses(outputs, points, batch, dense).values())).sum().backward()
     products = {k: (p * p.grad).detach() for k, p in model.named_parameters() if p.grad is not None}
     return {name: unit_sums(g, products, reads=True) for name, g in table.items()}
 

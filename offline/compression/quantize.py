@@ -139,7 +139,7 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
 
 def is_last_of_head(name: str, kernel: list[int]) -> bool:
     """Whether this is the 1x1 convolution that a head ends with; `name` of a node, or of a torch module."""
-    return name.lstrip("/").startswith("heads.") and list(kernel) == [1, 1]
+    return name.lstrip("/").startswith(("heads.", "dense")) and list(kernel) == [1, 1]
 
 
 def _dynamic(master: Path, out: Path) -> None:

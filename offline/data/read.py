@@ -10,7 +10,7 @@ from vit_perception.images.files import show
 
 from ..errors import DataError
 from .class_map import map_classes
-from .formats import coco, uavdt, visdrone, voc, yolo
+from .formats import coco, masks, uavdt, visdrone, voc, yolo
 from .formats.annotations import REGION, Annotations, Findings, Image, Label
 from .sample import Dataset, Sample
 
@@ -23,6 +23,7 @@ FORMATS = {
     "cvat-coco": coco,
     "cvat-yolo": yolo,
     "hit-uav": coco,
+    "masks": masks,
     "roboflow-coco": coco,
     "roboflow-voc": voc,
     "roboflow-yolo": yolo,
@@ -157,6 +158,7 @@ def find_format(root: Path, split: str, format: str | None) -> str:
             ("visdrone", visdrone.is_visdrone),
             ("voc", voc.is_voc),
             ("yolo", yolo.is_yolo),
+            ("masks", masks.is_masked),
             ("coco", coco.is_coco),
         )
         format = next((name for name, test in tests if test(root, split)), None)
@@ -175,7 +177,7 @@ def read_annotations(root: Path | str, split: str, format: str | None, findings:
     """A split as its files have it, nothing clipped or dropped. Raises DataError if it cannot be read at all."""
     root = Path(root)
     found = FORMATS[find_format(root, split, format)].read(root, split, findings)
-    if format not in (None, "coco", "voc", "yolo", found.layout):
+    if format not in (None, "coco", "masks", "voc", "yolo", found.layout):
         what = f"--format says {format}, but the files lie as those of {found.layout} do"
         findings.warn(root / split, what, "check that the boxes below are what you expect")
     return found
@@ -184,6 +186,8 @@ def read_annotations(root: Path | str, split: str, format: str | None, findings:
 def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None, rules: Rules = NO_RULES) -> Dataset:
     """The Dataset of `found`: classes mapped and chosen, boxes clipped, ignore regions set apart. Raises DataError."""
     found = map_classes(found, rules.class_map, complete=labels is None)
+    if found.layout == "masks":
+        raise DataError(f"{found.source} has masks and no boxes; set task=segment in the recipe, or name a set of boxes")
     labels = _labels(found, ignore, labels)
     data = Dataset(show(found.name), labels, [], found.sha256)
     data.samples = [_sample(image, labels, ignore, data, rules) for image in found.images]

@@ -2,10 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see
+
+
+class MaskSource(Protocol):
+    """Where the mask of an image comes from (data/masks)."""
+
+    def read(self, size: tuple[int, int]) -> np.ndarray:
+        """uint8 (H, W) of an image of `size` (width, height): the class of each pixel, 255 for none."""
 
 
 @dataclass
@@ -13,6 +21,7 @@ class Sample:
     """One labelled image. boxes and ignore: float32 (n, 4) x1 y1 x2 y2 in pixels; classes: int64 (n,).
 
     invert: its camera shows warm things dark, read_image turns it. part: number of its set among `Dataset.parts`.
+    mask: None where nothing says what its pixels show.
     """
 
     path: Path
@@ -24,6 +33,7 @@ class Sample:
     ignore: np.ndarray
     invert: bool = False
     part: int = 0
+    mask: MaskSource | None = None
 
 
 TEACHES = ("all", "unlabelled", "none")
@@ -48,6 +58,7 @@ class Dataset:
     """A checked data set. `labels[c]` names class c; `sha256` identifies its annotations.
 
     parts: the sets that it was put together from; empty: it is one set, and all of `labels` are labelled.
+    segments: names of the masks' classes, in the order of their indices; empty: there are no masks. colors: (r, g, b) of each.
     """
 
     name: str
@@ -57,6 +68,8 @@ class Dataset:
     dropped: dict[str, int] = field(default_factory=dict)  # why -> how many boxes
     left_out: dict[str, int] = field(default_factory=dict)  # class that is neither wanted nor ignored -> its boxes
     parts: list[Part] = field(default_factory=list)
+    segments: list[str] = field(default_factory=list)
+    colors: list[tuple[int, int, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -88,10 +101,17 @@ class Dataset:
         regions = sum(len(s.ignore) for s in self.samples)
         dropped = "".join(f"; dropped {n} boxes: {why}" for why, n in self.dropped.items())
         dropped += "".join(f"; left out {n} boxes of {name}" for name, n in self.left_out.items())
+        if self.segments:
+            masks = sum(s.mask is not None for s in self.samples)
+            dropped += f"; {masks} masks: {', '.join(self.segments)}"
+        if not self.labels:
+            return f"{self.name}: {len(self)} images{dropped}"
         return f"{self.name}: {len(self)} images, boxes: {per_class}; ignore regions {regions}{dropped}"
 
     def table(self) -> list[str]:
         """Lines of a table: per class its boxes, the images that hold it, and sides = sqrt(area) in pixels."""
+        if not self.labels:
+            return []
         width = max(5, *(len(label) for label in self.labels))
         lines = [f"{'class':<{width}}{'boxes':>8}{'images':>8}{'median side':>13}{'smallest 5%':>13}"]
         for c, label in enumerate(self.labels):

@@ -6,6 +6,7 @@
          the blocks of `pool` run on tokens pooled 2x2
       -> up and add: stride 32 -> 16 -> 8 (-> 4): fine enough for 10-pixel people
       -> head per stride: logits (B, N, K), boxes (B, N, 4) = dx, dy, log w, log h in strides around each point
+      -> dense head on the finest map, where `segments` says so: logits (B, segments, H / S, W / S) (dense_head.py)
 
 Attention sees the whole image where that is cheap (H W / 1024 tokens), and fine maps keep what small objects need.
 Early convolutions help small ViTs train (Xiao et al., arXiv 2106.14881), a depthwise conv is a position code for any
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from ..errors import RecipeError
 from .blocks import HEAD_DIM, Attention, Block, Head, LayerNorm, Residual, conv_bn, pool_2x2, unpool_2x2
+from .dense_head import DenseHead
 
 INPUT_STEP = 32  # sides of an input are multiples of it
 DEFAULTS = {
@@ -44,12 +46,13 @@ class ViTDetector(nn.Module):
     """See the module's docstring.
 
     Args:
-        classes: number of classes K. channels: 1 (gray) or 3 (rgb).
+        classes: number of classes K; 0: it only segments. channels: 1 (gray) or 3 (rgb).
         stem: channels at stride 2, 4, 8, 16. dim: token width D. neck: channels of the fine maps.
-        heads, mlp: per block (a list), or one number for all `depth` blocks. strides: of the heads, from [8], [4, 8].
+        heads, mlp: per block (a list), or one number for all `depth` blocks. strides: of the heads, from [4], [8], [4, 8].
         pool: [first, end): blocks that run on tokens pooled 2x2; None: all see all tokens.
         ranks: {linear's name: rank} of the layers that low-rank factorisation split in two.
         mixer: attention; or conv: the blocks are residual convolutions around `mlp` hidden channels, without heads.
+        segments: classes of the dense head; 0: there is none.
         token_stride: 32, or 16: four times the tokens, for objects that stride 32 blurs; `pool` keeps it cheap.
 
     Raises:
@@ -71,6 +74,7 @@ class ViTDetector(nn.Module):
         ranks=None,
         mixer="attention",
         token_stride=32,
+        segments=0,
     ):
         super().__init__()
         if mixer not in ("attention", "conv") or token_stride not in (16, 32):
@@ -86,6 +90,8 @@ class ViTDetector(nn.Module):
                 f"model options do not fit: stem {stem} needs 4 numbers, heads {heads} and mlp {mlp} one per block "
                 f"({depth}), strides {strides} from 4 and 8"
             )
+        if not (classes or segments):
+            raise RecipeError("a model needs classes to detect or segments to tell apart, this one has neither")
         if pool is not None and not (len(pool) == 2 and 0 <= pool[0] < pool[1] <= depth):
             raise RecipeError(f"model option pool {pool} must be [first, end) within the {depth} blocks, or null")
         if conv and (pool is not None or 0 in mlp):
@@ -100,7 +106,7 @@ class ViTDetector(nn.Module):
             "ranks": {},
             "mixer": mixer,
             "token_stride": token_stride,
-        }
+        } | ({"segments": segments} if segments else {})
         widths = [channels, *stem]
         # No residual block at stride 2: that map is memory-bound, it would cost a quarter of the whole training step.
         self.stem = nn.ModuleList(
@@ -123,7 +129,8 @@ class ViTDetector(nn.Module):
         )
         self.lateral = nn.ModuleList(nn.Conv2d(stem[{16: 3, 8: 2, 4: 1}[s]], neck, 1) for s in fine)
         self.smooth = nn.ModuleDict({str(s): conv_bn(neck, neck) for s in sorted(strides)})
-        self.heads = nn.ModuleDict({str(s): Head(neck, classes) for s in sorted(strides)})
+        self.heads = nn.ModuleDict({str(s): Head(neck, classes) for s in sorted(strides) if classes})
+        self.dense = DenseHead(neck, segments) if segments else None
         for name, rank in (ranks or {}).items():
             self.factorise(name, rank)
 
@@ -188,13 +195,21 @@ class ViTDetector(nn.Module):
         logits, boxes = zip(*levels, strict=True)
         return (logits[0], boxes[0]) if len(levels) == 1 else (torch.cat(logits, 1), torch.cat(boxes, 1))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.predict(self.features(images))
+    def outputs(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `features` returned -> all that the heads give: logits and boxes of `predict`, classes of the dense head
+        (B, segments, H / S, W / S), S the finest stride; whichever there are, in the order of the exported file."""
+        found = dict(zip(("logits", "boxes"), self.predict(features), strict=True)) if self.heads else {}
+        if self.dense is not None:
+            found["classes"] = self.dense(features[str(min(self._config["strides"]))])
+        return found
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.outputs(self.features(images)).values())
 
 
 def build_model(config: dict) -> ViTDetector:
     """A fresh model from a complete or partial config; DEFAULTS fill the gaps. Raises RecipeError on unknown keys."""
-    known = {"classes", "channels", "ranks", *DEFAULTS}
+    known = {"classes", "channels", "ranks", "segments", *DEFAULTS}
     if unknown := set(config) - known:
         raise RecipeError(f"unknown model option {sorted(unknown)}; choose from {sorted(known)}")
     return ViTDetector(**{**DEFAULTS, **config})

@@ -16,8 +16,11 @@ import numpy as np
 import torch
 
 from ..data import Dataset, read_image
+from ..data.masks import read_mask
+from ..data.masks.table import IGNORE
 from . import sensor as sensors
 from .copy_paste import Objects, area, clip, cut, paste
+from .dense_loss import DenseLoss
 
 MIN_VISIBLE = 0.4  # a box of which a crop leaves less becomes an ignore region
 CLOSE = 4.0  # how much further a close crop may be enlarged
@@ -36,6 +39,7 @@ class Loader:
         pasted: up to so many further objects are pasted into a crop, and into each part of a mosaic.
         close: share of the crops that are enlarged by up to CLOSE more; those are no mosaics.
         sensor: shares of the crops that look as if other cameras had made them.
+        dense: what is asked of a dense head, where the data has masks; it goes with the batches.
 
     Of several sets in one (`data.parts`) each crop, all of a mosaic and what is pasted into it come from one alone: the
     classes that it does not label may be anywhere in it.
@@ -55,6 +59,7 @@ class Loader:
         pasted: int = 0,
         close: float = 0.0,
         sensor: sensors.Sensor | None = None,
+        dense: DenseLoss | None = None,
     ):
         self.data, self.color, self.crop, self.batch, self.scale = (
             data,
@@ -63,7 +68,7 @@ class Loader:
             batch,
             tuple(scale),
         )
-        self._spec = spec
+        self._spec, self.dense = spec, dense
         self.mosaic, self.photometric, self.seed, self.close = mosaic, photometric, seed, close
         self.sensor = sensor or sensors.Sensor()
         parts = [[i for i, s in enumerate(data.samples) if s.part == n] for n in range(max(1, len(data.parts)))]
@@ -76,6 +81,7 @@ class Loader:
         self._std = np.asarray(spec["std"], np.float32).reshape(-1, 1, 1)
         self._fill = [float(255 * m) for m in spec["mean"]]
         self._cache: dict[int, np.ndarray] = {}
+        self._masks: dict[int, np.ndarray] = {}
         self._room = CACHE_BYTES
 
     def share(self, rank: int, count: int) -> "Loader":
@@ -116,6 +122,7 @@ class Loader:
     def make(self, step: int, mosaic: float) -> dict[str, torch.Tensor]:
         """The batch of `step`: images (B, C, h, w); boxes (B, M, 4), labels (B, M; -1 pads), ignore (B, I, 4).
 
+        Of data with masks also mask (B, h, w) uint8: classes, 255 where nothing is said.
         With `sensor` also clean (B, C, h, w): the images as the teacher's camera shows them. Of several sets also
         unlabelled and told, bool (B, K): classes that a crop's set does not label, and those that the teacher tells.
         """
@@ -128,6 +135,8 @@ class Loader:
             "labels": torch.from_numpy(_pad([c[3] for c in crops], -1)),
             "ignore": torch.from_numpy(_pad([c[4] for c in crops], 0.0)),
         }
+        if self.data.segments:
+            batch["mask"] = torch.from_numpy(np.stack([c[5] for c in crops]))
         if self.sensor.looks():
             batch["clean"] = _stack([c[1] for c in crops])
         return batch | self._words(parts)
@@ -166,8 +175,20 @@ class Loader:
                 self._cache[index] = image
         return image
 
+    def _mask(self, index: int) -> np.ndarray:
+        """The mask of a sample; of data without masks a pixel that nobody looks at."""
+        if not self.data.segments:
+            return np.full((1, 1), IGNORE, np.uint8)
+        mask = self._masks.get(index)
+        if mask is None:
+            mask = read_mask(self.data.samples[index])
+            if self._room > mask.nbytes:
+                self._room -= mask.nbytes
+                self._masks[index] = mask
+        return mask
+
     def _one(self, rng, size, part: int, zoom=1.0):
-        """A crop of `size` = (w, h) from a random image of a set: image, boxes, classes, ignore regions."""
+        """A crop of `size` = (w, h) from a random image of a set: image, boxes, classes, ignore regions, mask."""
         box = None
         if self._objects and self._on_object and rng.random() < self._on_object:
             index, box = self._objects[part].draw(rng)
@@ -191,12 +212,14 @@ class Loader:
         image = cv2.warpAffine(
             image, warp, size, flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=self._fill
         )
+        nearest = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_CONSTANT, "borderValue": IGNORE}
+        mask = cv2.warpAffine(self._mask(index), warp, size, **nearest)
         move = np.array([tx, ty, tx, ty], np.float32)
         scales = np.tile(scales, 2).astype(np.float32)
         boxes, classes, ignore = sample.boxes * scales + move, sample.classes, sample.ignore * scales + move
         if self._objects and self._pasted:
             boxes, classes = self._paste(rng, self._objects[part], image, boxes, classes, ignore, scale)
-        return clip_boxes(image, boxes, classes, ignore)
+        return *clip_boxes(image, boxes, classes, ignore), mask
 
     def _paste(self, rng, objects: Objects, image, boxes, classes, ignore, scale):
         """Paste objects into `image`, beside what is there -> all boxes and classes."""
@@ -214,43 +237,27 @@ class Loader:
         w, h = self.crop
         cx, cy = int(w * rng.uniform(0.3, 0.7)), int(h * rng.uniform(0.3, 0.7))
         canvas = np.empty((h, w) if self.color == "gray" else (h, w, 3), np.uint8)
-        parts = []
+        mask, parts = np.empty((h, w), np.uint8), []
         for x1, y1, x2, y2 in ((0, 0, cx, cy), (cx, 0, w, cy), (0, cy, cx, h), (cx, cy, w, h)):
-            image, boxes, classes, ignore = self._one(rng, (x2 - x1, y2 - y1), part, zoom=0.8)
-            canvas[y1:y2, x1:x2] = image
+            image, boxes, classes, ignore, shown = self._one(rng, (x2 - x1, y2 - y1), part, zoom=0.8)
+            canvas[y1:y2, x1:x2], mask[y1:y2, x1:x2] = image, shown
             move = np.array([x1, y1, x1, y1], np.float32)
             parts.append((boxes + move, classes, ignore + move))
-        return (canvas, *(np.concatenate(p) for p in zip(*parts, strict=True)))
+        return (canvas, *(np.concatenate(p) for p in zip(*parts, strict=True)), mask)
 
-    def _finish(self, rng, image, boxes, classes, ignore):
+    def _finish(self, rng, image, boxes, classes, ignore, mask):
         boxes, ignore = boxes.copy(), ignore.copy()
         h, w = image.shape[:2]
         for axis, size in ((0, w), (1, h)):
             if rng.random() < 0.5:
-                image = np.flip(image, 1 - axis)
+                image, mask = np.flip(image, 1 - axis), np.flip(mask, 1 - axis)
                 for b in (boxes, ignore):
                     b[:, [axis, axis + 2]] = size - b[:, [axis + 2, axis]]
         x = image.astype(np.float32)
         x = x[None] if x.ndim == 2 else x.transpose(2, 0, 1)
-        x = photometric(rng, x / 255, self.photometric)
+        x = sensors.photometric(rng, x / 255, self.photometric)
         seen = sensors.apply(rng, x, self.sensor)
-        return (seen - self._mean) / self._std, (x - self._mean) / self._std, boxes, classes, ignore
-
-
-def photometric(rng, x: np.ndarray, strength: float) -> np.ndarray:
-    """Gamma, contrast, brightness, blur and noise on (C, H, W) in 0..1: what thermal cameras change at will."""
-    if strength <= 0:
-        return x
-    mean = x.mean()
-    x = np.clip((x - mean) * np.exp(rng.normal(0, 0.25 * strength)) + mean + rng.normal(0, 0.08 * strength), 0, 1)
-    if rng.random() < 0.5:
-        x = x ** np.float32(np.exp(rng.normal(0, 0.3 * strength)))
-    if rng.random() < 0.2 * strength:
-        x = np.stack([cv2.GaussianBlur(c, (3, 3), rng.uniform(0.4, 1.0)) for c in x])
-    if rng.random() < 0.5:
-        noise = rng.standard_normal(x.shape, np.float32)
-        x = x + noise * np.float32(rng.uniform(0, 0.04) * strength)
-    return np.clip(x, 0, 1).astype(np.float32)
+        return (seen - self._mean) / self._std, (x - self._mean) / self._std, boxes, classes, ignore, mask
 
 
 def clip_boxes(image, boxes, classes, ignore):

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from ..errors import RecipeError
 from ..model.blocks import HEAD_DIM, Attention, pool_2x2
+from ..model.dense_head import output_names
 from ..model.detector import ViTDetector
+from .dense_loss import DenseLoss
 from .distributed import normaliser
 from .losses import decode, giou
 from .teacher_cache import TeacherCache
@@ -24,10 +26,11 @@ from .teacher_cache import TeacherCache
 
 def check_comparable(student: dict, teacher: dict, attention: bool = False) -> None:
     """Raises RecipeError for configs of which one cannot teach the other; attention: whether that is compared."""
-    for key in ("classes", "strides", "channels"):
-        if student[key] != teacher[key]:
+    for key in ("classes", "segments", "strides", "channels"):
+        mine, theirs = student.get(key, 0), teacher.get(key, 0)
+        if mine != theirs:
             raise RecipeError(
-                f"the student has {key} {student[key]}, its teacher {teacher[key]}: they cannot be compared; give both "
+                f"the student has {key} {mine}, its teacher {theirs}: they cannot be compared; give both "
                 "the same in the recipe, or take another teacher"
             )
     if attention and not all(c["mixer"] == "attention" and any(c["heads"]) for c in (student, teacher)):
@@ -41,6 +44,7 @@ class Distiller(nn.Module):
         student, teacher: detectors with the same classes and strides.
         response, feature, relation, attention: weights of the losses; one of 0 is not computed. Of a fresh student
             against a trained teacher the losses themselves are about 2, 2, 0.006 and 4.
+        dense: what is asked of the dense head, if they have one.
         cache: answers of this very teacher; None asks it every time.
 
     Raises:
@@ -56,11 +60,12 @@ class Distiller(nn.Module):
         relation: float = 0.0,
         attention: float = 0.0,
         cache: TeacherCache | None = None,
+        dense: DenseLoss | None = None,
     ):
         super().__init__()
         self.response, self.feature, self.relation, self.attention = response, feature, relation, attention
         self.teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
-        self.cache = cache
+        self.cache, self.dense = cache, dense
         mine, theirs = student.config(), teacher.config()
         check_comparable(mine, theirs, attention=bool(attention))
         self._token_stride = min(c["token_stride"] for c in (mine, theirs))  # of the finer grid
@@ -72,21 +77,22 @@ class Distiller(nn.Module):
                 nn.init.zeros_(layer.bias)
         self._watched = [_Watch(student), _Watch(teacher)] if attention else []
         self._names = set(self.project)
-        self._names |= {"logits", "raw"} if response else set()
+        self._names |= set(output_names(theirs)) if response else set()
         self._names |= {"tokens"} if relation else set()
         self._names |= {"qkv"} if attention else set()
 
-    def forward(self, features: dict[str, Tensor], logits: Tensor, raw: Tensor, batch: dict, points: Tensor):
-        """The student's features and outputs on batch["images"] (B, C, H, W) -> {name: weighted loss}."""
+    def forward(self, features: dict[str, Tensor], outputs: dict[str, Tensor], batch: dict, points: Tensor):
+        """The student's features and outputs (ViTDetector.outputs) on batch["images"] (B, C, H, W) -> {name: weighted loss}."""
         images = batch.get("clean", batch["images"])  # the teacher's camera, whatever the student sees
         told = batch.get("told")  # (B, K) classes that it tells; None: all of all crops
         theirs = self._ask(images)
         h, w = (side // self._token_stride for side in images.shape[2:])
         losses = {}
-        if self.response:
-            losses["response"] = self.response * response_loss(
-                logits.float(), raw.float(), theirs["logits"].float(), theirs["raw"].float(), points, told
-            )
+        if self.response and "logits" in outputs:
+            pair = [each[name].float() for each in (outputs, theirs) for name in ("logits", "boxes")]
+            losses["response"] = self.response * response_loss(*pair, points, told)
+        if self.response and self.dense and "classes" in outputs:
+            losses["mask_response"] = self.response * self.dense.response(outputs["classes"], theirs["classes"])
         if self.feature:
             shown = {name: _rows(theirs[name]) for name in self.project}
             mine = {name: layer(_rows(features[name])) for name, layer in self.project.items()}
@@ -105,12 +111,12 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def _ask(self, images: Tensor) -> dict[str, Tensor]:
-        """What the teacher says: logits, raw, tokens, its fine maps by stride, qkv of its last attention; as needed."""
+        """What the teacher says: logits, boxes, classes, tokens, its fine maps by stride, qkv of its last attention; as needed."""
 
         def compute():
             features = self.teacher[0].features(images)
             if self.response:
-                features["logits"], features["raw"] = self.teacher[0].predict(features)
+                features |= self.teacher[0].outputs(features)
             if self.attention:
                 features["qkv"] = self._watched[1].take()
             return {name: features[name] for name in self._names}

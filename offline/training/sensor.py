@@ -119,3 +119,19 @@ def _luminance(palette: int) -> np.ndarray:
     """float32 (256,) in 0..1: what gray conversion makes of every colour of an OpenCV palette."""
     colors = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], palette)
     return cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY)[:, 0].astype(np.float32) / 255
+
+
+def photometric(rng, x: np.ndarray, strength: float) -> np.ndarray:
+    """Gamma, contrast, brightness, blur and noise on (C, H, W) in 0..1: what thermal cameras change at will."""
+    if strength <= 0:
+        return x
+    mean = x.mean()
+    x = np.clip((x - mean) * np.exp(rng.normal(0, 0.25 * strength)) + mean + rng.normal(0, 0.08 * strength), 0, 1)
+    if rng.random() < 0.5:
+        x = x ** np.float32(np.exp(rng.normal(0, 0.3 * strength)))
+    if rng.random() < 0.2 * strength:
+        x = np.stack([cv2.GaussianBlur(c, (3, 3), rng.uniform(0.4, 1.0)) for c in x])
+    if rng.random() < 0.5:
+        noise = rng.standard_normal(x.shape, np.float32)
+        x = x + noise * np.float32(rng.uniform(0, 0.04) * strength)
+    return np.clip(x, 0, 1).astype(np.float32)

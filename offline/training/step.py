@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model.detector import ViTDetector
+from .dense_loss import DenseLoss
 from .distill import Distiller
 from .losses import detection_loss
 
@@ -35,11 +36,11 @@ class Step(nn.Module):
 
 
 class TrainStep(Step):
-    """Model and distiller: labelled crops -> the losses of detection, and of what the teacher tells."""
+    """Model and distiller: labelled crops -> the losses of each head, and of what the teacher tells."""
 
-    def __init__(self, model: ViTDetector, distiller: Distiller | None, points: Tensor):
+    def __init__(self, model: ViTDetector, distiller: Distiller | None, points: Tensor, dense: DenseLoss | None = None):
         super().__init__()
-        self.model, self.distiller = model, distiller
+        self.model, self.distiller, self.dense = model, distiller, dense
         self.register_buffer("points", points, persistent=False)  # (N, 3)
 
     def companions(self) -> list[nn.Module]:
@@ -49,6 +50,12 @@ class TrainStep(Step):
         images, device = batch["images"], batch["images"].device
         with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
             features = self.model.features(images)
-            logits, raw = self.model.predict(features)
-            told = self.distiller(features, logits, raw, batch, self.points) if self.distiller else {}
-        return detection_loss(logits, raw, self.points, batch) | told
+            outputs = self.model.outputs(features)
+            told = self.distiller(features, outputs, batch, self.points) if self.distiller else {}
+        return label_losses(outputs, self.points, batch, self.dense) | told
+
+
+def label_losses(outputs: dict[str, Tensor], points: Tensor, batch: dict, dense: DenseLoss | None) -> dict[str, Tensor]:
+    """Losses of what the model gives (ViTDetector.outputs) against the labels of `batch` (augment.Loader.make)."""
+    losses = detection_loss(outputs["logits"], outputs["boxes"], points, batch) if "logits" in outputs else {}
+    return losses | (dense.losses(outputs["classes"], batch["mask"]) if dense and "classes" in outputs else {})

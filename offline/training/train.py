@@ -80,8 +80,9 @@ def train(
     label: str,
     distiller: Distiller | None = None,
 ) -> ViTDetector:
-    """Train `model` to detect, with the losses of `distiller` if there is one; the rest is as `fit` says."""
-    return fit(TrainStep(model, distiller, points_for(model, *loader.crop)), loader, schedule, checkpoint, label)
+    """Train `model` on its labels, with the losses of `distiller` if there is one; the rest is as `fit` says."""
+    step = TrainStep(model, distiller, points_for(model, *loader.crop), loader.dense)
+    return fit(step, loader, schedule, checkpoint, label)
 
 
 def check_shared(label: str, batch: int, processes: int) -> None:

@@ -29,7 +29,7 @@ def is_coco(root: Path, split: str) -> bool:
 def read(root: Path, split: str, findings: Findings) -> Annotations:
     """Read `split`: a .json in `root` (or a path), or the name of a split of one of the layouts."""
     path = find_json(root, split) or root / split
-    sha256, coco = _load(path)
+    sha256, coco = load(path)
     names = _names(path, coco["categories"], findings)
     images = _images(path, root, coco["images"], findings)
     for entry in coco["annotations"]:
@@ -53,7 +53,7 @@ def _tell_strays(root: Path, path: Path, found: list[Image], findings: Findings)
                 findings.warn(stray, what, "list it, without boxes if it shows none of the classes, or delete it")
 
 
-def _load(path: Path) -> tuple[str, dict]:
+def load(path: Path) -> tuple[str, dict]:
     if not path.is_file():
         raise DataError(f"no annotation file at {path}; give the name of a COCO .json inside the data folder")
     raw = path.read_bytes()
