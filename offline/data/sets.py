@@ -16,6 +16,7 @@
         share: 0.3                       # of the crops; sets without one share the rest by their numbers of images
         teacher: unlabelled              # what a teacher tells there: all (default), unlabelled, none
         invert: false                    # true: warm things are dark in these images, they are turned when read
+        has: [boxes]                     # where the task is both: what the set labels, boxes, masks or both
 
 A class that a set does not label is there neither an object nor background: it has no loss on that set's crops. The
 first `val` of the list is what choices are made on; the others are measured on alone.
@@ -72,6 +73,7 @@ class Entry:
     share: float | None = None
     teacher: str = "all"
     invert: bool = False
+    has: list[str] = field(default_factory=list)
 
     def rules(self) -> Rules:
         return Rules(self.map, self.max_occluded, self.max_truncated)
@@ -100,7 +102,7 @@ def read_sets(path: Path, wanted: list[str] | None = None) -> tuple[Dataset, lis
     findings = Findings()
     found = [(e, _read(path, e, e.train or "", findings)) for e in trained]
     classes = classes or [n for n in found[0][1].names if n not in found[0][0].ignore]
-    train = _merge(path, [(e, _dataset(path, e, a, classes)) for e, a in found], classes)
+    train = merge(path, [(e, _dataset(path, e, a, classes)) for e, a in found], classes)
     for name in wanted or []:
         if name not in classes:
             raise DataError(f"--classes names '{name}', which {path} does not train; it trains: {', '.join(classes)}")
@@ -124,14 +126,25 @@ def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list
             if not counted:
                 raise DataError(f"{path}: {known.name} labels none of {', '.join(wanted or [])}; drop its val")
             measured.append(_dataset(path, e, known, classes, counted))
+    measured_names(path, measured)
+    for line in findings.lines():
+        log.warning("%s", line)
+    return measured
+
+
+def measured_names(path: Path, measured: list[Dataset]) -> None:
+    """Raises DataError where nothing is measured, or two sets have one name."""
     names = [data.name for data in measured]
     if not names:
         raise DataError(f"{path} has no set with 'val'; name a split to measure on")
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{path} measures two times on {twice[0]}; drop one, or give one of the folders another name")
-    for line in findings.lines():
-        log.warning("%s", line)
-    return measured
+
+
+def read_entry(path: Path, entry: Entry, split: str, classes: list[str], measured: bool = False) -> Dataset:
+    """One split of a set, with class indices of `classes`. measured: all of them count there. Raises DataError."""
+    found = _read(path, entry, split, Findings())
+    return _dataset(path, entry, found, classes, _labelled(path, entry, found, classes) if measured else None)
 
 
 def check_colors(train: Dataset) -> None:
@@ -191,7 +204,7 @@ def _entry(path: Path, number: int, values) -> Entry:
     for key, kind in kinds.items():
         if values.get(key) is not None and not isinstance(values[key], kind):
             raise DataError(f"{where}: {key} cannot be {values[key]!r}; see offline/data/sets.py for what it may be")
-    for key in ("val", "ignore", "labelled"):
+    for key in ("val", "ignore", "labelled", "has"):
         if values.get(key) is not None and not _is_names(values[key]):
             raise DataError(f"{where}: {key} must be a list of different names, not {values[key]!r}{QUOTE}")
     if not all(isinstance(name, str) for pair in (values.get("map") or {}).items() for name in pair):
@@ -199,6 +212,8 @@ def _entry(path: Path, number: int, values) -> Entry:
     share = values.get("share")
     if share is not None and not (type(share) in (int, float) and 0 < share <= 1):
         raise DataError(f"{where}: share is {share!r}; give a number over 0, at most 1, or leave the set out")
+    if set(values.get("has") or []) - {"boxes", "masks"}:
+        raise DataError(f"{where}: has is {values['has']}; choose from: boxes, masks")
     if values.get("teacher", "all") not in TEACHES:
         raise DataError(f"{where}: teacher is '{values['teacher']}'; choose from: {', '.join(TEACHES)}")
     return Entry(**{k: v for k, v in values.items() if v is not None})
@@ -255,7 +270,7 @@ def _dataset(
     return data
 
 
-def _merge(path: Path, sets: list[tuple[Entry, Dataset]], classes: list[str]) -> Dataset:
+def merge(path: Path, sets: list[tuple[Entry, Dataset]], classes: list[str]) -> Dataset:
     given = sum(e.share or 0.0 for e, _ in sets)
     rest = sum(len(data) for e, data in sets if e.share is None)
     if given > 1 + 1e-6 or (rest and given >= 1) or (not rest and abs(given - 1) > 1e-6):

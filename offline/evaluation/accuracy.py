@@ -16,6 +16,7 @@ import torch
 from vit_perception.detector import Detections, Detector
 
 from ..data import Dataset, read_image
+from ..model.dense_head import output_names
 from ..progress import track
 from .subsets import Grouping
 from .working_point import confusion, recall_at, working_point
@@ -30,13 +31,13 @@ class TorchEngine:
     name, precision, reason = "torch", "fp32", "offline"
 
     def __init__(self, model, width: int, height: int):
-        self.model = model.eval()
+        self.model, self._names = model.eval(), output_names(model.config())
         self.input_shape = (1, model.config()["channels"], height, width)
 
     def infer(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            logits, boxes = self.model(torch.from_numpy(batch).contiguous(memory_format=torch.channels_last))
-        return {"logits": logits.numpy(), "boxes": boxes.numpy()}
+            outputs = self.model(torch.from_numpy(batch).contiguous(memory_format=torch.channels_last))
+        return {name: value.numpy() for name, value in zip(self._names, outputs, strict=True)}
 
     def close(self) -> None:
         pass

@@ -53,8 +53,9 @@ def check_contract(path: Path, allowed: frozenset[str] = TENSORRT_8_2) -> list[s
             f"{path} uses {', '.join(foreign)}, which its consumer has no importer for; change the model or the export"
         )
     names = [v.name for v in (*model.graph.input, *model.graph.output)]
-    if names != ["images", "logits", "boxes"]:
-        raise ExportError(f"{path} has inputs and outputs {names}; the contract is images -> logits, boxes")
+    if names[:1] != ["images"] or names[1:] not in OUTPUTS:
+        outputs = "; or ".join(", ".join(each) for each in OUTPUTS)
+        raise ExportError(f"{path} has inputs and outputs {names}; the contract is images -> {outputs}")
     for value in (*model.graph.input, *model.graph.output):
         if not all(d.HasField("dim_value") and d.dim_value > 0 for d in value.type.tensor_type.shape.dim):
             raise ExportError(f"{path}: '{value.name}' has no static shape; export with fixed sizes")

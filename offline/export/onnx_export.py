@@ -15,6 +15,7 @@ from vit_perception.detector import Letterbox
 from ..errors import ExportError
 from ..evaluation.accuracy import TorchEngine
 from ..model.compare import compare_outputs
+from ..model.dense_head import output_names
 from ..model.detector import ViTDetector
 from ..render import Flight
 from .contract import IR, OPSET, check_contract
@@ -41,7 +42,7 @@ def export_master(model: ViTDetector, path: Path, width: int, height: int) -> li
             str(path),
             opset_version=OPSET,
             input_names=["images"],
-            output_names=["logits", "boxes"],
+            output_names=output_names(model.config()),
             dynamo=False,
         )
     slim = onnxslim.slim(str(path))
@@ -79,14 +80,16 @@ def check_against_torch(model: ViTDetector, engine, batches: list[np.ndarray]) -
 def write_golden(path: Path, engine, batches: list[np.ndarray], others: dict | None = None) -> None:
     """Inputs and the master's outputs for them, for any backend to prove itself against.
 
-    Arrays: images (n, C, H, W) float16, which holds them exactly; logits (n, N, K) and boxes (n, N, 4) float32; the
-    same as logits.KEY and boxes.KEY for the engines in `others`, {key of a file: engine}.
+    Arrays: images (n, C, H, W) float16, which holds them exactly; logits (n, N, K) and boxes (n, N, 4) float32, classes
+    (n, C, h, w) float16, which are many and are compared by the largest; the same as logits.KEY, boxes.KEY and
+    classes.KEY for the engines in `others`, {key of a file: engine}.
     """
     arrays: dict = {"images": np.concatenate(batches).astype(np.float16)}
     for suffix, each in {"": engine, **{f".{key}": other for key, other in (others or {}).items()}}.items():
         outputs = [each.infer(x) for x in batches]
-        for name in ("logits", "boxes"):
-            arrays[name + suffix] = np.concatenate([o[name] for o in outputs]).astype(np.float32)
+        for name in outputs[0]:
+            kind = np.float16 if name == "classes" else np.float32
+            arrays[name + suffix] = np.concatenate([o[name] for o in outputs]).astype(kind)
     np.savez_compressed(path, **arrays)
 
 

@@ -84,6 +84,7 @@ def build(bundle, precision, workspace_mb, device="cuda"):
 
     from vit_perception.errors import EngineError
 
+    from ..model.dense_head import output_names
     from ..model.from_bundle import model_of_bundle
     from .contract import OPSET
 
@@ -95,7 +96,7 @@ def build(bundle, precision, workspace_mb, device="cuda"):
             model,
             [images],
             input_names=["images"],
-            output_names=["logits", "boxes"],
+            output_names=output_names(model.config()),
             use_onnx=True,
             onnx_opset=OPSET,
             fp16_mode=precision == "fp16",

@@ -18,6 +18,7 @@ from vit_perception.bundles.bundle import Bundle
 from ..errors import RecipeError
 from .blocks import HEAD_DIM
 from .compare import compare_outputs
+from .dense_head import output_names
 from .detector import ViTDetector, build_model
 
 MAX_DIFFERENCE = 1e-3  # of the rebuilt model to the golden outputs, relative to the largest
@@ -32,7 +33,7 @@ def model_of_bundle(bundle: Bundle) -> ViTDetector:
     """
     try:
         weights = read_weights(Path(bundle.file("fp32")))
-        config = bundle.made.get("model") or infer_config(weights, bundle.head["strides"])
+        config = bundle.made.get("model") or infer_config(weights, bundle.head.get("strides", []))
         model = build_model(config)
         fill(model, weights)
     except Exception as e:  # somebody else's graph can be anything
@@ -141,8 +142,9 @@ def _copy(parameter: Tensor, value: np.ndarray, name: str) -> None:
 @torch.no_grad()
 def check_golden(model: ViTDetector, golden: Path) -> float:
     """Largest difference of the model's outputs to the golden ones, relative to each output's largest value."""
+    names = output_names(model.config())
     with np.load(golden) as file:
-        images, expected = file["images"].astype(np.float32), {k: file[k] for k in ("logits", "boxes")}
+        images, expected = file["images"].astype(np.float32), {k: file[k] for k in names}
     outputs = [model(torch.from_numpy(x[None])) for x in images]
-    logits, boxes = (torch.cat(o).numpy() for o in zip(*outputs, strict=True))
-    return compare_outputs(expected, {"logits": logits, "boxes": boxes})
+    found = (torch.cat(o).numpy() for o in zip(*outputs, strict=True))
+    return compare_outputs(expected, dict(zip(names, found, strict=True)))

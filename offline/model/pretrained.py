@@ -28,13 +28,15 @@ class Teacher:
     input: dict | None
     labels: list[str] | None
     folded: bool  # its batch norms were folded: their statistics are made up
+    segments: list[str] | None = None  # classes of its dense head; None if nobody knows their names
 
 
-def load_teacher(path: Path, labels: list[str], channels: int) -> Teacher:
+def load_teacher(path: Path, labels: list[str], channels: int, segments: list[str] | None = None) -> Teacher:
     """Read a bundle's folder, or the STAGE.pt of a run folder, and hold it against the data.
 
     Args:
         labels: the data's classes; the teacher's must be the same. channels: 1 (gray) or 3 (rgb).
+        segments: classes of the data's masks, which must be the teacher's too; None: there are none.
 
     Raises:
         BundleError: the folder is not a whole bundle.
@@ -42,7 +44,8 @@ def load_teacher(path: Path, labels: list[str], channels: int) -> Teacher:
     """
     if path.is_dir():
         bundle = open_bundle(path)
-        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, folded=True)
+        dense = bundle.manifest.get("segmentation", {}).get("labels", [])
+        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, folded=True, segments=dense)
     else:
         teacher = _read_checkpoint(path)
     config = teacher.model.config()
@@ -51,6 +54,13 @@ def load_teacher(path: Path, labels: list[str], channels: int) -> Teacher:
         raise RecipeError(
             f"teacher {path} knows {config['classes']} classes{names}, the data has {len(labels)} "
             f"({', '.join(labels)}); they must be the same, in the same order"
+        )
+    mine, known = list(segments or []), config.get("segments", 0)
+    if known != len(mine) or (teacher.segments or mine) != mine:
+        theirs = ", ".join(teacher.segments or []) or f"{known} of them"
+        raise RecipeError(
+            f"teacher {path} tells the masks' classes {theirs} apart, the data has {', '.join(mine) or 'no masks'}; they must "
+            "be the same, in the same order: take another teacher, or another task in the recipe"
         )
     if config["channels"] != channels:
         colors = {1: "gray", 3: "rgb"}
@@ -84,7 +94,7 @@ def _read_checkpoint(path: Path) -> Teacher:
         model.load_state_dict(state["weights"])
     except Exception as e:
         raise RecipeError(f"teacher {path} is of another architecture ({reason(e)}); {advice}") from e
-    return Teacher(model.eval(), state.get("input"), state.get("labels"), folded=False)
+    return Teacher(model.eval(), state.get("input"), state.get("labels"), folded=False, segments=state.get("segments"))
 
 
 @torch.no_grad()

@@ -40,6 +40,17 @@ class Crops:
 
 
 @dataclass
+class Masks:
+    """Losses of the dense head (offline/training/dense_loss.py); only where the task is segment or both."""
+
+    weights: str = "root"  # of the classes: none, or root: by 1 / sqrt of their share of the pixels
+    focal: float = 0.0  # exponent; 0: cross entropy
+    dice: float = 0.0  # weight of the Dice loss; 0: none
+    share: float = 1.0  # weight of all of it beside the losses of detection
+    temperature: float = 2.0  # of what the teacher says of a pixel
+
+
+@dataclass
 class Pretrain(Schedule):
     """Masked-image pre-training of the teacher (offline/training/pretrain.py); it needs no labels. `epochs` 0: none."""
 
@@ -157,9 +168,11 @@ class Recipe:
     In both, `mixer: twin` means the convolutional detector of the same MACs (offline/compression/conv_twin.py).
     """
 
+    task: str = "detect"  # detect | segment | both
     seed: int = 0
     input: Input = field(default_factory=Input)
     crops: Crops = field(default_factory=Crops)
+    masks: Masks = field(default_factory=Masks)
     model: dict = field(default_factory=dict)
     student: dict = field(default_factory=dict)
     pretrain: Pretrain = field(default_factory=Pretrain)
@@ -173,4 +186,12 @@ class Recipe:
     card: Card = field(default_factory=Card)
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        """What the run's record and the bundle hold: what a detector does not use is not in it."""
+        mine = ("task", "masks")
+        return {k: v for k, v in asdict(self).items() if self.task != "detect" or k not in mine}
+
+    def detects(self) -> bool:
+        return self.task in ("detect", "both")
+
+    def segments(self) -> bool:
+        return self.task in ("segment", "both")

@@ -23,6 +23,7 @@ SCHEDULES = ("pretrain", "teacher", "distil", "search", "prune", "lowrank", "qua
 GIVES_WAY = {"epochs": "min_steps", "weak_score": "weak_fp_per_image"}  # of the same group
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a group of keys"}
 MAX_SEED = 10**9
+TASKS = ("detect", "segment", "both")
 
 
 def recipe_names() -> str:
@@ -150,6 +151,14 @@ def check_values(r: Recipe, where: str) -> None:
         if not ok:
             raise RecipeError(f"{where}: {what}")
 
+    demand(r.task in TASKS, f"task must be one of {', '.join(TASKS)}, not '{r.task}'")
+    demand(r.masks.weights in ("none", "root"), f"masks.weights must be none or root, not '{r.masks.weights}'")
+    m = r.masks
+    demand(min(m.focal, m.dice) >= 0 and min(m.share, m.temperature) > 0, "masks: all must be positive; focal and dice may be 0")
+    if r.task != "detect":
+        demand(not r.crops.pasted, f"crops.pasted must be 0 where the task is {r.task}: no mask tells what was pasted")
+    if r.task == "segment":
+        demand(not r.crops.objects, "crops.objects must be 0 where the task is segment: there are no boxes")
     demand(0 <= r.seed <= MAX_SEED, f"seed must lie in 0..{MAX_SEED}, not {r.seed}")
     for name, size in (("input.size", r.input.size), ("crops.size", r.crops.size)):
         pair = (

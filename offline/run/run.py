@@ -10,23 +10,28 @@ import numpy as np
 import torch
 
 from vit_perception import __version__
-from vit_perception.bundles.bundle import FORMAT, FORMAT_VERSION
+from vit_perception.bundles.bundle import FORMAT
 from vit_perception.detector import Detections, Detector, Letterbox
 
 from ..boards.targets import Target
 from ..data import Dataset, model_sizes, read_image
+from ..data.masks import pixel_counts
+from ..data.masks.table import IGNORE
 from ..data.near_duplicates import find_leak, fingerprints
 from ..evaluation.accuracy import detect, evaluate, make_detector, measure
+from ..evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks
 from ..evaluation.subsets import Grouping
 from ..evaluation.working_point import score_at
 from ..files import load_torch, save_torch, write_json
 from ..model.detector import ViTDetector, build_model
 from ..model.pretrained import Teacher
 from ..training.augment import Loader
+from ..training.dense_loss import DenseLoss, class_weights
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 32
+DETECTOR_VERSION, MASKS_VERSION = 1, 2  # of the bundle's format: a package that knows no masks refuses the second
 
 
 class Run:
@@ -43,6 +48,7 @@ class Run:
     def __init__(self, folder: Path, name: str, recipe: Recipe, target: Target, train: Dataset, val: Dataset):
         self.folder, self.name, self.recipe, self.target = folder, name, recipe, target
         self.train_data, self.val_data, self.labels = train, val, train.labels
+        self.segments: list[str] = train.segments  # classes of the masks
         self.also: list[Dataset] = []
         self.answers = folder / "answers"
         self.backbone: Path | None = None
@@ -67,7 +73,16 @@ class Run:
         c = self.recipe.crops
         seed = self.seed(offset)
         augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted, c.close, c.sensor)
-        return Loader(self.train_data, self.input, c.size, batch, *augmentation)
+        return Loader(self.train_data, self.input, c.size, batch, *augmentation, dense=self.dense())
+
+    def dense(self) -> DenseLoss | None:
+        """What is asked of the dense head; None without masks."""
+        if not self.segments:
+            return None
+        if "pixels" not in self.notes:
+            self.note("pixels", pixel_counts(self.train_data).tolist())
+        m = self.recipe.masks
+        return DenseLoss(class_weights(self.notes["pixels"], m.weights), m.focal, m.dice, m.share, m.temperature)
 
     def calibration(self) -> list[np.ndarray]:
         """Whole training images as the node would feed them: float32 (1, C, H, W), spread over the set.
@@ -83,11 +98,26 @@ class Run:
         return [letterbox(image, order)[0].copy() for image in images]
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
-        """COCO figures of an engine on the validation images (or `images` of them, evenly spread), by onboard code."""
-        data = self.val_data.spread(images)
-        metrics = evaluate(self.detector(engine, strides), self.labels, self.input["color"], data, f"evaluate {label}")
-        log.info("%s: mAP %.3f, mAP50 %.3f", label, metrics["map"], metrics["map50"])
-        return metrics
+        """Figures of an engine on the validation images (or `images` of them, evenly spread), by onboard code: COCO's
+        of a detector, and what `measure_masks` returns of a dense head."""
+        data, found = self.val_data.spread(images), {}
+        if self.segments:
+            found = measure_masks(Segmenter(engine, self.input), data, f"evaluate {label}")
+        if self.labels:
+            detector = self.detector(engine, strides)
+            boxes = evaluate(detector, self.labels, self.input["color"], data, f"evaluate {label}")
+            found = boxes | beside_boxes(found)
+        log.info("%s: %s", label, in_words(found))
+        return found
+
+    @property
+    def merit_name(self) -> str:
+        return {"detect": "mAP50", "segment": "mIoU", "both": "mean of mAP50 and mIoU"}[self.recipe.task]
+
+    def merit(self, metrics: dict) -> float:
+        """The one figure of `score` that choices are made by."""
+        parts = [metrics["map50"] or 0.0] * bool(self.labels) + [metrics["miou"] or 0.0] * bool(self.segments)
+        return sum(parts) / len(parts)
 
     def detector(self, engine, strides: list[int]) -> Detector:
         """The onboard detector around one of the run's models, to measure it."""
@@ -107,7 +137,7 @@ class Run:
         t = self.recipe.thresholds
         allowed = {"score": t.fp_per_image, "weak_score": t.weak_fp_per_image}
         self.notes["scores"] = {}
-        if any(allowed.values()):
+        if self.labels and any(allowed.values()):
             detector = self.detector(engine, strides)
             results = detect(detector, self.labels, self.input["color"], self.val_data, "choose the scores")
             self._found[identity, self.val_data.sha256] = results
@@ -135,15 +165,21 @@ class Run:
             key = f"{identity[:16]} on {data.sha256[:16]} at {score} {others} by {card.groups} {card.bands}"
             if key not in measured:
                 engine = engine or open_engine()
-                detector, grouping = self.detector(engine, strides), self.grouping(data)
-                label = f"{name} on {data.name}"
-                found = self._found.get((identity, data.sha256))
-                measured[key] = measure(detector, self.labels, self.input["color"], data, score, grouping, label, found)
+                measured[key] = self._figures(f"{name} on {data.name}", identity, engine, strides, data)
                 self.note("measured", measured)
-            log.info("%s on %s: mAP %.3f, mAP50 %.3f", name, data.name, measured[key]["map"], measured[key]["map50"])
+            log.info("%s on %s: %s", name, data.name, in_words(measured[key]))
             figures.append(measured[key])
         self.note(f"{name}.metrics", figures[0])
         self.note(f"{name}.also", {data.name: f for data, f in zip(self.also, figures[1:], strict=True)})
+
+    def _figures(self, label: str, identity: str, engine, strides: list[int], data: Dataset) -> dict:
+        masks = measure_masks(Segmenter(engine, self.input), data, label) if self.segments else {}
+        if not self.labels:
+            return masks
+        detector, grouping, score = self.detector(engine, strides), self.grouping(data), self.thresholds()["score"]
+        found = self._found.get((identity, data.sha256))
+        boxes = measure(detector, self.labels, self.input["color"], data, score, grouping, label, found)
+        return boxes | beside_boxes(masks)
 
     def grouping(self, data: Dataset) -> Grouping:
         """How the card's figures on `data` are grouped: not at all where no file name says what the recipe asks."""
@@ -175,22 +211,16 @@ class Run:
         sets = {v: self.figures(v) for v in files if f"{v}.metrics" in self.notes}
         measured = [  # on val first
             {"variant": v, "data": name, "training_images": self.notes.get("leaks", {}).get(name, {}).get("copies")}
-            | {k: value for k, value in sets[v][name].items() if k != "curves" and (k != "groups" or v == "fp32")}
+            | {k: value for k, value in sets[v][name].items() if k not in ("curves", "mask_confusion") and (k != "groups" or v == "fp32")}
             for name in dict.fromkeys(name for s in sets.values() for name in s)
             for v in sets
         ]
         config = self.load("quantise").config()
         also = [{"name": d.name, "sha256": d.sha256} for d in self.also]
         versions = {m: importlib.metadata.version(m) for m in ("torch", "onnx", "onnxruntime", "numpy")}
-        return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "name": self.name,
-            "labels": self.labels,
+        return self.about() | {
             "input": self.input | ({"look": self.notes["look"]} if "look" in self.notes else {}),
-            "object_px": self.object_px(),
-            "head": {"strides": config["strides"]},
-            "thresholds": self.thresholds(),
+            **self.heads(config["strides"]),
             "files": files,
             "operators": self.notes["export"]["operators"],
             "fp32_layers": self.notes.get("fp32_layers", []),
@@ -200,6 +230,20 @@ class Run:
             | {"changed": self.changed, "model": config, "also": also}
             | {"seconds": self.notes["seconds"], "versions": versions | {"vit_perception": __version__}},
         }
+
+    def about(self) -> dict:
+        """How bundle.json begins. A bundle that only detects is written as it always was."""
+        task = {"task": self.recipe.task} if self.segments else {}
+        version = MASKS_VERSION if self.segments else DETECTOR_VERSION
+        return {"format": FORMAT, "format_version": version, "name": self.name} | task | {"labels": self.labels}
+
+    def heads(self, strides: list[int]) -> dict:
+        """What bundle.json says of what the model gives; strides: of its heads, the dense one is on the finest."""
+        dense = {"labels": self.segments, "colors": self.train_data.colors, "stride": min(strides), "ignore": IGNORE}
+        found = {"segmentation": dense} if self.segments else {}
+        if not self.labels:
+            return found
+        return {"object_px": self.object_px(), "head": {"strides": strides}, "thresholds": self.thresholds()} | found
 
     def log(self) -> str:
         """What the run has said so far, of the lines that only tell progress every tenth."""
@@ -219,7 +263,7 @@ class Run:
     def save(self, stage: str, model: ViTDetector) -> None:
         """Keep the model that `stage` ended with; its checkpoint is no longer needed."""
         state = {"config": model.config(), "weights": model.state_dict()}
-        save_torch(self.folder / f"{stage}.pt", state | {"labels": self.labels, "input": self.input})
+        save_torch(self.folder / f"{stage}.pt", state | {"labels": self.labels, "input": self.input, "segments": self.segments})
         self.checkpoint(stage).unlink(missing_ok=True)
 
     def load(self, stage: str) -> ViTDetector:

@@ -87,7 +87,7 @@ def _images_per_s(
     """Crops a second of the training loop itself, in a folder that is thrown away; `model` comes out changed by it."""
     distiller = None
     if teacher is not None:
-        distiller = Distiller(model, teacher, **{k: getattr(schedule, k) for k in TAUGHT})
+        distiller = Distiller(model, teacher, **{k: getattr(schedule, k) for k in TAUGHT}, dense=run.dense())
     short = replace(schedule, epochs=0, min_steps=WARM_UP + TIMED)
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".estimate") as folder:
         train(model, run.loader(SEEDS[stage], schedule.batch), short, Path(folder) / "checkpoint.pt", stage, distiller)

@@ -46,7 +46,7 @@ def train_student(run: Run, stage: str, model: ViTDetector, schedule: Distilled)
         weights = {k: getattr(schedule, k) for k in TAUGHT}
         teacher, limit = run.load("teacher"), run.recipe.distil.cache_gb
         cache = TeacherCache(run.answers, teacher, limit) if limit else None
-        distiller = Distiller(model, teacher, **weights, cache=cache)
+        distiller = Distiller(model, teacher, **weights, cache=cache, dense=loader.dense)
     train(model, loader, schedule, run.checkpoint(stage), stage, distiller)
     if distiller:
         distiller.close()
@@ -68,8 +68,9 @@ def student_options(run: Run) -> dict:
 
 
 def _ends(run: Run) -> dict:
-    """What the data decides about a model: its classes and its colour channels."""
-    return {"classes": len(run.labels), "channels": len(run.input["mean"])}
+    """What the data decides about a model: its classes, the masks' and its colour channels."""
+    ends = {"classes": len(run.labels), "channels": len(run.input["mean"])}
+    return ends | ({"segments": len(run.segments)} if run.segments else {})
 
 
 def describe(run: Run, stage: str, model) -> None:

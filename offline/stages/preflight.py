@@ -30,6 +30,8 @@ from ..data import (
     repeats,
     unseen,
 )
+from ..data.formats.masks import masks_beside
+from ..data.masks.sets import read_task
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
@@ -63,7 +65,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         DataError, RecipeError: with one sentence.
     """
     _check_goal(args.budget_ms, args.min_map)
-    train, val, also = _read(args)
+    train, val, also = _read(args, recipe.task)
     wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
     run = Run(args.run, args.out.name, recipe, target, train, val)
     run.also = also
@@ -121,9 +123,11 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     return run
 
 
-def _read(args) -> tuple[Dataset, Dataset, list[Dataset]]:
+def _read(args, task: str) -> tuple[Dataset, Dataset, list[Dataset]]:
     """What to train on, what to choose by, and further validation sets."""
     wanted = class_list(args.classes)
+    if task != "detect":
+        return read_task(args, task, wanted)
     if is_sets_file(args.data):
         check_alone(args)
         train, (val, *also) = read_sets(args.data, wanted)
@@ -132,7 +136,10 @@ def _read(args) -> tuple[Dataset, Dataset, list[Dataset]]:
         raise RecipeError("--train and --val name the splits of a folder; give both, or a yaml of sets as --data")
     ignore, rules = tuple(args.ignore), label_rules(args)
     train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted, rules)
-    return train, val, [read_dataset(args.data, name, args.format, ignore, val.labels, rules) for name in args.also]
+    also = [read_dataset(args.data, name, args.format, ignore, val.labels, rules) for name in args.also]
+    if masks := masks_beside(args.data, args.train, train.samples[0].path):
+        log.info("%s is not read: the recipe's task is detect; segment or both would learn its masks", masks)
+    return train, val, also
 
 
 def _check_sets(run: Run) -> None:
@@ -174,8 +181,7 @@ def _check_models(run: Run, taught: bool | None) -> None:
         RecipeError: one of them would be refused after hours of training.
     """
     files = {"fp32": {"path": "model.onnx", "sha256": "0" * 64}}
-    known = {"name": run.name, "labels": run.labels, "input": run.input, "thresholds": run.thresholds(), "files": files}
-    if problem := find_problem(known | {"head": {"strides": [8]}}):
+    if problem := find_problem(run.about() | run.heads([8]) | {"input": run.input, "files": files}):
         raise RecipeError(
             f"the bundle '{run.name}' could not be opened: {problem}; change the last part of --out, the names of the "
             "classes, input.size or thresholds, whichever it is"
@@ -211,6 +217,8 @@ def _build(run: Run, group: str, options: Callable[[Run], dict]) -> dict:
         raise RecipeError(f"recipe group '{group}' makes no model{said} ({why}); mend its values") from e
     if model.config()["classes"] != len(run.labels):
         raise RecipeError(f"recipe group '{group}' has {model.config()['classes']} classes, the data {len(run.labels)}")
+    if model.config().get("segments", 0) != len(run.segments):
+        raise RecipeError(f"recipe group '{group}' must leave segments to the data, which has {len(run.segments)}")
     return model.config()
 
 
@@ -256,7 +264,7 @@ def _take_teacher(run: Run, path: Path) -> None:
         raise RecipeError(
             "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
         )
-    run.source = load_teacher(path, run.labels, len(run.input["mean"]))
+    run.source = load_teacher(path, run.labels, len(run.input["mean"]), run.segments)
     given = run.source.input or {}
     run.input |= {k: given[k] for k in ("mean", "std", "high_bit_depth") if k in given}
 
