@@ -54,7 +54,7 @@ class Bare:
     def __init__(self, model: str, threads: int, frames: np.ndarray):
         bundle = open_bundle(ROOT / "models" / model)
         self.engine = open_engine(bundle, "onnxruntime", threads=threads)
-        letterbox = Detector(bundle, self.engine)._letterbox
+        letterbox = Detector(bundle, self.engine).letterbox
         self.batches = [letterbox(f, "mono" if f.ndim == 2 else "bgr")[0].copy() for f in frames]
 
     def block(self, seconds: float, hz: float) -> list[float]:

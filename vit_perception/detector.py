@@ -5,14 +5,13 @@ The offline evaluation uses this file too, so what was evaluated is what flies.
 
 import time
 
-import cv2
 import numpy as np
 
 from . import slices
 from .boxes import iou
-from .errors import EngineError, ImageError
-from .images.formats import to_gray
+from .errors import BundleError, EngineError
 from .images.look import Look
+from .letterbox import Letterbox
 
 MAX_CANDIDATES = 1000  # boxes that enter NMS; the best-scored are kept
 VOTE = 0.5  # share of a kept box's score that gives its rivals a vote on where it is
@@ -31,75 +30,6 @@ class Detections:
 
     def __len__(self):
         return len(self.scores)
-
-
-class Letterbox:
-    """Fits any image into the model's input: scaled to fit, top-left aligned, the rest left at the mean (zero).
-
-    Args:
-        spec: the bundle's `input`: width, height, color, mean, std.
-
-    Attributes:
-        invert (bool): dark and bright are exchanged on the way.
-        filled: (height, width) of the batch that the newest image takes.
-    """
-
-    def __init__(self, spec):
-        self.width, self.height, self.color = spec["width"], spec["height"], spec["color"]
-        self._gain = [1.0 / (255.0 * std) for std in spec["std"]]  # (u8 / 255 - mean) / std = u8 * gain + offset
-        self._offset = [-float(mean) / std for mean, std in zip(spec["mean"], spec["std"])]
-        self.batch = np.zeros((1, len(self._gain), self.height, self.width), np.float32)
-        self.invert, self.filled = False, (self.height, self.width)
-        self._gray = self._scaled = None  # written anew by every image; another size replaces them
-        self._halves = []  # so are these: half the size, a quarter, ...
-
-    def __call__(self, image, order):
-        """Returns (batch, scale): float32 (1, C, H, W), which the next call overwrites; model pixels per source pixel.
-
-        Args:
-            image: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'.
-        """
-        if image.dtype != np.uint8 or image.ndim != (2 if order == "mono" else 3) or not image.size:
-            raise ImageError("order '{}' does not fit an image of {} {}".format(order, image.dtype, image.shape))
-        height, width = image.shape[:2]
-        scale = min(self.width / float(width), self.height / float(height))
-        w = min(self.width, max(1, int(round(width * scale))))
-        h = min(self.height, max(1, int(round(height * scale))))
-        if self.color == "gray" and order != "mono":
-            image = self._gray = to_gray(image, order, self._gray)
-        image = self._halve(image, scale)
-        if (h, w) != image.shape[:2]:
-            image = self._scaled = cv2.resize(image, (w, h), self._scaled, interpolation=cv2.INTER_LINEAR)
-        if (h, w) != self.filled:
-            self.batch[:] = 0.0
-            self.filled = (h, w)
-        self._fill(image, order, self.batch[0, :, :h, :w])
-        return self.batch, scale
-
-    def _halve(self, image, scale):
-        """Halve until linear interpolation skips no pixel, and with it no small person: from half the size on.
-
-        Means of 2 x 2 pixels are several times as fast as OpenCV's area interpolation by any other factor. An odd last
-        row or column is left out: less than a pixel of the model's input.
-        """
-        done = 0
-        while scale <= 0.5:
-            height, width = max(1, image.shape[0] // 2), max(1, image.shape[1] // 2)
-            if done == len(self._halves):
-                self._halves.append(None)
-            even, out = image[: 2 * height, : 2 * width], self._halves[done]
-            image = self._halves[done] = cv2.resize(even, (width, height), out, interpolation=cv2.INTER_AREA)
-            scale, done = 2 * scale, done + 1
-        return image
-
-    def _fill(self, image, order, out):
-        """Normalise the image's planes into `out`, float32 (C, h, w), in the model's order: one pass for each."""
-        planes = [image] * len(out) if image.ndim == 2 else cv2.split(image)
-        for i, plane in enumerate(planes[::-1] if order == "bgr" else planes):
-            gain, offset = self._gain[i], self._offset[i]
-            if self.invert:  # (255 - u8) * gain + offset
-                gain, offset = -gain, offset + 255.0 * gain
-            cv2.addWeighted(plane, gain, plane, 0.0, offset, out[i], cv2.CV_32F)
 
 
 def grid_points(width, height, strides):
@@ -173,35 +103,42 @@ class Detector:
         slices (str): how large images are cut, see slices.py; ValueError if it is set to what that does not know.
         look (Look or None): compares the images with those that the model was trained on, if the bundle tells of them.
         stage_ms (dict): milliseconds of letterbox, infer and decode in the last call.
+        letterbox (Letterbox): as it scaled the newest image; after `detect` that is the image as a whole.
+        later (tuple): names of the engine's outputs that somebody else reads after `detect`, if at all.
+
+    Raises:
+        BundleError: it detects nothing. EngineError: bundle and engine do not fit together.
     """
 
     def __init__(self, bundle, engine, score_threshold=None, nms_iou=None, max_detections=None):
         limits = bundle.thresholds
+        if not limits:
+            raise BundleError("the bundle segments images and detects nothing; give one that detects")
         self.score_threshold = limits["score"] if score_threshold is None else score_threshold
         self.nms_iou = limits["nms_iou"] if nms_iou is None else nms_iou
         self.max_detections = limits["max_detections"] if max_detections is None else max_detections
         self.input = bundle.input
         self.stage_ms = {}
         self._engine = engine
-        self.slices = "1x1"
-        self._letterbox = Letterbox(bundle.input)
+        self.slices, self.later = "1x1", ()
+        self.letterbox = Letterbox(bundle.input)
         self.look = Look(bundle.input) if "look" in bundle.input else None
         self._points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
         self._classes = len(bundle.labels)
-        if tuple(engine.input_shape) != self._letterbox.batch.shape:
+        if tuple(engine.input_shape) != self.letterbox.batch.shape:
             raise EngineError(
                 "the engine takes {} but bundle.json says {}; write the bundle again".format(
-                    tuple(engine.input_shape), self._letterbox.batch.shape
+                    tuple(engine.input_shape), self.letterbox.batch.shape
                 )
             )
 
     @property
     def invert_image(self):
-        return self._letterbox.invert
+        return self.letterbox.invert
 
     @invert_image.setter
     def invert_image(self, value):
-        self._letterbox.invert = value
+        self.letterbox.invert = value
 
     @property
     def slices(self):
@@ -237,11 +174,11 @@ class Detector:
     def _look_at(self, image, order, judge=False):
         """Detections in one image as a whole. judge: compare it with the training images."""
         t0 = time.perf_counter()
-        batch, scale = self._letterbox(image, order)
+        batch, scale = self.letterbox(image, order)
         if judge and self.look is not None:
-            self.look.add(batch[0], *self._letterbox.filled)
+            self.look.add(batch[0], *self.letterbox.filled)
         t1 = time.perf_counter()
-        outputs = self._engine.infer(batch)
+        outputs = self._engine.infer(batch, self.later) if self.later else self._engine.infer(batch)
         t2 = time.perf_counter()
         result = self.decode(outputs, scale, image.shape[1], image.shape[0])
         t3 = time.perf_counter()

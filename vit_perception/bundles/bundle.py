@@ -1,7 +1,8 @@
 """Read a model bundle: the only thing that crosses from the workstation to the drone.
 
     models/<name>/bundle.json    what the model is, and the sha256 of every file below
-    models/<name>/model.onnx     fp32 master: "images" (1, C, H, W) -> "logits" (1, N, K), "boxes" (1, N, 4)
+    models/<name>/model.onnx     fp32 master: "images" (1, C, H, W) -> "logits" (1, N, K), "boxes" (1, N, 4) where it
+                                 detects, then "classes" (1, L, H/S, W/S) where it segments: logits of each pixel
     models/<name>/model.*.onnx   variants, each made for one consumer
     models/<name>/golden.npz     inputs with the outputs that the master gives for them
     models/<name>/CARD.md        the figures, for people
@@ -15,10 +16,20 @@ import os
 import re
 
 from ..errors import BundleError
-from .manifest import REQUIRED, find_problem, is_plain_name, is_whole, parse_json, read_regular
+from .manifest import (
+    FORMAT_VERSION,
+    SEGMENT,
+    SEGMENTATION_VERSION,
+    find_problem,
+    is_plain_name,
+    is_whole,
+    missing_keys,
+    parse_json,
+    read_regular,
+    task_of,
+)
 
 FORMAT = "vit_perception bundle"
-FORMAT_VERSION = 1
 MOST_SHRUNK = 2.0  # times; up to it an object that the model knows at its largest is still one that it knows
 MAX_MANIFEST = 4 << 20  # bytes of bundle.json
 MAX_FILE = 512 << 20  # bytes of any other file, which is read as a whole
@@ -32,12 +43,15 @@ class Bundle:
     Attributes:
         path (str): the bundle's folder.
         name (str): of the bundle. version (int): of the format.
-        labels (list of str): class names; the index is the class.
+        task (str): 'detect', 'segment' or 'both'.
+        labels (list of str): class names of detections; the index is the class. Empty where task is 'segment'.
+        segmentation (dict or None): labels (class names of pixels), colors ([red, green, blue] of each), stride (pixels
+            of the input for one of the head), ignore (the index that stands for no label). None where task is 'detect'.
         input (dict): width, height (pixels), color ('gray' | 'rgb'), mean, std (per channel, of pixels scaled to 0..1);
             high_bit_depth, how images of 16 bits and floats became 8 bits (images/high_bit_depth.py), if it is named;
             look, what the training images look like (images/look.py), if it is told.
-        head (dict): strides (list of int, finest first).
-        thresholds (dict): score, nms_iou, max_detections; weak_score, if there is one.
+        head (dict): strides (list of int, finest first). thresholds (dict): score, nms_iou, max_detections; weak_score,
+            if there is one. Both empty where task is 'segment'.
         object_px (dict): label -> [5%, 50%, 95%] of the sizes (square root of the area, in pixels of the input) of the
             objects it was trained on; [] for a label without; {} in bundles until 0.4.
         metrics (list of dict), made (dict): how good it is and how it was made.
@@ -52,13 +66,27 @@ class Bundle:
         self.name = manifest["name"]
         self.labels = list(manifest["labels"])
         self.input = manifest["input"]
-        self.head = manifest["head"]
-        self.thresholds = manifest["thresholds"]
+        self.task, self.segmentation = task_of(manifest), manifest.get("segmentation")
+        self.head, self.thresholds = manifest.get("head", {}), manifest.get("thresholds", {})
         self.object_px = manifest.get("object_px", {})
         self.metrics = manifest.get("metrics", [])
         self.made = manifest.get("made", {})
         self.fp32_layers = list(manifest.get("fp32_layers", []))
         self.fp16_refused = manifest.get("fp16_refused", "")
+
+    def require_detections(self):
+        """Raises BundleError: it segments alone, where detections are needed."""
+        if self.task == SEGMENT:
+            raise BundleError(
+                "bundle {} segments images and detects nothing, so there would be no detections, no scan and no alert; "
+                "give one that detects, or set segment_only to true".format(self.path)
+            )
+
+    def require_segmentation(self):
+        """Raises BundleError: it does not segment."""
+        if self.segmentation is None:
+            text = "bundle {} only detects, and segment_only asks for masks; give one that segments, or set it to false"
+            raise BundleError(text.format(self.path))
 
     def shrinks(self, width, height):
         """One sentence where images of `width` x `height` are shrunk more than twice to the model's input, else ''.
@@ -166,13 +194,13 @@ def _read_manifest(path):
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError("{} is not a {}; give the folder of a bundle".format(name, FORMAT))
     version = manifest.get("format_version")
-    if not is_whole(version, 1, FORMAT_VERSION):
+    if not is_whole(version, FORMAT_VERSION, SEGMENTATION_VERSION):
         raise BundleError(
             "{} has format version {}, newer than the {} that this package reads; update vit_perception".format(
-                name, json.dumps(version)[:40], FORMAT_VERSION
+                name, json.dumps(version)[:40], SEGMENTATION_VERSION
             )
         )
-    missing = [key for key in REQUIRED if key not in manifest]
+    missing = missing_keys(manifest)
     if missing:
         raise BundleError("{} lacks {}; write the bundle again".format(name, ", ".join(missing)))
     problem = find_problem(manifest)

@@ -1,7 +1,8 @@
 """Proves that an engine computes, on this device, what was evaluated, with the golden data of the bundle.
 
 It holds inputs with the outputs of the fp32 master and of the int8 files. An engine is compared raw (cosine of each
-output) and as it is used: scores of all points, and boxes of the points that would be seen first.
+output) and as it is used: scores of all points and boxes of the points that would be seen first, where it detects; the
+class of each pixel, where it segments.
 """
 
 import io
@@ -12,11 +13,14 @@ import numpy as np
 
 from ..detector import decode_boxes, grid_points
 from ..errors import BundleError, EngineError, GoldenError
+from .manifest import BOTH, DETECT, SEGMENT
 
 BEST_POINTS = 100  # whose boxes are compared, of each image
 MAX_BYTES = 1 << 30  # of golden.npz, unpacked
 # Least cosine, largest score difference, least overlap of a box. Where they come from: docs/engines.md.
 LIMITS = {"fp32": (0.9999, 0.005, 0.98), "fp16": (0.999, 0.03, 0.90), "int8": (0.97, 0.20, 0.50)}
+LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "int8": 0.90}  # share of the pixels that get the same class
+OUTPUTS = {DETECT: ("logits", "boxes"), SEGMENT: ("classes",), BOTH: ("logits", "boxes", "classes")}  # of an engine
 
 
 def prove(engine, bundle, file="fp32"):
@@ -34,12 +38,14 @@ def prove(engine, bundle, file="fp32"):
     if "golden" not in bundle.manifest["files"]:
         raise EngineError("bundle {} has no golden.npz to prove an engine with; write it again".format(bundle.path))
     golden = read_golden(bundle, file)
-    found = _run(engine, golden)
+    found = _run(engine, golden, OUTPUTS[bundle.task])
     return _judge(found, golden, bundle, engine.precision)
 
 
 def read_golden(bundle, file="fp32"):
-    """{'images': (n, C, H, W), 'logits': (n, N, K), 'boxes': (n, N, 4)} of a bundle, float. `file` as for `prove`.
+    """{'images': (n, C, H, W), 'logits': (n, N, K), 'boxes': (n, N, 4), 'classes': (n, L, H/S, W/S)}, float.
+
+    Of a bundle; of the outputs those of its task. `file` as for `prove`.
 
     Raises:
         BundleError: something else is in the file. Nothing of it is unpickled.
@@ -52,7 +58,7 @@ def read_golden(bundle, file="fp32"):
             raise ValueError("{} bytes when unpacked, more than {}".format(size, MAX_BYTES))
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             golden = {"images": arrays["images"]}
-            for name in ("logits", "boxes"):
+            for name in OUTPUTS[bundle.task]:
                 own = "{}.{}".format(name, file)
                 golden[name] = arrays[own if own in arrays.files else name]
         for name, values in golden.items():
@@ -64,14 +70,14 @@ def read_golden(bundle, file="fp32"):
     return golden
 
 
-def _run(engine, golden):
-    """{output name: float32 (n, N, K or 4)} of the golden inputs."""
-    found = {"logits": [], "boxes": []}  # type: Dict[str, List[np.ndarray]]
+def _run(engine, golden, names):
+    """{output name: float32 (n, ...)} of the golden inputs."""
+    found = {name: [] for name in names}  # type: Dict[str, List[np.ndarray]]
     for image in golden["images"]:
         outputs = engine.infer(image[None].astype(np.float32))
         if not set(found) <= set(outputs):
-            names = ", ".join(sorted(outputs))
-            raise GoldenError("golden check failed: the model gives {}, not logits and boxes".format(names))
+            given, wanted = ", ".join(sorted(outputs)), " and ".join(names)
+            raise GoldenError("golden check failed: the model gives {}, not {}".format(given, wanted))
         for name, values in found.items():
             given, wanted = np.asarray(outputs[name]), golden[name].shape[1:]
             if given.shape[1:] != wanted or given.dtype.kind != "f":
@@ -82,25 +88,37 @@ def _run(engine, golden):
 
 
 def _judge(found, golden, bundle, precision):
-    least_cosine, largest_score, least_overlap = LIMITS[precision]
     for name, values in found.items():
         if not np.isfinite(values).all():
             raise GoldenError("golden check failed in {}: {} holds values that are not finite".format(precision, name))
-    points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
     cosine, worst = min((_cosine(a, b), name) for name in found for a, b in zip(found[name], golden[name]))
-    score = max(float(np.abs(_sigmoid(a) - _sigmoid(b)).max()) for a, b in zip(found["logits"], golden["logits"]))
-    overlap = min(_overlap(*each, points) for each in zip(found["boxes"], golden["boxes"], golden["logits"]))
-    text = "cosine {:.5f} ({}), scores within {:.4f}, boxes overlap {:.3f}".format(cosine, worst, score, overlap)
-    problems = []
-    if not cosine >= least_cosine:
-        problems.append("cosine of {} below {}".format(worst, least_cosine))
-    if not score <= largest_score:
-        problems.append("scores differ by more than {}".format(largest_score))
-    if not overlap >= least_overlap:
-        problems.append("boxes overlap less than {}".format(least_overlap))
+    figures, problems = ["cosine {:.5f} ({})".format(cosine, worst)], []
+    if not cosine >= LIMITS[precision][0]:
+        problems.append("cosine of {} below {}".format(worst, LIMITS[precision][0]))
+    if "logits" in found:
+        _judge_detections(found, golden, bundle, LIMITS[precision][1:], figures, problems)
+    if "classes" in found:
+        least = LEAST_AGREEMENT[precision]
+        agreement = min(float((a.argmax(0) == b.argmax(0)).mean()) for a, b in zip(found["classes"], golden["classes"]))
+        figures.append("{:.2%} of the pixels get the same class".format(agreement))
+        if not agreement >= least:
+            problems.append("less than {:.1%} of the pixels get the same class".format(least))
+    text = ", ".join(figures)
     if problems:
         raise GoldenError("golden check failed in {}: {} ({})".format(precision, "; ".join(problems), text))
     return text
+
+
+def _judge_detections(found, golden, bundle, limits, figures, problems):
+    """Add to `figures` how far scores and boxes are off, and to `problems` what of it is beyond `limits`."""
+    points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
+    score = max(float(np.abs(_sigmoid(a) - _sigmoid(b)).max()) for a, b in zip(found["logits"], golden["logits"]))
+    overlap = min(_overlap(*each, points) for each in zip(found["boxes"], golden["boxes"], golden["logits"]))
+    figures += ["scores within {:.4f}".format(score), "boxes overlap {:.3f}".format(overlap)]
+    if not score <= limits[0]:
+        problems.append("scores differ by more than {}".format(limits[0]))
+    if not overlap >= limits[1]:
+        problems.append("boxes overlap less than {}".format(limits[1]))
 
 
 def _cosine(a, b):

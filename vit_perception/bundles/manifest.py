@@ -8,10 +8,19 @@ import stat
 
 from ..images import high_bit_depth, look
 
-REQUIRED = ("name", "labels", "input", "head", "thresholds", "files")
+DETECT, SEGMENT, BOTH = TASKS = ("detect", "segment", "both")
+REQUIRED = {
+    DETECT: ("name", "labels", "input", "head", "thresholds", "files"),
+    SEGMENT: ("name", "labels", "input", "segmentation", "files"),
+    BOTH: ("name", "labels", "input", "head", "thresholds", "segmentation", "files"),
+}
+FORMAT_VERSION = 1  # of a bundle that only detects
+SEGMENTATION_VERSION = 2  # of one that segments, which a reader of format 1 must refuse
 CHANNELS = {"gray": 1, "rgb": 3}
 MAX_SIDE, MAX_PIXELS = 8192, 1 << 23  # of the model's input; 4K is 8.3 million, and a float batch of it 100 MB
 MAX_LABELS, MAX_FILES, MAX_LAYERS, MAX_TEXT = 1000, 32, 100000, 200
+MAX_MASK_LABELS = 255  # a mask has a byte for each pixel, and one value of it is for what has no label
+MASK_STRIDES = (4, 8)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]*\Z")
 _TYPES = (
     ("labels", list, "a list"),
@@ -19,6 +28,7 @@ _TYPES = (
     ("head", dict, "an object"),
     ("thresholds", dict, "an object"),
     ("files", dict, "an object"),
+    ("segmentation", dict, "an object"),
     ("object_px", dict, "an object"),
     ("metrics", list, "a list"),
     ("made", dict, "an object"),
@@ -97,24 +107,56 @@ def is_plain_name(name):
     return isinstance(name, str) and len(name) <= MAX_TEXT and _PLAIN_NAME.match(name) is not None
 
 
-def find_problem(manifest):
-    """What of a manifest, which has all REQUIRED keys, cannot be used: a few words, or ''.
+def task_of(manifest):
+    """DETECT, SEGMENT or BOTH; what is none of them is DETECT here, and a problem in `find_problem`."""
+    task = manifest.get("task", DETECT)
+    return task if task in TASKS else DETECT
 
-    The detector relies on every field that is checked here; without, flying it would fail later and less clearly.
+
+def missing_keys(manifest):
+    """The keys that a manifest of its task lacks."""
+    return [key for key in REQUIRED[task_of(manifest)] if key not in manifest]
+
+
+def find_problem(manifest):
+    """What of a manifest that lacks no key (`missing_keys`) cannot be used: a few words, or ''.
+
+    Detector and segmenter rely on every field that is checked here; without, flying it would fail later and less
+    clearly.
     """
+    if manifest.get("task", DETECT) not in TASKS:
+        return "task must be one of: {}".format(", ".join(TASKS))
     for key, kind, word in _TYPES:
         if key in manifest and not isinstance(manifest[key], kind):
             return "{} must be {}".format(key, word)
     if not is_text(manifest["name"]):
         return "name must be a short text"
-    checks = (_labels(manifest["labels"]), _input(manifest["input"]), _thresholds(manifest["thresholds"]))
-    for problem in checks + (_files(manifest["files"]),):
+    checks = (_task(manifest), _input(manifest["input"]), _files(manifest["files"]))
+    for problem in checks:
         if problem:
             return problem
     layers = manifest.get("fp32_layers", [])
     if len(layers) > MAX_LAYERS or not all(isinstance(layer, str) for layer in layers):
         return "fp32_layers must be names of nodes"
-    return _sizes(manifest.get("object_px", {})) or _strides(manifest["head"].get("strides"), manifest["input"])
+    task, size = task_of(manifest), manifest["input"]
+    problem = _sizes(manifest.get("object_px", {}))
+    if task != DETECT:
+        problem = problem or _segmentation(manifest["segmentation"], size)
+    return problem or (_strides(manifest["head"].get("strides"), size) if task != SEGMENT else "")
+
+
+def _task(manifest):
+    """What contradicts the bundle's task, or what of the detector's part cannot be used."""
+    task, version = task_of(manifest), manifest.get("format_version")
+    if version == FORMAT_VERSION and (task != DETECT or "segmentation" in manifest):
+        return "a bundle that segments must have format_version {}".format(SEGMENTATION_VERSION)
+    if version == SEGMENTATION_VERSION and task == DETECT:
+        return "format_version {} is for the tasks {} and {}".format(SEGMENTATION_VERSION, SEGMENT, BOTH)
+    if task != SEGMENT:
+        return _labels(manifest["labels"]) or _thresholds(manifest["thresholds"])
+    if manifest["labels"] or "head" in manifest or "thresholds" in manifest:
+        return "task is segment, so labels must be empty, and there must be no head and no thresholds"
+    return ""
 
 
 def _sizes(sizes):
@@ -125,14 +167,36 @@ def _sizes(sizes):
     return ""
 
 
-def _labels(labels):
-    if not 0 < len(labels) <= MAX_LABELS:
-        return "labels must be 1 to {} names".format(MAX_LABELS)
+def _labels(labels, name="labels", most=MAX_LABELS):
+    if not 0 < len(labels) <= most:
+        return "{} must be 1 to {} names".format(name, most)
     if not all(is_text(label) for label in labels):
-        return "labels must be short texts of printable characters"
+        return "{} must be short texts of printable characters".format(name)
     if len(set(labels)) != len(labels):
-        return "labels must differ from each other"
+        return "{} must differ from each other".format(name)
     return ""
+
+
+def _segmentation(spec, size):
+    labels, colors, stride = (spec.get(key) for key in ("labels", "colors", "stride"))
+    if not isinstance(labels, list):
+        return "segmentation.labels must be a list"
+    problem = _labels(labels, "segmentation.labels", MAX_MASK_LABELS)
+    if problem:
+        return problem
+    if not (isinstance(colors, list) and len(colors) == len(labels) and all(_is_color(c) for c in colors)):
+        return "segmentation.colors must be a colour [red, green, blue], each 0 to 255, for each label"
+    if not (is_whole(stride, 1, 256) and stride in MASK_STRIDES):
+        return "segmentation.stride must be one of: {}".format(", ".join(map(str, MASK_STRIDES)))
+    if size["width"] % stride or size["height"] % stride:
+        return "input and segmentation.stride do not fit together"
+    if not is_whole(spec.get("ignore"), len(labels), 255):
+        return "segmentation.ignore must be a whole number up to 255 that is no label's index"
+    return ""
+
+
+def _is_color(color):
+    return isinstance(color, list) and len(color) == 3 and all(is_whole(value, 0, 255) for value in color)
 
 
 def _input(size):

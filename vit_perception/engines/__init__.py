@@ -2,6 +2,8 @@
 
     engine = open_engine(bundle, backend="auto", precision="auto")
     outputs = engine.infer(batch)      # dict of NumPy arrays
+    outputs = engine.infer(batch, later=("classes",))    # without these ...
+    engine.read("classes")             # ... which are fetched if somebody wants them, before the next infer
     engine.close()
     engine.name, engine.device, engine.precision   # what runs
     engine.reason, engine.proof                    # why it was chosen; how it did on the golden data

@@ -58,14 +58,18 @@ class OnnxRuntimeEngine:
         if used != providers[0]:  # ONNX Runtime goes on without a provider that fails, and only logs it
             self.reason += "; its {} could not start".format(providers[0])
         self.proof = self.sha256 = ""
+        self._later = {}
 
     @property
     def input_shape(self):
         """(1, C, H, W) of the batch that `infer` expects."""
         return tuple(self._input.shape)
 
-    def infer(self, batch):
-        """Run `batch`, float32 (1, C, H, W); returns {output name: float32 array}."""
+    def infer(self, batch, later=()):
+        """Run `batch`, float32 (1, C, H, W); returns {output name: float32 array}.
+
+        later: names of outputs that `read` gives, if somebody wants them.
+        """
         if self._session is None:
             raise EngineError("the engine is closed; open it again")
         if batch.shape != self.input_shape or batch.dtype != np.float32:
@@ -73,13 +77,19 @@ class OnnxRuntimeEngine:
                 "the model takes float32 {}, not {} {}".format(self.input_shape, batch.dtype, tuple(batch.shape))
             )
         try:
-            return dict(zip(self._outputs, self._session.run(self._outputs, {self._input.name: batch})))
+            outputs = dict(zip(self._outputs, self._session.run(self._outputs, {self._input.name: batch})))
         except Exception as e:
             raise EngineError("onnxruntime cannot run the model: {}".format(_line(e))) from e
+        self._later = {name: outputs.pop(name) for name in later}
+        return outputs
+
+    def read(self, name):
+        """Output `name` of the newest `infer`, which left it for later: float32 array."""
+        return self._later[name]
 
     def close(self):
         """Release the session. Safe to call twice."""
-        self._session = None
+        self._session, self._later = None, {}
 
 
 def _save_memory(ort, options):

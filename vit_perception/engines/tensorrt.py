@@ -59,8 +59,10 @@ class TensorRTEngine:
         self._enqueue = self._api.bind(self._engine, self._context, addresses)
         self._stream = self._cuda.create_stream()
 
-    def infer(self, batch):
+    def infer(self, batch, later=()):
         """Run `batch`, float32 (1, C, H, W); returns {output name: float32 array}, which the next call overwrites.
+
+        later: names of outputs that `read` fetches, if somebody wants them: what is in them must not hold up the rest.
 
         Raises:
             EngineError: wrong input, closed, or CUDA failed.
@@ -82,8 +84,16 @@ class TensorRTEngine:
             self._buffers[name].to_host(self._stream)
         self._cuda.call("cudaStreamSynchronize", self._stream)
         for name, values in self._outputs.items():  # mapped pages are not cached by the CPU: read them once
-            np.copyto(values, self._buffers[name].host)
-        return self._outputs
+            if name not in later:
+                np.copyto(values, self._buffers[name].host)
+        return {n: v for n, v in self._outputs.items() if n not in later} if later else self._outputs
+
+    def read(self, name):
+        """Output `name` of the newest `infer`, which left it for later: float32 array, overwritten by the next call."""
+        if self._enqueue is None:
+            raise EngineError("the engine is closed; open it again")
+        np.copyto(self._outputs[name], self._buffers[name].host)
+        return self._outputs[name]
 
     def close(self):
         """Release memory, context and engine, in this order. Safe to call twice and after errors."""
