@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from vit_perception.detector import Letterbox
-from vit_perception.segmentation.class_map import class_map, enlarged
+from vit_perception.segmentation.class_map import class_map
 
 from ..data import Dataset, read_image
 from ..data.masks import read_mask
@@ -85,7 +85,7 @@ def measure_masks(segmenter: Segmenter, data: Dataset, label: str = "evaluate") 
     scores = MaskScores(len(data.segments))
     for s in track([s for s in data.samples if s.mask is not None], label):
         said = segmenter(read_image(s, segmenter.input["color"], segmenter.input))
-        scores.add(read_mask(s), enlarged(said, s.width, s.height))
+        scores.add(read_mask(s), cv2.resize(said, (s.width, s.height), interpolation=cv2.INTER_NEAREST))
     return scores.figures(data.segments)
 
 

@@ -11,6 +11,7 @@ from ..errors import ExportError
 from .tensorrt_importer import MAX_RANK, RULES, Node, Rule, type_name, type_names
 
 OPSET, IR = 13, 8
+OUTPUTS = (["logits", "boxes"], ["classes"], ["logits", "boxes", "classes"])  # of a detector, of masks, of both
 INT32_MAX = 2**31 - 1
 
 TENSORRT_8_2 = frozenset(RULES)

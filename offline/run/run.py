@@ -11,6 +11,7 @@ import torch
 
 from vit_perception import __version__
 from vit_perception.bundles.bundle import FORMAT
+from vit_perception.bundles.manifest import FORMAT_VERSION, SEGMENTATION_VERSION
 from vit_perception.detector import Detections, Detector, Letterbox
 
 from ..boards.targets import Target
@@ -31,7 +32,6 @@ from .recipe import Recipe
 
 log = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 32
-DETECTOR_VERSION, MASKS_VERSION = 1, 2  # of the bundle's format: a package that knows no masks refuses the second
 
 
 class Run:
@@ -234,12 +234,12 @@ class Run:
     def about(self) -> dict:
         """How bundle.json begins. A bundle that only detects is written as it always was."""
         task = {"task": self.recipe.task} if self.segments else {}
-        version = MASKS_VERSION if self.segments else DETECTOR_VERSION
+        version = SEGMENTATION_VERSION if self.segments else FORMAT_VERSION
         return {"format": FORMAT, "format_version": version, "name": self.name} | task | {"labels": self.labels}
 
     def heads(self, strides: list[int]) -> dict:
         """What bundle.json says of what the model gives; strides: of its heads, the dense one is on the finest."""
-        dense = {"labels": self.segments, "colors": self.train_data.colors, "stride": min(strides), "ignore": IGNORE}
+        dense = {"labels": self.segments, "colors": [list(c) for c in self.train_data.colors], "stride": min(strides), "ignore": IGNORE}
         found = {"segmentation": dense} if self.segments else {}
         if not self.labels:
             return found
