@@ -9,7 +9,7 @@ from ..data.sample import sides
 from ..evaluation.accuracy import worst
 from ..progress import clock
 from ..run.run import Run
-from . import tables
+from . import mask_card, tables
 from .card_plots import STEPS, short_names
 
 FEW_BOXES = 200  # a class with fewer in training is hardly learnt
@@ -21,7 +21,7 @@ def card(run: Run, latency: dict[str, dict]) -> str:
     made = " ".join(f"{k} {clock(s)}," for k, s in n["seconds"].items()).rstrip(",")
     return f"""# {run.name}
 
-A ViT detector of {", ".join(run.labels)} for {size["color"]} images, {size["width"]}x{size["height"]}, made by
+{_what(run)} for {size["color"]} images, {size["width"]}x{size["height"]}, made by
 `python -m offline.compress` with {tables.recipe_of(run)} for {run.target.board}.
 
 ![accuracy and time of every stage](stages.png)
@@ -59,6 +59,13 @@ ratios. fp16 is for TensorRT: its time here says nothing. {_predicted(run)}Targe
 """
 
 
+def _what(run: Run) -> str:
+    apart = f"tells {', '.join(run.segments)} apart, pixel by pixel,"
+    if not run.labels:
+        return f"A ViT that {apart}"
+    return f"A ViT detector of {', '.join(run.labels)}" + (f", which also {apart}" if run.segments else "")
+
+
 def _parts(run: Run) -> str:
     return "".join(f"\n  - {line}" for line in run.train_data.part_lines())
 
@@ -69,6 +76,8 @@ def _intended(run: Run) -> str:
         boxes = [s.boxes[s.classes == c] for s in run.train_data.samples]
         if side := [round(float(q)) for q in _quantiles(np.concatenate(boxes))]:
             rows.append(f"{label} {side[0]} to {side[1]} pixels")
+    if not run.labels:
+        return "\n\n".join(filter(None, (run.recipe.card.intended.strip(), mask_card.intended(run))))
     facts = (
         f"Finding objects in {run.input['color']} images that resemble its training images, at the sizes that nine of "
         f"ten had there (square root of the area): {', '.join(rows)}."
@@ -90,6 +99,11 @@ def _not_intended(run: Run) -> str:
 
 
 def _accuracy(run: Run) -> str:
+    parts = ([_boxes(run)] if run.labels else []) + ([mask_card.accuracy(run)] if run.segments else [])
+    return "\n\n".join(parts)
+
+
+def _boxes(run: Run) -> str:
     master, teacher = run.figures("fp32"), run.figures("teacher")
     at = run.notes["fp32.metrics"]["recall_at"]["fp_per_image"]
     score = run.notes["fp32.metrics"]["working_point"]["score"]
@@ -167,8 +181,10 @@ def _bold(value: float | None) -> str:
 
 def _stage_table(run: Run, latency: dict[str, dict]) -> str:
     names = [d.name for d in (run.val_data, *run.also)]
+    keys = {"map": "mAP", "map50": "mAP50"} if run.labels else {}
+    keys |= {"miou": "mIoU"} if run.segments else {}
     heads = ["stage or file", "parameters", "GMAC", "file MB"]
-    heads += [f"{k}, {name}" for name in short_names(names) for k in ("mAP", "mAP50")] + ["ms", "time ratio"]
+    heads += [f"{k}, {name}" for name in short_names(names) for k in keys.values()] + ["ms", "time ratio"]
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for step in STEPS:
         if f"{step}.metrics" not in run.notes:
@@ -179,7 +195,7 @@ def _stage_table(run: Run, latency: dict[str, dict]) -> str:
         time = latency.get(step)
         ms, ratio = (f"{time['ms']:.1f}", f"{time['ratio']:.2f}") if time and step != "fp16" else ("", "")
         work = [f"{size['parameters'] / 1e6:.2f} M", f"{size['macs'] / 1e9:.2f}", mb]
-        scores = [_cell(found[name][k]) for name in names for k in ("map", "map50")]
+        scores = [_cell(found[name][k]) for name in names for k in keys]
         rows.append(f"| {' | '.join([step, *work, *scores, ms, ratio])} |")
     return "\n".join(rows)
 
@@ -227,6 +243,13 @@ def _attribution(run: Run) -> str:
 
 def _limits(run: Run) -> str:
     """What the figures above say is weak, and what they do not cover."""
+    lines = _box_limits(run) if run.labels else []
+    lines += mask_card.limits(run) if run.segments else []
+    lines.append(f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: other cameras, heights, seasons and classes were not measured.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _box_limits(run: Run) -> list[str]:
     sets = run.figures("fp32")
     name = worst(sets)  # the hardest
     m = sets[name]
@@ -249,8 +272,4 @@ def _limits(run: Run) -> str:
     unmeasured = [c for c in run.labels if not any(s["per_class"].get(c, {}).get("boxes") for s in sets.values())]
     if unmeasured:
         lines.append(f"Classes that no figure above covers: {', '.join(unmeasured)}.")
-    lines += [f"{remark[0].upper()}{remark[1:]}." for remark in m.get("remarks", [])]
-    lines.append(
-        "Detections are as good as the data above: other cameras, heights, seasons and classes were not measured."
-    )
-    return "\n".join(f"- {line}" for line in lines)
+    return lines + [f"{remark[0].upper()}{remark[1:]}." for remark in m.get("remarks", [])]

@@ -116,7 +116,8 @@ class Run:
 
     def merit(self, metrics: dict) -> float:
         """The one figure of `score` that choices are made by."""
-        parts = [metrics["map50"] or 0.0] * bool(self.labels) + [metrics["miou"] or 0.0] * bool(self.segments)
+        keys = ["map50"] * bool(self.labels) + ["miou"] * bool(self.segments)
+        parts = [metrics[key] or 0.0 for key in keys]
         return sum(parts) / len(parts)
 
     def detector(self, engine, strides: list[int]) -> Detector:

@@ -20,6 +20,7 @@ from ..report import card_plots as plots
 from ..report import write_report
 from ..report.card import card
 from ..report.latency import compare_latency
+from ..report.mask_card import write_masks
 from ..report.samples import write_samples
 from ..run.run import Run
 from ..training.teacher_cache import model_hash
@@ -98,13 +99,17 @@ def bundle(run: Run, folder: Path) -> None:
 
 
 def report(run: Run, folder: Path) -> None:
-    """CARD.md, its plots and the log into the bundle; report.html, which shows frames of the data, beside the run."""
+    """CARD.md, its plots and the log into the bundle; pictures of the data, and a detector's report.html, beside the run."""
     latency = compare_latency(run, folder)
-    write_samples(run, folder)
+    if run.segments:
+        write_masks(run, folder)
     plots.plot_stages(run, latency, folder / "stages.png")
-    plots.plot_curves(run, folder / "curves.png")
-    plots.plot_confusion(run, folder / "confusion.png")
+    if run.labels:
+        write_samples(run, folder)
+        plots.plot_curves(run, folder / "curves.png")
+        plots.plot_confusion(run, folder / "confusion.png")
     plots.plot_losses(run, folder / "losses.png")
     write_text(folder / "run.log", run.log())
     write_text(folder / "CARD.md", card(run, latency))
-    write_report(run, folder, latency)
+    if run.labels:
+        write_report(run, folder, latency)
