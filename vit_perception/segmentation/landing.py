@@ -85,7 +85,8 @@ def _largest(mask, flat, ground, middle, search_m, needed_m):
     half = search_m + LARGEST * needed_m
     cell = max(needed_m / CELLS, 2.0 * half / MOST_CELLS)
     offsets = np.arange(-half, half + cell, cell)
-    x, y = np.meshgrid(middle[0] + offsets, middle[1] + offsets)
+    row, column = np.mgrid[: len(offsets), : len(offsets)]
+    x, y = middle[0] + offsets[column], middle[1] + offsets[row]
     u, v, seen = ground.to_pixels(x.ravel(), y.ravel())
     width, height = ground.camera.width, ground.camera.height
     rows = np.clip((v * mask.shape[0] / height).astype(int), 0, mask.shape[0] - 1)
