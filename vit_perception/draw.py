@@ -13,7 +13,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FARTHEST = 32000  # pixels; a predicted box may lie far outside, and OpenCV draws with whole numbers
 
 
-def draw(image, order, result, labels, zoom=1):
+def draw(image, order, result, labels, zoom=1, overlay=None):
     """Return a picture of one frame with its results.
 
     A track has a thick box, dashed where it is only predicted or remembered; a detection that is no track has a thin
@@ -22,9 +22,10 @@ def draw(image, order, result, labels, zoom=1):
 
     Args:
         image, order: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'. It is not changed.
-        result: `vit_perception.pipeline.Result` of it.
+        result: `vit_perception.pipeline.Result` of it; None: nothing was looked for.
         labels: the class names by index.
         zoom: how many times larger the picture is to be, a whole number: small images have no room for letters.
+        overlay: `vit_perception.segmentation.overlay.Overlay`: what lies where, under the boxes; None: not known.
 
     Returns:
         uint8 (H * zoom, W * zoom, 3) BGR, a new array.
@@ -32,6 +33,11 @@ def draw(image, order, result, labels, zoom=1):
     picture = _to_bgr(image, order)
     if zoom > 1:
         picture = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+    if overlay is not None:
+        overlay.blend(picture)
+        overlay.legend(picture)
+    if result is None:
+        return picture
     pen = Pen(picture)
     found, tracks = result.detections, result.tracks
     tracked = {t.detection for t in tracks}

@@ -1,5 +1,6 @@
 """Every parameter of the node, declared once: name, default, range, unit, changeable at run time or not."""
 
+import json
 from collections import namedtuple
 
 from .avoidance.blocked import BLOCKED, FARTHEST_M, ON_STALE
@@ -33,6 +34,7 @@ EVALUATED = (
 SPECS = (
     _fixed("autostart", True, "configure and activate at start; false waits for lifecycle transitions"),
     _fixed("model", "uav_thermal", "folder of a model bundle, or the name of an installed one"),
+    _fixed("segment_only", False, "make masks alone: no detections, scan or alerts. RISK: nobody looks for obstacles"),
     _fixed("backend", "auto", "inference backend: auto, tensorrt or onnxruntime"),
     _fixed("precision", "auto", "auto, fp32, fp16 or int8; auto: fp16 with TensorRT (11: if in the bundle), else fp32"),
     _fixed("threads", 0, "CPU threads of ONNX Runtime; 0 lets it choose", 0, 64),
@@ -136,6 +138,11 @@ SPECS = (
     _fixed("finds.area", "", "GeoJSON file of the area to search; empty: none"),
     _fixed("finds.folder", "~/.ros/vit_perception/finds", "where the files of each flight go; empty: nowhere"),
     _fixed("finds.write_every_s", 3.0, "time between two writes", 0.5, 600.0, "s"),
+    _fixed("landing.enabled", False, "offer ~/find_landing. RISK: a class is no proof of level ground"),
+    _fixed("landing.classes", ["ground"], "classes of the masks that count as flat"),
+    _live("landing.point", [0.5, 0.5], "where to look in the image: parts of its width and height", 0.0, 1.0),
+    _live("landing.search_m", 10.0, "how far from there, on the ground, the circle's centre may be", 0.0, 100.0, "m"),
+    _live("debug.mask_opacity", 0.35, "of a mask's colours in ~/debug_image; 0: none", 0.0, 1.0),
     _live("debug.max_rate_hz", 5.0, "of ~/debug_image; 0: every picture", 0.0, 100.0, "Hz"),
     _live("debug.jpeg_quality", 80, "of ~/debug_image/compressed", 1, 100),
     _fixed("dump.seconds", 0.0, "~/dump writes the last so many seconds to a bag; 0 keeps nothing", 0.0, 600.0, "s"),
@@ -152,6 +159,12 @@ _CHOICES = {
     "image_transport": ("raw", "compressed"),
     "high_bit_depth.scaling": ("percentile", "fixed"),  # images.high_bit_depth.SCALINGS
 }
+
+# What a node that only segments cannot do, and the value that does not ask for it.
+_NEED_DETECTIONS = {
+    "publish_px4": False, "on_stale": "silent", "publish_clear": False, "motion_obstacles.enabled": False,
+    "finds.heading_source": "none", "class_filter": "", "slices": "1x1",
+}  # fmt: skip
 
 # (a, b): a must not exceed b, unless b is off (0).
 _ORDERED = (
@@ -195,6 +208,13 @@ def check(values):
         return "finds.heading_source is pose, but height_source is {}: both come from one topic".format(
             values["height_source"]
         )
+    if values["segment_only"]:
+        for name, off in _NEED_DETECTIONS.items():
+            if values[name] != off:
+                text = "segment_only makes no detections, so {} must be {}, not {}"
+                return text.format(name, json.dumps(off), json.dumps(values[name]))
+    if len(values["landing.point"]) != 2:
+        return "landing.point has {} entries; it must have two, x and y".format(len(values["landing.point"]))
     if len(values["finds.classes"]) != len(values["finds.heights_m"]):
         return "finds.classes and finds.heights_m have {} and {} entries; they must agree".format(
             len(values["finds.classes"]), len(values["finds.heights_m"])
@@ -221,13 +241,14 @@ def check_blocked(values):
 
 
 def evaluated(bundle):
-    """{name: value} of EVALUATED as the bundle was evaluated with."""
+    """{name: value} of EVALUATED as the bundle was evaluated with; without scores where it only segments."""
     from .images.high_bit_depth import conversion  # with OpenCV: the guard has no memory for it
 
-    limits = bundle.thresholds
-    scores = {"score_threshold": float(limits["score"]), "weak_score": float(limits.get("weak_score", limits["score"]))}
-    deep = {k: v if isinstance(v, str) else float(v) for k, v in conversion(bundle.input).items()}
-    return dict(scores, nms_iou=float(limits["nms_iou"]), **deep)
+    limits, found = bundle.thresholds, {}
+    if limits:
+        found = {"score_threshold": float(limits["score"]), "nms_iou": float(limits["nms_iou"])}
+        found["weak_score"] = float(limits.get("weak_score", limits["score"]))
+    return dict(found, **{k: v if isinstance(v, str) else float(v) for k, v in conversion(bundle.input).items()})
 
 
 def defaults(bundle):

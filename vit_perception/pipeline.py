@@ -17,6 +17,8 @@ from .images.saturation import ColourCheck
 from .motion_obstacles import LABEL
 from .motion_obstacles.watcher import MotionObstacles
 from .parameters import wanted_classes
+from .segmentation.alone import SegmentOnly
+from .segmentation.segmenter import OUTPUT, Segmenter
 from .stats import Stopwatch
 from .tracking.camera_motion import CameraMotion
 from .tracking.growth import Expansion
@@ -90,10 +92,12 @@ class Pipeline:
         mount (Mount): of the camera, for frames that come without one.
         labels (list of str): the model's, for class_filter. names (list of str): of all obstacles' class indices.
         colour_check (ColourCheck or None): whether the images suit the model.
+        segmenter (Segmenter or None): what the model says of each pixel of the newest image, if anybody asks.
     """
 
     def __init__(self, detector, tracker=None, obstacles=None, corridor=None, alerts=None):
         self.detector, self.motion, self.labels, self.colour_check = detector, CameraMotion(), [], None
+        self.segmenter = None
         self.tracker = tracker or Tracker()
         self.obstacles = obstacles or ObstacleEstimator()
         self.memory, self.corridor = Memory(), corridor or Corridor()
@@ -275,7 +279,7 @@ def _published(found, tracks, score_threshold):
 
 
 def make_pipeline(bundle, engine, values):
-    """The Pipeline that the node flies.
+    """The Pipeline that the node flies, or its `SegmentOnly` where segment_only is set.
 
     Args:
         bundle, engine: as `open_bundle` and `open_engine` return them.
@@ -284,7 +288,12 @@ def make_pipeline(bundle, engine, values):
     Raises:
         PerceptionError: the bundle, the engine and the parameters do not fit together.
     """
+    if values["segment_only"]:
+        return SegmentOnly(bundle, engine, values)
     pipeline = Pipeline(Detector(bundle, engine))
+    if bundle.segmentation is not None:
+        pipeline.segmenter = Segmenter(bundle, engine, pipeline.detector.letterbox)
+        pipeline.detector.later = (OUTPUT,)
     pipeline.labels, pipeline.colour_check = bundle.labels, ColourCheck(bundle)
     names, heights, sigmas = (values["obstacles." + n] for n in ("classes", "heights_m", "height_sigmas_m"))
     pipeline.obstacles.sizes = sizes_by_index(bundle.labels, names, heights, sigmas, bundle.manifest.get("sizes"))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from blob_bundle import make_bundle
+from segment_bundle import make_segment_bundle
 
 from vit_perception import parameters
 
@@ -90,7 +90,7 @@ def test_the_topic_page_has_every_topic_with_its_type_and_qos(ros_context, tmp_p
     rows = [row for row in table_rows("docs/reference/topics.md") if "/" in row[1] and len(row) > 3]
     outputs = {row[0].replace("~", NAME): row[1:3] for row in rows if len(row) == 5}
     inputs = {row[0]: row[1:3] for row in rows if len(row) == 4}
-    assert len(outputs) == 14 and len(inputs) == 10
+    assert len(outputs) == 17 and len(inputs) == 10
     client = Client(ros_context)
 
     def compare(topic, listed, ends):
@@ -99,7 +99,8 @@ def test_the_topic_page_has_every_topic_with_its_type_and_qos(ros_context, tmp_p
         assert listed[1].startswith(end.qos_profile.reliability.name.lower().replace("_", " ")), topic
         return end.qos_profile.durability.name.lower().replace("_", " ")
 
-    options = {"model": make_bundle(tmp_path / "blob"), "publish_px4": True, "height_source": "range"}
+    model = make_segment_bundle(tmp_path / "both", "both")
+    options = {"model": model, "publish_px4": True, "height_source": "range", "landing.enabled": True}
     with running("node", tmp_path / "log", **options):
         client.connect()
         graph = client.node

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
 
 from flight import ROOT, running, white_blocks  # noqa: E402
+from segment_bundle import make_segment_bundle  # noqa: E402
 
 POLICY = os.path.join(ROOT, "config", "sros2_policy.xml")
 KINDS = (("topics", "publish"), ("topics", "subscribe"), ("services", "reply"), ("services", "request"))
@@ -74,6 +75,13 @@ def settled(client, node, expected):
 def test_policy_is_the_nodes_graph(client, bundle, log, options, extras):
     expected = allowed("vit_perception", *extras)
     with running("node", log, model=bundle, **{"dump.seconds": 1.0}, **options):
+        assert settled(client, "vit_perception", expected) == expected
+
+
+def test_policy_is_the_graph_of_a_node_that_segments(client, log, tmp_path):
+    expected = allowed("vit_perception", "model of a bundle that segments", "landing.enabled")
+    model = make_segment_bundle(tmp_path / "both", "both")
+    with running("node", log, model=model, **{"landing.enabled": True, "dump.seconds": 1.0}):
         assert settled(client, "vit_perception", expected) == expected
 
 

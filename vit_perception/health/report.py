@@ -6,6 +6,7 @@ from .board import rss_mb, temperature_c, throttling
 MAX_AHEAD_S = 0.5
 MAX_BEHIND_S = 0.5  # on arrival: a stream that buffers, or stamps of another clock. PX4 forgets data older than that
 STALE = "newest processed image is stale"
+SEGMENT_ONLY = "segment_only: nobody looks for obstacles"
 
 
 def report(node, now_s):
@@ -48,7 +49,7 @@ def report(node, now_s):
             "calibrated": "yes" if node.calibration.camera is not None else "no",
             "mount": node.mount_source,
             "ego": node.ego_inputs.known(now_s),
-            "motion_obstacles": node.pipeline.motion_obstacles.state if node.pipeline else "off",
+            "motion_obstacles": node.pipeline.motion_obstacles.state if node.pipeline and node.finds else "off",
             "subscribers": ", ".join("{} {}".format(*item) for item in sorted(node.subscribers.items())),
             "warnings": node.notices.current(),
             "scan": scan_state(node),
@@ -57,8 +58,9 @@ def report(node, now_s):
             "rss_mb": _number(rss_mb()),
         }
     )
-    if node.finds is not None:
-        values.update(node.finds.status())
+    for part in (node.finds, node.segmentation):
+        if part is not None:
+            values.update(part.status())
     return level, text, values
 
 
@@ -89,7 +91,7 @@ def overall_state(node, now_s):
     if names > 1:
         text = "{} nodes are called {}: their topics are mixed up; give each a namespace"
         return ERROR, text.format(names, node.get_fully_qualified_name())
-    if node.scan_silent:
+    if node.scan_silent and node.scan_silent != SEGMENT_ONLY:
         return ERROR if node.scan_silent == STALE else WARN, "no obstacle scan: " + node.scan_silent
     rate = "{:.1f} FPS".format(stats.output_rate.per_second(now_s))
     if node.notices.held:

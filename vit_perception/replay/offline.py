@@ -8,13 +8,16 @@ from typing import Dict
 
 from .. import parameters
 from ..bundles.bundle import find_bundle, open_bundle
+from ..bundles.manifest import SEGMENT
 from ..draw import draw
 from ..engines import open_configured
 from ..errors import PerceptionError
 from ..finds.search import Search
 from ..motion_obstacles import by_motion
 from ..pipeline import make_pipeline
-from ..stats import Samples
+from ..segmentation.alone import SegmentOnly
+from ..segmentation.overlay import Overlay
+from ..stats import Samples, Stopwatch
 from . import parameters_file
 from .flights import Once, open_flight
 from .report import LEVELS, FlightReport, Notes
@@ -36,7 +39,10 @@ def read_parameters(args, say=print):
         values, unknown = parameters_file.read(args.params, values)
         if unknown:
             say("{}: not parameters of the node, ignored: {}".format(args.params, ", ".join(unknown)))
-    return bundle, parameters_file.overlay(values, options, "options")
+    values = parameters_file.overlay(values, options, "options")
+    if bundle.task == SEGMENT:  # of a recorded flight nobody needs to be kept from flying with it
+        values["segment_only"] = True
+    return bundle, values
 
 
 def replay_offline(args, given, stop, say=print):
@@ -54,15 +60,15 @@ def replay_offline(args, given, stop, say=print):
         }
         report = FlightReport(args.out, about, flight.fps, len(flight), notes)
         search = Search(values, bundle.labels, Once(notes), os.path.join(report.folder, "finds"))
-        fly(flight, pipeline, report, stop, say, notes, bundle, search)
+        fly(flight, pipeline, report, stop, say, notes, bundle, search, values["debug.mask_opacity"])
     finally:
         engine.close()
 
 
-def fly(flight, pipeline, report, stop, say, notes, bundle, search):
+def fly(flight, pipeline, report, stop, say, notes, bundle, search, opacity=0.0):
     """Process the frames of `flight` into `report` and `search`; what goes wrong is raised once they are written.
 
-    notes: `Notes`. bundle: to say what it is not made for.
+    notes: `Notes`. bundle: to say what it is not made for. opacity: of masks in the pictures.
     """
     stages: Dict[str, Samples] = {}
     begun, problem = time.monotonic(), None
@@ -71,21 +77,16 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search):
         for frame in flight:
             if stop.is_set():
                 break
-            result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
-            for method, arguments in frame.told:
-                getattr(search, method)(*arguments)
-            if search.frame is not None:
-                mount = pipeline.mount if frame.mount is None else frame.mount
-                search.add_image(frame.stamp_s, result.tracks, frame.image, frame.order, frame.camera, mount)
-            for name, ms in result.stage_ms.items():
+            result, overlay, stage_ms = look_at(frame, pipeline, search, opacity)
+            for name, ms in stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
             problems = list(pipeline.problems(frame.image, frame.order).values())
             for sentence in problems + [bundle.shrinks(frame.image.shape[1], frame.image.shape[0])]:
                 if sentence:
                     notes(sentence)
             zoom = -(-LEAST_WIDTH // frame.image.shape[1])
-            picture = draw(frame.image, frame.order, result, pipeline.names, zoom)
-            found = rows(result, pipeline.names)
+            picture = draw(frame.image, frame.order, result, pipeline.names, zoom, overlay)
+            found = rows(result, pipeline.names) if result is not None else ([], [], None)
             report.add(frame.stamp_s, picture, *found, name=frame.name, calibrated=frame.camera is not None)
             progress.step(report.frames)
         if flight.problem:
@@ -99,6 +100,30 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search):
         name: {"p50_ms": round(s.percentile(50), 3), "p95_ms": round(s.percentile(95), 3)} for name, s in stages.items()
     }
     finish(report, table, begun, stop, problem, flight.rejected, say)
+
+
+def look_at(frame, pipeline, search, opacity):
+    """(Result or None, Overlay or None, {stage: milliseconds}) of one frame, which `search` sees too.
+
+    opacity: of masks in pictures; 0: none are made.
+    """
+    if isinstance(pipeline, SegmentOnly):
+        result, stage_ms = None, pipeline.process(frame.image, frame.order)
+    else:
+        result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
+        stage_ms = result.stage_ms
+        for method, arguments in frame.told:
+            getattr(search, method)(*arguments)
+        if search.frame is not None:
+            mount = pipeline.mount if frame.mount is None else frame.mount
+            search.add_image(frame.stamp_s, result.tracks, frame.image, frame.order, frame.camera, mount)
+    segmenter = pipeline.segmenter
+    if segmenter is None or opacity <= 0:
+        return result, None, stage_ms
+    watch = Stopwatch()
+    mask = segmenter.newest(frame.image.shape[1], frame.image.shape[0])
+    watch.stop("segmentation")
+    return result, Overlay(mask, segmenter.labels, segmenter.colors, opacity), dict(stage_ms, **watch.stage_ms)
 
 
 def finish(report, table, begun, stop, problem, rejected, say):

@@ -36,6 +36,8 @@ QUIET = {
 def replay_ros(args, given, stop, say=print):
     """Play to a node until the end or `stop` (threading.Event). Raises PerceptionError."""
     bundle, values = read_parameters(args, say)
+    if values["segment_only"]:
+        raise PerceptionError("--ros waits for detections, and with segment_only there are none; leave --ros out")
     source, kind = os.path.expanduser(args.source), kind_of(os.path.expanduser(args.source))
     inputs, compressed, damage, notes = {}, False, "", Notes(say)
     if kind == "bag":

@@ -9,6 +9,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ..draw import draw
 from ..errors import PerceptionError
+from ..segmentation.overlay import Overlay
 
 NEWEST = QoSProfile(depth=1)  # reliable: RViz's default would not match BEST_EFFORT
 
@@ -18,21 +19,24 @@ class DebugImage:
 
     Args:
         node: the rclpy node. labels: the class names by index.
-        values: its parameters by name, read live: `debug.max_rate_hz` (0: every picture) and `debug.jpeg_quality`.
+        values: its parameters by name, read live: `debug.max_rate_hz` (0: every picture), `debug.jpeg_quality` and
+            `debug.mask_opacity`.
+        segmentation: of the bundle, or None.
     """
 
-    def __init__(self, node, values, labels):
-        self._node, self._values, self._labels = node, values, labels
+    def __init__(self, node, values, labels, segmentation=None):
+        self._node, self._values, self._labels, self._segmentation = node, values, labels, segmentation
         self._raw = node.create_publisher(Image, "~/debug_image", NEWEST)
         self._jpeg = node.create_publisher(CompressedImage, "~/debug_image/compressed", NEWEST)
         self._due = 0.0  # steady time of the next picture
 
-    def show(self, header, image, order, result):
+    def show(self, header, image, order, result, class_map=None):
         """Draw and publish, if somebody subscribes and it is time for a picture.
 
         Args:
             header: of the image message; published as it is.
-            image, order: as `vit_perception.draw.draw` takes them. result: what the pipeline made of it.
+            image, order: as `vit_perception.draw.draw` takes them. result: what the pipeline made of it, or None.
+            class_map: class_map() gives its class map; None: it has none.
 
         Raises:
             cv2.error, PerceptionError: the picture cannot be drawn or encoded; nothing is published then.
@@ -44,7 +48,10 @@ class DebugImage:
         rate = self._values["debug.max_rate_hz"]
         if rate > 0:  # the rate holds on average; a picture that came late delays the next by half a period at least
             self._due = max(self._due, now - 0.5 / rate) + 1.0 / rate
-        picture = draw(image, order, result, self._labels)
+        opacity, overlay = self._values["debug.mask_opacity"], None
+        if class_map is not None and opacity > 0:
+            overlay = Overlay(class_map(), self._segmentation["labels"], self._segmentation["colors"], opacity)
+        picture = draw(image, order, result, self._labels, overlay=overlay)
         if raw:
             self._raw.publish(bgr_message(header, picture))
         if jpeg:

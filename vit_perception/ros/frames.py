@@ -61,28 +61,54 @@ class FrameProcessor:
         camera = node.calibration.camera_for(width, height)
         mount = node.ego_inputs.mount(msg.header.frame_id) if node.values["mount_from_tf"] else None
         self.mount_source = "parameters" if mount is None else "tf"
-        for kind, problem in dict(self._pipeline.problems(image, order), mount=node.ego_inputs.mount_problem).items():
+        problems = self._pipeline.problems(image, order)
+        for kind, problem in dict(problems, mount=node.ego_inputs.mount_problem).items():
             node.notices.hold(kind, problem)
         ego = node.ego_inputs.ego(received)
+        stages, result = self._perceive(msg.header, image, order, stamp_s, received, camera, mount, ego)
+        stages = dict(watch.stage_ms, **stages)
+        latency = 1e-9 * node.get_clock().now().nanoseconds - stamp_s
+        now = time.monotonic()
+        response_ms = 1e3 * (now - received)
+        watch.start()
+        mask = self._segment(msg.header, (width, height), camera, mount, ego)
+        if mask is not None:
+            watch.stop("segmentation")
+            stages["segmentation"] = watch.stage_ms["segmentation"]
+        node.stats.add_frame(stages, 1e3 * latency, response_ms, now)
+        self._show(msg.header, image, order, result, mask)
+
+    def _perceive(self, header, image, order, stamp_s, received, camera, mount, ego):
+        """Detect, publish what was detected and what it means. Returns ({stage: milliseconds}, Result)."""
+        node = self._node
         if self._pipeline.memory is not None:
             self._pipeline.memory.disarmed = node.blocked_ends.disarmed
         seen = self._pipeline.detect_and_track(image, order, stamp_s, camera, mount, ego)
-        watch.start()
-        node.outputs.detections(msg.header, seen)  # at once: what they mean takes as long again
+        watch = Stopwatch()
+        node.outputs.detections(header, seen)  # at once: what they mean takes as long again
         watch.stop("publish_detections")
         result = self._pipeline.assess(seen, camera, mount, ego)
         watch.start()
         # Of a picture that stands still, the scan's timer tells: it ends the alert.
         fresh = received - self._since <= node.values["stale_after_s"]
-        node.outputs.result(msg.header, result, fresh)
-        self._look_for(msg.header, seen, camera, mount)
-        self.answered = (self._since, msg.header, result.scan_ranges, result.scan_limits)
+        node.outputs.result(header, result, fresh)
+        self._look_for(header, seen, camera, mount)
+        self.answered = (self._since, header, result.scan_ranges, result.scan_limits)
         watch.stop("publish")
-        stages = dict(watch.stage_ms, **result.stage_ms)
-        latency = 1e-9 * node.get_clock().now().nanoseconds - stamp_s
-        now = time.monotonic()
-        node.stats.add_frame(stages, 1e3 * latency, 1e3 * (now - received), now)
-        self._show(msg.header, image, order, result)
+        return dict(watch.stage_ms, **result.stage_ms), result
+
+    def _segment(self, header, size, camera, mount, ego):
+        """What becomes of the masks, last of all. Returns class_map(), as `Segmentation.image`, or None without masks.
+
+        A mask that cannot be made is told; the frame's detections are out and count.
+        """
+        if self._node.segmentation is None:
+            return None
+        try:
+            return self._node.segmentation.image(header, size, self._pipeline.segmenter, camera, mount, ego)
+        except Exception as e:
+            self._node.notices.warn("segmentation", "no mask of this image: {}".format(e))
+            return None
 
     def _look_for(self, header, seen, camera, mount):
         try:
@@ -110,3 +136,16 @@ class FrameProcessor:
         self._stamp_s = stamp_s
         if problem:
             node.notices.warn(*problem)
+
+
+class SegmentingFrames(FrameProcessor):
+    """The same where the node only segments: `pipeline` is a `SegmentOnly`."""
+
+    def _perceive(self, header, image, order, stamp_s, received, camera, mount, ego):
+        stages = self._pipeline.process(image, order)
+        self.answered = (self._since, header, None, None)
+        return stages, None
+
+    def _segment(self, *about):
+        """As above, but here the mask is all there is: what goes wrong is the frame's failure."""
+        return self._node.segmentation.image(about[0], about[1], self._pipeline.segmenter, *about[2:])

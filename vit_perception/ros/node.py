@@ -13,7 +13,7 @@ import gc
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, Dict
 
 import cv2
 from std_msgs.msg import Bool
@@ -25,7 +25,7 @@ from ..engines import open_configured
 from ..errors import EngineLost, PerceptionError
 from ..health.board import return_free_memory
 from ..health.notices import Notices
-from ..health.report import STALE, report
+from ..health.report import SEGMENT_ONLY, STALE, report
 from ..images.read import ImageReader
 from ..motion_obstacles import LABEL
 from ..pipeline import make_pipeline
@@ -36,11 +36,12 @@ from .ego import EgoInputs
 from .finds import Finds
 from .flight_messages import State
 from .flight_stack.armed import BlockedEnds
-from .frames import FrameProcessor
+from .frames import FrameProcessor, SegmentingFrames
 from .inputs import Inputs
 from .lifecycle import ManagedNode
 from .process import run
 from .publishers import Diagnostics, Publishers
+from .segmentation import Segmentation
 from .worker import Worker
 
 LAST_FRAME_S = 2.0  # how long the frame under way may take when the node is deactivated
@@ -77,6 +78,7 @@ class PerceptionNode(ManagedNode):
         self._dump: Any = None
         self._scan_timer: Any = None
         self.finds: Any = None
+        self.segmentation: Any = None
         self.inputs: Any = None  # from here to _frames: while active
         self._worker: Any = None
         self._frames: Any = None
@@ -98,9 +100,14 @@ class PerceptionNode(ManagedNode):
     def _configure(self):
         try:
             self.bundle = open_bundle(find_bundle(self.values["model"]))
-            if "score_threshold" not in self.values:
-                evaluated = parameters.evaluated(self.bundle)
-                self.values.update(parameters.declare(self, parameters.EVALUATED, evaluated))
+            alone = self.values["segment_only"]
+            if alone:
+                self.bundle.require_segmentation()
+            else:
+                self.bundle.require_detections()
+            evaluated = parameters.evaluated(self.bundle)
+            specs = [s for s in parameters.EVALUATED if s.name in evaluated and s.name not in self.values]
+            self.values.update(parameters.declare(self, specs, evaluated))
             parameters.wanted_classes(self.values["class_filter"], self.bundle.labels)
             self._reader = ImageReader(self.values)
             if self.values["dump.seconds"] > 0:
@@ -111,12 +118,19 @@ class PerceptionNode(ManagedNode):
                 1.0 / self.values["scan_rate_hz"], self._publish_scan, clock=self._steady
             )
             keep, labels = self._dump and self._dump.keep, self.bundle.labels + [LABEL]
-            self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
-            self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
+            if not alone:
+                self.outputs = Publishers(self, self.values, labels, self.bundle.name, self.notices.warn, keep)
+                self.finds = Finds(self, self.values, labels, self.notices.warn, keep)
+            if self.bundle.segmentation is not None:
+                self.segmentation = Segmentation(self, self.values, self.bundle, self.notices.warn, keep)
+            elif self.values["landing.enabled"]:
+                text = "landing.enabled needs masks, and bundle {} only detects; give one that segments"
+                raise PerceptionError(text.format(self.bundle.path))
             self.engine = self._open_engine()
             self.pipeline = make_pipeline(self.bundle, self.engine, self.values)
-            self._debug = DebugImage(self, self.values, labels)
-            self.outputs.labels(self.values["score_threshold"])
+            self._debug = DebugImage(self, self.values, labels, self.bundle.segmentation)
+            if self.outputs is not None:
+                self.outputs.labels(self.values["score_threshold"])
         except Exception:
             self._release()
             raise
@@ -144,12 +158,13 @@ class PerceptionNode(ManagedNode):
         self.get_logger().info(text)
 
     def _activate(self):
-        self._frames = FrameProcessor(self, self._reader, self.pipeline, self._debug, self._dump)
+        kind = SegmentingFrames if self.values["segment_only"] else FrameProcessor
+        self._frames = kind(self, self._reader, self.pipeline, self._debug, self._dump)
         self._worker = Worker(self._frames)
         try:
             listeners = (self._on_image, self._on_info, self.ego_inputs)
             self.inputs = Inputs(self, self.values, listeners, self.notices.warn)
-            self.ego_inputs.listener = self.finds.take
+            self.ego_inputs.listener = self.finds.take if self.finds is not None else None
         except Exception:
             self._deactivate()
             raise
@@ -168,7 +183,8 @@ class PerceptionNode(ManagedNode):
             self.stats.dropped += self._worker.waiting
             if not (ended or lost):
                 self._end_hanging("when the node was deactivated")
-            self.outputs.end_alert("the node was deactivated")
+            if self.outputs is not None:
+                self.outputs.end_alert("the node was deactivated")
         self.inputs = self._worker = self._frames = self.newest_received_s = None
 
     def _release(self):
@@ -178,10 +194,11 @@ class PerceptionNode(ManagedNode):
         if self._scan_timer is not None:
             self.destroy_timer(self._scan_timer)
             self._scan_timer = None
-        for part in (self.finds, self._dump, self._debug, self.outputs, self.engine):
+        for part in (self.finds, self.segmentation, self._dump, self._debug, self.outputs, self.engine):
             if part is not None:
                 part.close()
-        self.finds = self._dump = self._debug = self.outputs = self.pipeline = self.engine = self.bundle = None
+        self.finds = self.segmentation = self._dump = self._debug = self.outputs = None
+        self.pipeline = self.engine = self.bundle = None
         self.doing = ""
 
     # The rest of the executor's thread
@@ -221,7 +238,9 @@ class PerceptionNode(ManagedNode):
     def _publish_scan(self):
         """The scan at its steady rate; while nothing is known, silence or the blocked scan, as on_stale says."""
         self.scan_silent = self._why_nothing_known()
-        if self.scan_silent:
+        if self.values["segment_only"]:
+            self.scan_silent = SEGMENT_ONLY
+        elif self.scan_silent:
             self._nothing_known(self.scan_silent)
         else:
             self.blocked_ends.released = False
@@ -236,7 +255,8 @@ class PerceptionNode(ManagedNode):
         if answered is None:
             return "no image processed yet"
         if time.monotonic() - answered[0] > self.values["stale_after_s"]:
-            self.outputs.end_alert("no fresh image")
+            if self.outputs is not None:
+                self.outputs.end_alert("no fresh image")
             return STALE
         if self.stats.consecutive_failures >= self.values["max_failures"]:
             return "{} frames in a row failed".format(self.stats.consecutive_failures)
@@ -277,9 +297,11 @@ class PerceptionNode(ManagedNode):
     @property
     def subscribers(self):
         """{last part of an output topic's name: how many subscribers it has found}; {} while there are no outputs."""
-        if self.outputs is None or self._debug is None:
-            return {}
-        return dict(self.outputs.subscribers(), **self._debug.subscribers())
+        found: Dict[str, int] = {}
+        if self._debug is not None:
+            for part in (self.outputs, self.segmentation, self._debug):
+                found.update(part.subscribers() if part is not None else {})
+        return found
 
     def failed(self, error):
         """Count an exception that a callback raised into the executor."""

@@ -11,13 +11,14 @@ class SegmentOnly:
         bundle, engine: as `open_bundle` and `open_engine` return them. values: the node's parameters by name.
 
     Attributes:
-        segmenter (Segmenter).
+        segmenter (Segmenter). names (list): of detections, of which there are none.
 
     Raises:
         PerceptionError: the bundle does not segment, or does not fit the engine.
     """
 
     def __init__(self, bundle, engine, values):
+        self.names = []
         self.segmenter, self._colour = Segmenter(bundle, engine), ColourCheck(bundle)
         self.configure(values)
 
