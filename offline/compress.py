@@ -60,7 +60,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     goal.add_argument(
         "--budget-ms", type=float, help="find the most accurate student that takes this long on the target"
     )
-    goal.add_argument("--min-map", type=float, help="find the fastest student with this mAP50")
+    goal.add_argument("--min-map", type=float, help="find the fastest student with this mAP50 (mIoU of masks)")
     parser.add_argument("--attribution", default="", help="source and licence of the data, for the card")
     parser.add_argument(
         "--also", action="append", default=[], metavar="SPLIT", help="further split to measure on, for the card"

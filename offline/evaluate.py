@@ -6,6 +6,7 @@
 
 COCO mean average precision (mAP over IoU .50:.95, mAP50), and what a search asks (working_point.py): the recall
 at half a false positive per image; precision, recall, false positives and confusions at the bundle's own threshold.
+Of a bundle that segments: mIoU, IoU of each class, pixel accuracy and boundary F1 (evaluation/segmentation.py).
 Ignore regions count as COCO's crowd: what is found there is neither right nor wrong. With --groups all of it for each
 group of images too, by their file names (offline/evaluation/subsets.py). The last line is one JSON object.
 
@@ -35,8 +36,10 @@ from .data import (
     read_dataset,
     read_measured,
 )
+from .data.masks import attach_masks, read_masked
 from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure, worst
+from .evaluation.segmentation import Segmenter, beside_boxes, measure_masks
 from .evaluation.subsets import Grouping
 
 
@@ -112,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     grouping = Grouping.parse(args.groups, args.bands)
     bundle = open_bundle(args.model)
     classes = pick_classes(args.classes, bundle.labels)
-    sets = read_wanted(args, bundle.labels, classes)
+    sets = read_wanted(args, bundle, classes)
     if args.inverted and bundle.input["color"] != "gray":
         raise DataError(
             f"--inverted is for gray images, {bundle.name} takes {bundle.input['color']} ones; leave it out"
@@ -120,28 +123,47 @@ def main(argv: list[str] | None = None) -> None:
     sets += [_inverted(data) for data in sets] if args.inverted else []
     fitting = [data for data in sets if grouping.fits(data)] or sets[:1]  # the first one then says that none fits
     engine = open_engine(bundle, args.backend, args.precision)
+    found = {}
+    for data in sets:
+        print(data.summary())
+        groups = grouping if data in fitting else Grouping()
+        metrics = measure_boxes(args, bundle, engine, data, groups) if bundle.labels else {}
+        if bundle.segmentation:
+            masks = measure_masks(Segmenter(engine, bundle.input), data)
+            print_masks(masks)
+            metrics = metrics | beside_boxes(masks) if metrics else masks
+        found[data.name] = metrics
+    engine.close()
+    about = {"model": bundle.name, "backend": engine.name, "precision": engine.precision}
+    if len(sets) == 1 or not bundle.labels:
+        print(json.dumps(about | {"data": data.name} | metrics))
+        return
+    print_sets(found, classes)
+    print(json.dumps(about | {"worst": worst(found), "sets": found}))
+
+
+def measure_boxes(args: argparse.Namespace, bundle: Bundle, engine, data: Dataset, groups: Grouping) -> dict:
+    """The figures of a detector on `data`, printed and returned."""
     detector = Detector(bundle, engine, score_threshold=args.score)
     try:
         detector.slices = args.slices
     except ValueError as e:
         raise DataError(f"--slices: {e}") from e
+    warn_of_sizes(bundle, data)
     score = max(args.score, bundle.thresholds["score"])
-    found = {}
-    for data in sets:
-        print(data.summary())
-        warn_of_sizes(bundle, data)
-        groups = grouping if data in fitting else Grouping()
-        metrics = measure(detector, bundle.labels, bundle.input["color"], data, score, groups)
-        print_figures(metrics)
-        del metrics["curves"]
-        found[data.name] = metrics
-    engine.close()
-    about = {"model": bundle.name, "backend": engine.name, "precision": engine.precision}
-    if len(sets) == 1:
-        print(json.dumps(about | {"data": data.name} | metrics))
-        return
-    print_sets(found, classes)
-    print(json.dumps(about | {"worst": worst(found), "sets": found}))
+    metrics = measure(detector, bundle.labels, bundle.input["color"], data, score, groups)
+    print_figures(metrics)
+    del metrics["curves"]
+    return metrics
+
+
+def print_masks(masks: dict) -> None:
+    """The table that people read of masks."""
+    print(f"{'class of masks':<16}{'pixels':>11}{'IoU':>11}")
+    for label, row in masks["per_class"].items():
+        print(f"{label:<16}{row['pixels']:>11}{_cell(row['iou'])}")
+    print(f"mIoU{_cell(masks['miou'])}, pixel accuracy{_cell(masks['pixel_accuracy'])}, ", end="")
+    print(f"boundary F1{_cell(masks['boundary_f1'])}; {masks['images']} images with masks")
 
 
 def warn_of_sizes(bundle: Bundle, data: Dataset) -> None:
@@ -155,14 +177,22 @@ def warn_of_sizes(bundle: Bundle, data: Dataset) -> None:
             logging.warning(text, label, side[1], taught[0])
 
 
-def read_wanted(args: argparse.Namespace, labels: list[str], classes: list[str]) -> list[Dataset]:
-    """The sets to measure on: those of a yaml, or the split of a folder."""
+def read_wanted(args: argparse.Namespace, bundle: Bundle, classes: list[str]) -> list[Dataset]:
+    """The sets to measure on: those of a yaml, or the split of a folder; with masks where the bundle segments."""
+    labels = bundle.labels
+    if bundle.segmentation and is_sets_file(args.data):
+        raise DataError(f"{bundle.name} makes masks, which are measured on one folder at a time; give --data a folder and --val")
     if is_sets_file(args.data):
         check_alone(args)
         return read_measured(args.data, labels, classes)
     if not args.val:
         raise DataError("--val names the split to measure on; give it, or a yaml that lists sets as --data")
-    return [read_dataset(args.data, args.val, args.format, tuple(args.ignore), classes, label_rules(args))]
+    source, ignore, rules = (args.data, args.val, args.format), tuple(args.ignore), label_rules(args)
+    segments = bundle.segmentation["labels"] if bundle.segmentation else []
+    if not labels:
+        return [read_masked(*source, ignore, segments, rules)]
+    data = read_dataset(*source, ignore, classes, rules)
+    return [attach_masks(data, args.data, args.val, ignore, segments, rules) if segments else data]
 
 
 def _inverted(data: Dataset) -> Dataset:

@@ -23,6 +23,7 @@ from .compression.prune import Scores, describe, importance, prune_to_cost
 from .compression.quantize import quantise_int8, quantise_tensorrt
 from .errors import RecipeError
 from .evaluation.latency import measured_ms
+from .evaluation.segmentation import MERITS, merit
 from .export.onnx_export import export_master
 from .files import write_atomically, write_json
 from .model.detector import ViTDetector, build_model
@@ -36,14 +37,14 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Candidate:
-    """One that was tried. ms: measured on this CPU, predicted (and then with an error) on a board; mAP50 after a brief
-    fine-tuning, on some of the validation images: to compare candidates, not to quote."""
+    """One that was tried. ms: measured on this CPU, predicted (and then with an error) on a board; merit
+    after a brief fine-tuning, on some of the validation images: to compare candidates, not to quote."""
 
     name: str
     precision: str
     ms: float
     error: float
-    map50: float
+    merit: float
     config: dict
 
 
@@ -64,7 +65,14 @@ def search(run: Run, folder: Path) -> None:
     for c in sorted(tried, key=lambda c: c.ms):
         front = "*" if c in pareto(tried) else " "
         log.info(
-            "%s %-36s %-5s %6.1f ms  mAP50 %.3f  %s", front, c.name, c.precision, c.ms, c.map50, describe(c.config)
+            "%s %-36s %-5s %6.1f ms  %s %.3f  %s",
+            front,
+            c.name,
+            c.precision,
+            c.ms,
+            MERITS[run.recipe.task],
+            c.merit,
+            describe(c.config),
         )
     if best is None:
         raise RecipeError(explain(run, tried))
@@ -86,14 +94,22 @@ def confirm(run: Run, folder: Path) -> None:
         prediction = predict(layers_of_onnx(folder / "model.onnx"), run.target, precision)
         ms = prediction.ms
         how = f"predicted, error {prediction.error:.0%}, {prediction.new_design:.0%} for a design that was not measured"
-    map50 = run.notes[f"{variant}.metrics"]["map50"]
-    met = ms <= run.budget_ms if run.budget_ms else map50 >= (run.min_map or 0.0)
-    goal = f"{run.budget_ms:g} ms" if run.budget_ms else f"mAP50 {run.min_map:g}"
+    score = merit(run.notes[f"{variant}.metrics"])
+    met = ms <= run.budget_ms if run.budget_ms else score >= (run.min_map or 0.0)
+    goal = f"{run.budget_ms:g} ms" if run.budget_ms else f"{MERITS[run.recipe.task]} {run.min_map:g}"
     ending = "met" if met else "NOT met"
     log.info(
-        "goal %s on %s %s: %.1f ms in %s (%s), mAP50 %.3f", goal, run.target.name, ending, ms, precision, how, map50
+        "goal %s on %s %s: %.1f ms in %s (%s), %s %.3f",
+        goal,
+        run.target.name,
+        ending,
+        ms,
+        precision,
+        how,
+        MERITS[run.recipe.task],
+        score,
     )
-    run.note("goal", {"goal": goal, "met": met, "ms": round(ms, 2), "how": how, "precision": precision, "map50": map50})
+    run.note("goal", {"goal": goal, "met": met, "ms": round(ms, 2), "how": how, "precision": precision, "merit": score})
 
 
 def int8_of(run: Run) -> str:
@@ -166,27 +182,27 @@ def measure(run: Run, name: str, model: ViTDetector) -> list[dict]:
             else:
                 quantise_tensorrt(master, small, run.calibration())
         engine = OnnxRuntimeEngine(str(path), precision, threads=1)
-        map50 = run.score(engine, model.config()["strides"], name, run.recipe.search.images)["map50"]
+        score = merit(run.score(engine, model.config()["strides"], name, run.recipe.search.images))
         if run.target.name == "cpu":
             ms, error = measured_ms(engine), 0.0
         else:
             prediction = predict(layers_of_onnx(master), run.target, precision)
             ms, error = prediction.ms, prediction.error
-        found.append(asdict(Candidate(name, precision, round(ms, 2), error, map50, model.config())))
+        found.append(asdict(Candidate(name, precision, round(ms, 2), error, score, model.config())))
     return found
 
 
 def choose(tried: list[Candidate], budget_ms: float | None, min_map: float | None) -> Candidate | None:
     """The most accurate within the budget, or the fastest that is accurate enough; None if there is none."""
     if budget_ms:
-        return max((c for c in tried if c.ms <= budget_ms), key=lambda c: c.map50, default=None)
-    return min((c for c in tried if c.map50 >= (min_map or 0.0)), key=lambda c: c.ms, default=None)
+        return max((c for c in tried if c.ms <= budget_ms), key=lambda c: c.merit, default=None)
+    return min((c for c in tried if c.merit >= (min_map or 0.0)), key=lambda c: c.ms, default=None)
 
 
 def pareto(tried: list[Candidate]) -> list[Candidate]:
     """Those that no other beats in both time and accuracy."""
-    front = plots.front_of([(c.name, c.ms, c.map50) for c in tried])
-    return [c for c in tried if (c.name, c.ms, c.map50) in front]
+    front = plots.front_of([(c.name, c.ms, c.merit) for c in tried])
+    return [c for c in tried if (c.name, c.ms, c.merit) in front]
 
 
 def explain(run: Run, tried: list[Candidate]) -> str:
@@ -197,14 +213,14 @@ def explain(run: Run, tried: list[Candidate]) -> str:
     easier = f"give a larger budget, a smaller input.size, or another target; {again}"
     if not tried:
         return f"no candidate can be made for {board}: {run.notes['out of reach']}; {again}"
-    fastest, best = min(tried, key=lambda c: c.ms), max(tried, key=lambda c: c.map50)
+    fastest, best = min(tried, key=lambda c: c.ms), max(tried, key=lambda c: c.merit)
     if run.budget_ms:
         return (
             f"the budget of {run.budget_ms:g} ms on {board} cannot be met: the fastest candidate takes "
             f"{fastest.ms:.1f} ms; {where}; {easier}"
         )
     return (
-        f"no candidate reaches mAP50 {run.min_map:g} after its brief training: the best has {best.map50:.3f} at "
+        f"no candidate reaches {MERITS[run.recipe.task]} {run.min_map:g} after its brief training: the best has {best.merit:.3f} at "
         f"{best.ms:.1f} ms; {where}; lower the goal, or train the candidates "
         f"(search.epochs) or another teacher longer; {again}"
     )

@@ -102,6 +102,15 @@ def in_words(figures: dict) -> str:
     )
 
 
+MERITS = {"detect": "mAP50", "segment": "mIoU", "both": "mean of mAP50 and mIoU"}  # what a run chooses by, by its task
+
+
+def merit(figures: dict) -> float:
+    """The one figure that choices are made by: mAP50 of a detector, mIoU of masks, their mean of both."""
+    parts = [figures[k] or 0.0 for k in ("map50", "miou") if k in figures]
+    return sum(parts) / len(parts)
+
+
 def _border(inside: np.ndarray) -> np.ndarray:
     """bool (H, W) -> uint8: pixels inside that touch what is not; the image's edge is no border."""
     return (inside & (cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)).astype(np.uint8)

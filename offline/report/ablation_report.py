@@ -20,6 +20,8 @@ from ..run.cost import precisions_of
 from ..run.run import Run
 
 VARIANTS = ("fp32", "int8")
+HEADS = {"map50": "mAP50", "map": "mAP", "miou": "mIoU", "boundary_f1": "boundary F1"}
+PER_CLASS = {"per_class_ap50": "AP50", "per_class_iou": "IoU"}
 
 
 def measure(run: Run, model: ViTDetector, folder: Path) -> dict:
@@ -47,18 +49,10 @@ def write(out: Path, rows: list[str], seeds: int) -> dict:
         for row in rows:
             found = [r for r in results if r["row"] == row and r["seed"] < seeds]
             name = row if variant == "fp32" else ("int8" if row == "none" else f"{row}+int8")
-            scores = np.array([[r[variant]["map50"], r[variant]["map"]] for r in found])  # (seeds, 2)
-            labels = found[0][variant]["per_class"]
-            per_class = {c: float(np.mean([r[variant]["per_class"][c]["ap50"] or 0 for r in found])) for c in labels}
             figures.append(
-                {
-                    "row": name,
-                    "seeds": len(found),
-                    "map50": _mean(scores[:, 0]),
-                    "map50_spread": _spread(scores[:, 0]),
-                    "map": _mean(scores[:, 1]),
-                    "map_spread": _spread(scores[:, 1]),
-                    "per_class_ap50": {c: round(v, 4) for c, v in per_class.items()},
+                {"row": name, "seeds": len(found)}
+                | _scores([r[variant] for r in found])
+                | {
                     "params_m": round(float(np.mean([r["parameters"] for r in found])) / 1e6, 3),
                     "gmac": round(float(np.mean([r["macs"] for r in found])) / 1e9, 3),
                     "mb": round(float(np.mean([r[variant]["mb"] for r in found])), 3),
@@ -71,6 +65,20 @@ def write(out: Path, rows: list[str], seeds: int) -> dict:
     write_text(out / "table.md", table(figures))
     plot(figures, out / "ablation.png")
     return {"rows": figures}
+
+
+def _scores(found: list[dict]) -> dict:
+    """Means and deviations over seeds: mAP50 and mAP of a detector, mIoU and boundary F1 of masks, of both all."""
+    scores: dict = {}
+    for key in HEADS:
+        if key in found[0]:
+            values = np.array([r[key] for r in found])
+            scores |= {key: _mean(values), f"{key}_spread": _spread(values)}
+    for name, group, key in (("ap50", "per_class", "ap50"), ("iou", "mask_classes", "iou"), ("iou", "per_class", "iou")):
+        rows = [r.get(group, {}) for r in found]
+        if any(key in row for row in rows[0].values()):
+            scores[f"per_class_{name}"] = {c: _mean(np.array([r[c][key] or 0 for r in rows])) for c in rows[0]}
+    return scores
 
 
 def _time(out: Path, rows: list[str]) -> dict[tuple[str, str], tuple[float, float]]:
@@ -95,15 +103,17 @@ def _spread(values: np.ndarray) -> float:
 def table(figures: list[dict]) -> str:
     """Markdown: one line a row, mean and standard deviation over seeds."""
     boards = list(figures[0]["predicted_ms"])
-    labels = list(figures[0]["per_class_ap50"])
-    head = ["techniques", "seeds", "mAP50", "mAP", *(f"{c} AP50" for c in labels), "M parameters", "GMAC", "MB"]
+    heads = [k for k in HEADS if k in figures[0]]
+    classes = [(key, c) for key in PER_CLASS for c in figures[0].get(key, {})]
+    head = ["techniques", "seeds", *(HEADS[k] for k in heads), *(f"{c} {PER_CLASS[key]}" for key, c in classes)]
+    head += ["M parameters", "GMAC", "MB"]
     head += ["ms, 1 thread", "RSS MB", *(f"predicted ms, {b}" for b in boards)]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for f in figures:
         cells = [f["row"], str(f["seeds"])]
         spread = f["seeds"] > 1
-        cells += [f"{f[k]:.3f}" + (f" ± {f[k + '_spread']:.3f}" if spread else "") for k in ("map50", "map")]
-        cells += [f"{f['per_class_ap50'][c]:.3f}" for c in labels]
+        cells += [f"{f[k]:.3f}" + (f" ± {f[k + '_spread']:.3f}" if spread else "") for k in heads]
+        cells += [f"{f[key][c]:.3f}" for key, c in classes]
         cells += [
             f"{f['params_m']:.2f}",
             f"{f['gmac']:.2f}",
@@ -117,7 +127,7 @@ def table(figures: list[dict]) -> str:
 
 
 def plot(figures: list[dict], path: Path) -> None:
-    """Left: mAP50 of every row with its spread. Right: mAP50 against milliseconds."""
+    """Left: mAP50, or mIoU of masks, of every row with its spread. Right: the same against milliseconds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -125,14 +135,15 @@ def plot(figures: list[dict], path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)
     names = [f["row"] for f in figures]
+    key = "map50" if "map50" in figures[0] else "miou"
     colors = [palette.ON_PAPER[3] if "int8" in n else palette.ON_PAPER[0] for n in names]
-    left.barh(names, [f["map50"] for f in figures], xerr=[f["map50_spread"] for f in figures], color=colors)
+    left.barh(names, [f[key] for f in figures], xerr=[f[f"{key}_spread"] for f in figures], color=colors)
     left.invert_yaxis()
-    left.set(title="mAP50, mean and deviation over seeds", xlim=(0, None))
-    right.scatter([f["ms_1t"] for f in figures], [f["map50"] for f in figures], c=colors)
+    left.set(title=f"{HEADS[key]}, mean and deviation over seeds", xlim=(0, None))
+    right.scatter([f["ms_1t"] for f in figures], [f[key] for f in figures], c=colors)
     for f in figures:
-        right.annotate(f["row"], (f["ms_1t"], f["map50"]), fontsize=6, xytext=(3, 3), textcoords="offset points")
-    right.set(title="mAP50 against time", xlabel="ms, one thread of ONNX Runtime")
+        right.annotate(f["row"], (f["ms_1t"], f[key]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    right.set(title=f"{HEADS[key]} against time", xlabel="ms, one thread of ONNX Runtime")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)

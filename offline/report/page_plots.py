@@ -75,12 +75,12 @@ def candidates(
     for precision in dict.fromkeys(c["precision"] for c in tried):
         some = [c for c in tried if c["precision"] == precision]
         color = PRECISIONS.get(precision, PURPLE)
-        axis.scatter([c["ms"] for c in some], [c["map50"] for c in some], color=color, label=precision, zorder=3)
-    points = [(c["name"], c["ms"], c["map50"]) for c in tried]
+        axis.scatter([c["ms"] for c in some], [c["merit"] for c in some], color=color, label=precision, zorder=3)
+    points = [(c["name"], c["ms"], c["merit"]) for c in tried]
     front = front_of(points)
     axis.plot([p[1] for p in front], [p[2] for p in front], color=GRAY, linewidth=1, label="Pareto front")
     if chosen:
-        where = [chosen["ms"]], [chosen["map50"]]
+        where = [chosen["ms"]], [chosen["merit"]]
         axis.scatter(*where, s=170, facecolors="none", edgecolors="black", linewidths=1.2, label="chosen", zorder=4)
     if budget_ms:
         axis.axvline(budget_ms, color=SLATE, linestyle="--", linewidth=1, label="budget")

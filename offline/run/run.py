@@ -110,16 +110,6 @@ class Run:
         log.info("%s: %s", label, in_words(found))
         return found
 
-    @property
-    def merit_name(self) -> str:
-        return {"detect": "mAP50", "segment": "mIoU", "both": "mean of mAP50 and mIoU"}[self.recipe.task]
-
-    def merit(self, metrics: dict) -> float:
-        """The one figure of `score` that choices are made by."""
-        keys = ["map50"] * bool(self.labels) + ["miou"] * bool(self.segments)
-        parts = [metrics[key] or 0.0 for key in keys]
-        return sum(parts) / len(parts)
-
     def detector(self, engine, strides: list[int]) -> Detector:
         """The onboard detector around one of the run's models, to measure it."""
         return make_detector(engine, self.labels, self.input, strides, self.thresholds())

@@ -123,11 +123,11 @@ def test_search_goal_and_training_curves_are_shown_if_there_are_some(made):
         "".join(json.dumps({"step": i, "lr": 1e-3, "cls": 2 - i / 50, "box": 1.0}) + "\n" for i in range(50))
     )
     tried = [
-        {"name": f"c{i}", "precision": "fp16", "ms": i + 1.0, "error": 0.1, "map50": 0.1 * i, "config": {}}
+        {"name": f"c{i}", "precision": "fp16", "ms": i + 1.0, "error": 0.1, "merit": 0.1 * i, "config": {}}
         for i in range(4)
     ]
     run.notes["search"] = {"chosen": tried[2], "tried": tried}
-    run.notes["goal"] = {"goal": "2 ms", "met": False, "ms": 3.0, "how": "predicted", "precision": "fp16", "map50": 0.2}
+    run.notes["goal"] = {"goal": "2 ms", "met": False, "ms": 3.0, "how": "predicted", "precision": "fp16", "merit": 0.2}
     path = write_report(run, folder, run.notes["latency"])
     page = page_of(run)
     check(page, path.read_text(encoding="utf-8"))
