@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from ..errors import one_sentence
-from .check import check, check_sets
+from .check import check, check_segments, check_sets, has_masks_alone
 from .options import add_label_options, check_alone, class_list, label_rules
 from .read import FORMATS
 from .sets import is_sets_file
@@ -28,6 +28,9 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--train", help="split to train on (default: train)")
     command.add_argument("--val", help="split to measure on (default: val)")
     command.add_argument("--format", choices=sorted(FORMATS), help="how it is labelled (default: found out)")
+    command.add_argument(
+        "--task", choices=("detect", "segment", "both"), help="what is checked: boxes, masks or both (default: found out)"
+    )
     add_label_options(command)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -37,7 +40,12 @@ def main(argv: list[str] | None = None) -> None:
         usable, lines = check_sets(args.data, classes)
     else:
         rules = label_rules(args)
-        usable, lines = check(args.data, args.train, args.val, args.format, tuple(args.ignore), classes, rules)
+        source = (args.data, args.train, args.val, args.format, tuple(args.ignore))
+        task = args.task or ("segment" if has_masks_alone(args.data, args.train, args.format) else "detect")
+        usable, lines = check(*source, classes, rules) if task != "segment" else (True, [])
+        if task != "detect":
+            fit, more = check_segments(*source, rules)
+            usable, lines = usable and fit, [*lines, *more]
     print("\n".join(lines))
     print("the data set can be used" if usable else "the data set cannot be used until the errors are mended")
     sys.exit(0 if usable else 1)

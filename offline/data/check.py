@@ -13,6 +13,7 @@ from ..progress import track
 from .formats import yolo
 from .formats.annotations import Annotations, Findings
 from .images import examine
+from .masks.check import check_masks
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, leak_warning, repeated
 from .read import (
     FORMATS,
@@ -70,6 +71,45 @@ def check(
             wanted = classes or taught.labels
             measured, seen_too = _check_split(root, val, format, ignore, wanted, rules, findings, report)
             _check_pair(taught, measured, seen, seen_too, classes, findings)
+    except DataError as e:
+        findings.stop(e)
+    return findings.usable, report + (findings.lines() or ["nothing to complain of"])
+
+
+def has_masks_alone(root: Path, train: str | None, format: str | None) -> bool:
+    """Whether its labels are masks and nothing else. What cannot be told is none: `check` then says why."""
+    try:
+        split = train or find_splits(root, format)[0]
+        return find_format(root, split, format) == "masks"
+    except DataError:
+        return format == "masks"
+
+
+def check_segments(
+    root: Path,
+    train: str | None = None,
+    val: str | None = None,
+    format: str | None = None,
+    ignore: tuple[str, ...] = (),
+    rules: Rules = NO_RULES,
+) -> tuple[bool, list[str]]:
+    """Examine the masks of the splits `train` and `val`, and their images; arguments and results as of `check`."""
+    findings = Findings(strict=False, root=root)
+    report: list[str] = []
+    try:
+        if train is None:
+            train, usual = find_splits(root, format)
+            val = val or usual
+        taught = check_masks(root, train, format, ignore, None, rules, findings, report)
+        report += _check_pixels(read_annotations(root, train, format, findings), findings)
+        if val is None:
+            findings.warn(root, "there is no val split", "name one with --val: what is not measured is not known")
+        elif taught:
+            measured = check_masks(root, val, format, ignore, taught.segments, rules, findings, report)
+            report += _check_pixels(read_annotations(root, val, format, findings), findings)
+            if measured and (leak := leak_warning(taught, measured)):
+                what, _, remedy = leak.partition("; ")
+                findings.warn(measured.name, what, remedy)
     except DataError as e:
         findings.stop(e)
     return findings.usable, report + (findings.lines() or ["nothing to complain of"])
