@@ -181,7 +181,9 @@ def read_wanted(args: argparse.Namespace, bundle: Bundle, classes: list[str]) ->
     """The sets to measure on: those of a yaml, or the split of a folder; with masks where the bundle segments."""
     labels = bundle.labels
     if bundle.segmentation and is_sets_file(args.data):
-        raise DataError(f"{bundle.name} makes masks, which are measured on one folder at a time; give --data a folder and --val")
+        raise DataError(
+            f"{bundle.name} makes masks, which are measured on one folder at a time; give --data a folder and --val"
+        )
     if is_sets_file(args.data):
         check_alone(args)
         return read_measured(args.data, labels, classes)

@@ -220,8 +220,8 @@ def explain(run: Run, tried: list[Candidate]) -> str:
             f"{fastest.ms:.1f} ms; {where}; {easier}"
         )
     return (
-        f"no candidate reaches {MERITS[run.recipe.task]} {run.min_map:g} after its brief training: the best has {best.merit:.3f} at "
-        f"{best.ms:.1f} ms; {where}; lower the goal, or train the candidates "
+        f"no candidate reaches {MERITS[run.recipe.task]} {run.min_map:g} after its brief training: the best "
+        f"has {best.merit:.3f} at {best.ms:.1f} ms; {where}; lower the goal, or train the candidates "
         f"(search.epochs) or another teacher longer; {again}"
     )
 

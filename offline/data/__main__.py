@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--val", help="split to measure on (default: val)")
     command.add_argument("--format", choices=sorted(FORMATS), help="how it is labelled (default: found out)")
     command.add_argument(
-        "--task", choices=("detect", "segment", "both"), help="what is checked: boxes, masks or both (default: found out)"
+        "--task",
+        choices=("detect", "segment", "both"),
+        help="what is checked: boxes, masks or both (default: found out)",
     )
     add_label_options(command)
     args = parser.parse_args(argv)

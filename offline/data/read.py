@@ -187,7 +187,9 @@ def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None,
     """The Dataset of `found`: classes mapped and chosen, boxes clipped, ignore regions set apart. Raises DataError."""
     found = map_classes(found, rules.class_map, complete=labels is None)
     if found.layout == "masks":
-        raise DataError(f"{found.source} has masks and no boxes; set task=segment in the recipe, or name a set of boxes")
+        raise DataError(
+            f"{found.source} has masks and no boxes; set task=segment in the recipe, or name a set of boxes"
+        )
     labels = _labels(found, ignore, labels)
     data = Dataset(show(found.name), labels, [], found.sha256)
     data.samples = [_sample(image, labels, ignore, data, rules) for image in found.images]

@@ -58,7 +58,8 @@ class Dataset:
     """A checked data set. `labels[c]` names class c; `sha256` identifies its annotations.
 
     parts: the sets that it was put together from; empty: it is one set, and all of `labels` are labelled.
-    segments: names of the masks' classes, in the order of their indices; empty: there are no masks. colors: (r, g, b) of each.
+    segments: names of the masks' classes, in the order of their indices; empty: there are no masks.
+    colors: (r, g, b) of each.
     """
 
     name: str

@@ -26,7 +26,9 @@ class MaskScores:
 
     def __init__(self, classes: int):
         self.counts = np.zeros((classes, classes), np.int64)
-        self._borders = np.zeros((classes, 4), np.int64)  # right and all of what was said; found and all of what is there
+        self._borders = np.zeros(
+            (classes, 4), np.int64
+        )  # right and all of what was said; found and all of what is there
         self.images = 0
 
     def add(self, truth: np.ndarray, said: np.ndarray) -> None:
@@ -91,14 +93,20 @@ def measure_masks(segmenter: Segmenter, data: Dataset, label: str = "evaluate") 
 
 def beside_boxes(masks: dict) -> dict:
     """The figures of masks under names that the detector's do not take."""
-    return {{"per_class": "mask_classes", "confusion": "mask_confusion"}.get(k, k): v for k, v in masks.items() if k != "images"}
+    return {
+        {"per_class": "mask_classes", "confusion": "mask_confusion"}.get(k, k): v
+        for k, v in masks.items()
+        if k != "images"
+    }
 
 
 def in_words(figures: dict) -> str:
     """The headline figures of a detector, of masks or of both."""
     names = {"map": "mAP", "map50": "mAP50", "miou": "mIoU", "boundary_f1": "boundary F1"}
     return ", ".join(
-        f"{name} {figures[k]:.3f}" if figures[k] is not None else f"{name} -" for k, name in names.items() if k in figures
+        f"{name} {figures[k]:.3f}" if figures[k] is not None else f"{name} -"
+        for k, name in names.items()
+        if k in figures
     )
 
 

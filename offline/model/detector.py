@@ -48,7 +48,8 @@ class ViTDetector(nn.Module):
     Args:
         classes: number of classes K; 0: it only segments. channels: 1 (gray) or 3 (rgb).
         stem: channels at stride 2, 4, 8, 16. dim: token width D. neck: channels of the fine maps.
-        heads, mlp: per block (a list), or one number for all `depth` blocks. strides: of the heads, from [4], [8], [4, 8].
+        heads, mlp: per block (a list), or one number for all `depth` blocks.
+        strides: of the heads, from [4], [8], [4, 8].
         pool: [first, end): blocks that run on tokens pooled 2x2; None: all see all tokens.
         ranks: {linear's name: rank} of the layers that low-rank factorisation split in two.
         mixer: attention; or conv: the blocks are residual convolutions around `mlp` hidden channels, without heads.

@@ -59,8 +59,8 @@ def load_teacher(path: Path, labels: list[str], channels: int, segments: list[st
     if known != len(mine) or (teacher.segments or mine) != mine:
         theirs = ", ".join(teacher.segments or []) or f"{known} of them"
         raise RecipeError(
-            f"teacher {path} tells the masks' classes {theirs} apart, the data has {', '.join(mine) or 'no masks'}; they must "
-            "be the same, in the same order: take another teacher, or another task in the recipe"
+            f"teacher {path} tells the masks' classes {theirs} apart, the data has {', '.join(mine) or 'none'}; they "
+            "must be the same, in the same order: take another teacher, or another task in the recipe"
         )
     if config["channels"] != channels:
         colors = {1: "gray", 3: "rgb"}

@@ -53,8 +53,8 @@ def write_dataset(
     file_name is relative to images/. Train and val come from different scenes. Annotations carry distance_m,
     ttc_s (null when not closing in), visible and track_id beside COCO's own keys; CATEGORIES gives the
     classes. masks: write OUT/masks/*.png too, palette PNGs of the same names, and their class table
-    OUT/classes.csv; the scenes then have houses. progress is called with the number of images written so far. Raises ValueError for arguments out
-    of range and OSError when the disk refuses.
+    OUT/classes.csv; the scenes then have houses. progress is called with the number of images written so far.
+    Raises ValueError for arguments out of range and OSError when the disk refuses.
     """
     if train < 1 or val < 1:
         raise ValueError(f"{train} train and {val} val images make no data set: give at least 1 of each.")

@@ -69,8 +69,8 @@ class Renderer:
     """Renders one scene for one sensor; `render` depends on its arguments and the seed alone, so any order
     gives the same.
 
-    depth: measure it in every frame. masks: draw them. texture: grey levels (2 sigma) of noise that is fixed to each object; 0 leaves
-    their faces flat. What turns as it moves has its noise turn less than itself.
+    depth: measure it in every frame. masks: draw them. texture: grey levels (2 sigma) of noise that is fixed to each
+    object; 0 leaves their faces flat. What turns as it moves has its noise turn less than itself.
     """
 
     def __init__(

@@ -74,7 +74,11 @@ def _scores(found: list[dict]) -> dict:
         if key in found[0]:
             values = np.array([r[key] for r in found])
             scores |= {key: _mean(values), f"{key}_spread": _spread(values)}
-    for name, group, key in (("ap50", "per_class", "ap50"), ("iou", "mask_classes", "iou"), ("iou", "per_class", "iou")):
+    for name, group, key in (
+        ("ap50", "per_class", "ap50"),
+        ("iou", "mask_classes", "iou"),
+        ("iou", "per_class", "iou"),
+    ):
         rows = [r.get(group, {}) for r in found]
         if any(key in row for row in rows[0].values()):
             scores[f"per_class_{name}"] = {c: _mean(np.array([r[c][key] or 0 for r in rows])) for c in rows[0]}

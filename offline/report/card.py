@@ -245,7 +245,10 @@ def _limits(run: Run) -> str:
     """What the figures above say is weak, and what they do not cover."""
     lines = _box_limits(run) if run.labels else []
     lines += mask_card.limits(run) if run.segments else []
-    lines.append(f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: other cameras, heights, seasons and classes were not measured.")
+    lines.append(
+        f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: other cameras, heights, seasons "
+        "and classes were not measured."
+    )
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -22,9 +22,19 @@ def plot_stages(run: Run, latency: dict[str, dict], path: Path) -> None:
     """Bars: mAP50 of every stage and file, of masks alone mIoU, and their time where it was measured."""
     steps = [s for s in STEPS if f"{s}.metrics" in run.notes]
     figure, (left, right) = _figure(8, 2.8, columns=2)
-    high, low = (("map50", "mAP50"), ("map", "mAP .50:.95")) if run.labels else (("miou", "mIoU"), ("boundary_f1", "boundary F1"))
+    high, low = (
+        (("map50", "mAP50"), ("map", "mAP .50:.95"))
+        if run.labels
+        else (("miou", "mIoU"), ("boundary_f1", "boundary F1"))
+    )
     for (key, _), color, width in ((high, COLORS[0], 0.8), (low, "#1b2f55", 0.8 if run.labels else 0.3)):
-        left.bar(steps, [run.notes[f"{s}.metrics"][key] for s in steps], width, color=color, label="" if key == high[0] else low[1])
+        left.bar(
+            steps,
+            [run.notes[f"{s}.metrics"][key] for s in steps],
+            width,
+            color=color,
+            label="" if key == high[0] else low[1],
+        )
     left.set(title=high[1], ylim=(0, 1))
     left.legend(frameon=False, fontsize=7)
     timed = [s for s in steps if s in latency and s != "fp16"]

@@ -48,8 +48,8 @@ def intended(run: Run) -> str:
     shares = np.array(run.notes["pixels"]) / max(1, sum(run.notes["pixels"]))
     parts = ", ".join(f"{c} {s:.1%}" for c, s in zip(run.segments, shares, strict=True))
     return (
-        f"Telling what each pixel shows in {run.input['color']} images that resemble its training images, whose pixels are: "
-        f"{parts}."
+        f"Telling what each pixel shows in {run.input['color']} images that resemble its training images, whose pixels "
+        f"are: {parts}."
     )
 
 
@@ -60,6 +60,7 @@ def accuracy(run: Run) -> str:
         "classes of intersection over union. Boundary F1: edges within 0.75% of the image's diagonal."
     ]
     for name, m in master.items():
+        right = f"pixel accuracy {m['pixel_accuracy']:.3f}, boundary F1 {m['boundary_f1']:.3f}"
         theirs = teacher.get(name, {}).get("miou")
         kept = f" {KEPT.format(theirs, m['miou'] / theirs)}." if theirs and m["miou"] is not None else ""
         rows = ["| class | IoU | pixels |", "|---|---|---|"]
@@ -67,8 +68,7 @@ def accuracy(run: Run) -> str:
             iou = "-" if row["iou"] is None else f"{row['iou']:.3f}"
             rows.append(f"| {label} | {iou} | {row['pixels']} |")
         parts += [
-            f"### {name}, masks\n{m['images']} images: **mIoU {m['miou']:.3f}**, pixel accuracy {m['pixel_accuracy']:.3f}, "
-            f"boundary F1 {m['boundary_f1']:.3f}.{kept}",
+            f"### {name}, masks\n{m['images']} images: **mIoU {m['miou']:.3f}**, {right}.{kept}",
             "\n".join(rows),
         ]
     parts.append("![masks](masks.png)\n\nValidation images, which are not shown: the mask above, what it says below.")
@@ -81,7 +81,7 @@ def classes(figures: dict) -> dict:
 
 
 def limits(run: Run) -> list[str]:
-    found = {}
+    found: dict[str, tuple[float, str]] = {}
     for name, m in run.figures("fp32").items():
         found |= {c: (row["iou"], name) for c, row in classes(m).items() if row["iou"] is not None}
     weakest = min(found, key=lambda c: found[c][0])

@@ -154,7 +154,10 @@ def check_values(r: Recipe, where: str) -> None:
     demand(r.task in TASKS, f"task must be one of {', '.join(TASKS)}, not '{r.task}'")
     demand(r.masks.weights in ("none", "root"), f"masks.weights must be none or root, not '{r.masks.weights}'")
     m = r.masks
-    demand(min(m.focal, m.dice) >= 0 and min(m.share, m.temperature) > 0, "masks: all must be positive; focal and dice may be 0")
+    demand(
+        min(m.focal, m.dice) >= 0 and min(m.share, m.temperature) > 0,
+        "masks: all must be positive; focal and dice may be 0",
+    )
     if r.task != "detect":
         demand(not r.crops.pasted, f"crops.pasted must be 0 where the task is {r.task}: no mask tells what was pasted")
     if r.task == "segment":

@@ -202,7 +202,11 @@ class Run:
         sets = {v: self.figures(v) for v in files if f"{v}.metrics" in self.notes}
         measured = [  # on val first
             {"variant": v, "data": name, "training_images": self.notes.get("leaks", {}).get(name, {}).get("copies")}
-            | {k: value for k, value in sets[v][name].items() if k not in ("curves", "mask_confusion") and (k != "groups" or v == "fp32")}
+            | {
+                k: value
+                for k, value in sets[v][name].items()
+                if k not in ("curves", "mask_confusion") and (k != "groups" or v == "fp32")
+            }
             for name in dict.fromkeys(name for s in sets.values() for name in s)
             for v in sets
         ]
@@ -230,7 +234,12 @@ class Run:
 
     def heads(self, strides: list[int]) -> dict:
         """What bundle.json says of what the model gives; strides: of its heads, the dense one is on the finest."""
-        dense = {"labels": self.segments, "colors": [list(c) for c in self.train_data.colors], "stride": min(strides), "ignore": IGNORE}
+        dense = {
+            "labels": self.segments,
+            "colors": [list(c) for c in self.train_data.colors],
+            "stride": min(strides),
+            "ignore": IGNORE,
+        }
         found = {"segmentation": dense} if self.segments else {}
         if not self.labels:
             return found
@@ -254,7 +263,9 @@ class Run:
     def save(self, stage: str, model: ViTDetector) -> None:
         """Keep the model that `stage` ended with; its checkpoint is no longer needed."""
         state = {"config": model.config(), "weights": model.state_dict()}
-        save_torch(self.folder / f"{stage}.pt", state | {"labels": self.labels, "input": self.input, "segments": self.segments})
+        save_torch(
+            self.folder / f"{stage}.pt", state | {"labels": self.labels, "input": self.input, "segments": self.segments}
+        )
         self.checkpoint(stage).unlink(missing_ok=True)
 
     def load(self, stage: str) -> ViTDetector:

@@ -99,7 +99,7 @@ def bundle(run: Run, folder: Path) -> None:
 
 
 def report(run: Run, folder: Path) -> None:
-    """CARD.md, its plots and the log into the bundle; pictures of the data, and a detector's report.html, beside the run."""
+    """CARD.md, its plots and the log into the bundle; pictures of the data, and report.html, beside the run."""
     latency = compare_latency(run, folder)
     if run.segments:
         write_masks(run, folder)

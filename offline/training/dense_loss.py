@@ -1,10 +1,10 @@
 """What the dense head is asked for on a batch of crops: cross entropy, focal if wanted, with a weight for each class;
 soft Dice as an option; and to say what a teacher says.
 
-A cell of the head's map has S x S pixels: its target is the share of each class among those that have one, and it counts
-as much as their number. So edges and thin things teach at the resolution of the mask, and the loss is computed at that
-of the map. Focal: Lin et al., arXiv 1708.02002; Dice: Milletari et al., arXiv 1606.04797; temperature: Hinton et al.,
-arXiv 1503.02531.
+A cell of the head's map has S x S pixels: its target is the share of each class among them, and it counts as much as
+the pixels that have a class. So edges and thin things teach at the resolution of the mask, and the loss is computed at
+that of the map. Focal: Lin et al., arXiv 1708.02002; Dice: Milletari et al., arXiv 1606.04797; temperature: Hinton et
+al., arXiv 1503.02531.
 """
 
 from dataclasses import dataclass

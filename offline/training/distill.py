@@ -82,24 +82,24 @@ class Distiller(nn.Module):
         self._names |= {"qkv"} if attention else set()
 
     def forward(self, features: dict[str, Tensor], outputs: dict[str, Tensor], batch: dict, points: Tensor):
-        """The student's features and outputs (ViTDetector.outputs) on batch["images"] (B, C, H, W) -> {name: weighted loss}."""
+        """The student's features and outputs (ViTDetector.outputs) on batch["images"] -> losses by name."""
         images = batch.get("clean", batch["images"])  # the teacher's camera, whatever the student sees
         told = batch.get("told")  # (B, K) classes that it tells; None: all of all crops
         theirs = self._ask(images)
         h, w = (side // self._token_stride for side in images.shape[2:])
         losses = {}
         if self.response and "logits" in outputs:
-            pair = [each[name].float() for each in (outputs, theirs) for name in ("logits", "boxes")]
-            losses["response"] = self.response * response_loss(*pair, points, told)
+            mine, given = ([each[name].float() for name in ("logits", "boxes")] for each in (outputs, theirs))
+            losses["response"] = self.response * response_loss(*mine, *given, points, told)
         if self.response and self.dense and "classes" in outputs:
             losses["mask_response"] = self.response * self.dense.response(outputs["classes"], theirs["classes"])
         if self.feature:
             shown = {name: _rows(theirs[name]) for name in self.project}
-            mine = {name: layer(_rows(features[name])) for name, layer in self.project.items()}
-            mine["tokens"], shown["tokens"] = same_grid(mine["tokens"], shown["tokens"], h, w)
+            shapes = {name: layer(_rows(features[name])) for name, layer in self.project.items()}
+            shapes["tokens"], shown["tokens"] = same_grid(shapes["tokens"], shown["tokens"], h, w)
             crops = told.all(1) if told is not None else None
             losses["feature"] = (
-                self.feature * torch.stack([feature_loss(mine[k], shown[k], crops) for k in mine]).mean()
+                self.feature * torch.stack([feature_loss(shapes[k], shown[k], crops) for k in shapes]).mean()
             )
         with torch.autocast(images.device.type, enabled=False):  # small matrices of small differences: no bf16
             if self.relation:
@@ -111,7 +111,7 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def _ask(self, images: Tensor) -> dict[str, Tensor]:
-        """What the teacher says: logits, boxes, classes, tokens, its fine maps by stride, qkv of its last attention; as needed."""
+        """What the teacher says: outputs, tokens, its fine maps by stride, qkv of its last attention, as needed."""
 
         def compute():
             features = self.teacher[0].features(images)

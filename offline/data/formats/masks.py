@@ -36,9 +36,10 @@ def folders_of(root: Path, split: str) -> tuple[Path, Path] | None:
         if not outer.is_dir() or (outer == root and not inner and not (root / f"{split}.txt").is_file()):
             continue
         images, masks = (_named(outer, names) for names in (IMAGES, MASKS))
-        if images and masks and (images / inner).is_dir() and (masks / inner).is_dir():
-            if walk(masks / inner, (*KINDS, *LOSSY)):  # else it holds labels of another kind
-                return images / inner, masks / inner
+        if images is None or masks is None or not ((images / inner).is_dir() and (masks / inner).is_dir()):
+            continue
+        if walk(masks / inner, (*KINDS, *LOSSY)):  # else it holds labels of another kind
+            return images / inner, masks / inner
     return None
 
 
@@ -104,4 +105,4 @@ class MaskFolder:
     def strays(self, images: list[Path]) -> list[Path]:
         """Masks that belong to none of `images`."""
         used = {self.of(image) for image in images}
-        return sorted(set(self._masks.values()) - used)  # type: ignore[type-var]
+        return sorted(set(self._masks.values()) - used)

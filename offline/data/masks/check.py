@@ -54,7 +54,9 @@ def check_masks(
     total = max(1, int(counts[: len(data.segments)].sum()))
     for c, name in enumerate(data.segments):
         if not counts[c]:
-            findings.warn(data.name, f"no mask shows class {name}", "it cannot be learnt or measured: add some or ignore it")
+            findings.warn(
+                data.name, f"no mask shows class {name}", "it cannot be learnt or measured: add some or ignore it"
+            )
         elif segments is None and counts[c] < RARE * total:
             what = f"class {name} has {counts[c] / total:.3%} of the pixels"
             findings.warn(data.name, what, "expect little of it; add images that show it")

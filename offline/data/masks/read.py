@@ -12,7 +12,7 @@ import numpy as np
 from vit_perception.images.files import show
 
 from ...errors import DataError
-from ..formats.annotations import Annotations, Findings
+from ..formats.annotations import Findings
 from ..formats.masks import MaskFolder, masks_beside
 from ..read import NO_RULES, Rules, read_annotations
 from ..sample import Dataset, Sample
@@ -96,8 +96,8 @@ def attach_masks(
     polygons = None if folder else read_polygons(root, split)
     if folder is None and polygons is None:
         raise DataError(
-            f"{root} has no masks of '{split}': neither a folder masks with a file for each image, nor a COCO file with "
-            "segmentations; add them, or set task=detect in the recipe"
+            f"{root} has no masks of '{split}': neither a folder masks with a file for each image, nor a COCO file "
+            "with segmentations; add them, or set task=detect in the recipe"
         )
     table = polygons[0] if polygons else _table_of(root, folder)
     becomes, names = classes_of(table, ignore, segments, rules.class_map)

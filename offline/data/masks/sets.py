@@ -27,7 +27,9 @@ def read_task(args, task: str, wanted: list[str] | None) -> tuple[Dataset, Datas
         DataError: with one sentence: what is wrong, where, what to do.
     """
     if task == "segment" and wanted:
-        raise DataError("--classes chooses among classes of boxes, and the task is segment; merge masks' classes with --map")
+        raise DataError(
+            "--classes chooses among classes of boxes, and the task is segment; merge masks' classes with --map"
+        )
     if is_sets_file(args.data):
         check_alone(args)
         return read_task_sets(args.data, task)
@@ -65,7 +67,9 @@ def read_task_sets(path: Path, task: str) -> tuple[Dataset, Dataset, list[Datase
         labels = []
     elif not labels:
         first = next(e for e in trained if "boxes" in e.has)
-        labels = read_dataset(first.data, first.train or "", first.format, tuple(first.ignore), rules=first.rules()).labels
+        labels = read_dataset(
+            first.data, first.train or "", first.format, tuple(first.ignore), rules=first.rules()
+        ).labels
     segments: list[str] = []
     parts = []
     for e in trained:
@@ -100,14 +104,15 @@ def _settle(path: Path, number: int, e: Entry, task: str) -> None:
         return
     if not masks:
         raise DataError(
-            f"{path}, set {number}: {e.data.name} has no masks and the task is both; say 'has: [boxes]', so that its pixels "
-            "teach nothing, or add masks"
+            f"{path}, set {number}: {e.data.name} has no masks and the task is both; say 'has: [boxes]', so that its "
+            "pixels teach nothing, or add masks"
         )
     try:
         read_dataset(e.data, split, e.format, tuple(e.ignore), rules=e.rules())
     except DataError as why:
         raise DataError(
-            f"{path}, set {number}: the boxes of {e.data.name} cannot be read ({why}); if it has none, say 'has: [masks]'"
+            f"{path}, set {number}: the boxes of {e.data.name} cannot be read ({why}); if it has none, say "
+            "'has: [masks]'"
         ) from why
     e.has = ["boxes", "masks"]
 
@@ -116,9 +121,7 @@ def _has_masks(root: Path, split: str) -> bool:
     return masks_beside(root, split, root / split / "image") is not None or read_polygons(root, split) is not None
 
 
-def _read(
-    path: Path, e: Entry, split: str, labels: list[str], segments: list[str], measured: bool = False
-) -> Dataset:
+def _read(path: Path, e: Entry, split: str, labels: list[str], segments: list[str], measured: bool = False) -> Dataset:
     """A split with class indices of `labels` and `segments` (empty: the set's own are the classes)."""
     if "boxes" in e.has and labels:
         data = read_entry(path, e, split, labels, measured)

@@ -29,7 +29,10 @@ REMEDY = "write a row for each class: name,r,g,b or name,index, under a header"
 
 @dataclass(frozen=True)
 class ClassTable:
-    """names (str), colors ((r, g, b) or None for each), indices: what an index mask holds for each; source: its file."""
+    """names (str), colors ((r, g, b) or None for each), indices: what an index mask holds for each.
+
+    source: the table's file. sha256: of its bytes.
+    """
 
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int] | None, ...]
@@ -59,7 +62,8 @@ def read_table(path: Path) -> ClassTable:
     colors = [color for _, color, _ in rows]
     indices = [n if index is None else index for n, (_, _, index) in enumerate(rows)]
     known = [c for c in colors if c is not None]
-    for what, values in (("class", names), ("colour", known), ("index", indices)):
+    checks: tuple[tuple[str, list], ...] = (("class", names), ("colour", known), ("index", indices))
+    for what, values in checks:
         if twice := [v for v in values if values.count(v) > 1]:
             both = [str(n) for n, v in zip(names, colors if what == "colour" else values, strict=True) if v == twice[0]]
             whose = "" if what == "class" else f", for {' and for '.join(both)}"

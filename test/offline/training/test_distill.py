@@ -56,7 +56,7 @@ def distiller_of(student, teacher, **options):
 def tell(distiller, student, images, **more):
     features = student.features(images)
     points = points_for(student, images.shape[3], images.shape[2])
-    return distiller(features, *student.predict(features), {"images": images} | more, points)
+    return distiller(features, student.outputs(features), {"images": images} | more, points)
 
 
 def test_the_teacher_looks_at_clean_images_and_tells_only_what_it_is_asked_to():
