@@ -97,6 +97,40 @@ def test_a_mask_is_of_the_whole_image_also_where_it_is_cut_into_slices(client, b
         np.testing.assert_array_equal(mask_of(client.messages("segmentation")[0]), CELLS)
 
 
+WHITE = np.full((HEIGHT, WIDTH), 255, np.uint8)
+
+
+def test_a_mask_that_cannot_be_made_costs_no_detection(client, tmp_path, log):
+    model = make_segment_bundle(tmp_path / "both", "both", faulty=True)
+    with running("node", log, model=model):
+        client.connect()
+        look(client)
+        assert client.answer(SCENE, (3, 1)) is not None and client.answer(WHITE, (3, 2)) is not None
+        client.fly(WHITE, 0.5)
+        level, _, values = client.diagnostics(WHITE)
+        assert (
+            values["failures"] == "0"
+            and "no mask of this image: the engine gives values that are" in values["warnings"]
+        )
+        client.forget()
+        client.fly(SCENE, 0.3)
+        assert len(client.messages("segmentation")) == len(client.messages("detections")) > 0
+
+
+def test_in_a_node_that_only_segments_it_is_a_failure(client, tmp_path, log):
+    client.listen(f"{NAME}/segmentation", Image)
+    model = make_segment_bundle(tmp_path / "segment", faulty=True)
+    with running("node", log, model=model, segment_only=True):
+        assert client.wait(lambda: client.images.get_subscription_count() > 0, 15.0)
+        client.spin(0.5)
+        client.fly(WHITE, 1.0)
+        level, text, values = client.diagnostics(WHITE)
+        assert level == 2 and "frames in a row failed: EngineError: the engine gives values that are not finite" in text
+        assert client.messages("segmentation") == []
+        client.fly(SCENE, 0.5)
+        assert client.diagnostics(SCENE)[0] == 0 and client.messages("segmentation")
+
+
 def test_a_detector_has_no_topic_of_masks(client, bundle, log):
     with running("node", log, model=bundle):
         client.connect()
