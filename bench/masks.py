@@ -5,9 +5,9 @@
 
 A camera process publishes rendered flights of 640x512, best effort, and hears the detections, and of the last side the
 masks too. Three sides take turns in each round, so that all see the same machine: the detector as it ships, the
-same with a dense head that nobody listens to, and with a subscriber. The dense head is a stand-in of the size of a trained
-one (parts/dense_head.py), unless --model names a bundle of task both; then the first side is left out. The last line is
-one JSON object.
+same with a dense head that nobody listens to, and with a subscriber. The dense head is a stand-in of the size of a
+trained one (parts/dense_head.py), unless --model names a bundle of task both; then the first side is left out. The last
+line is one JSON object.
 """
 
 import argparse

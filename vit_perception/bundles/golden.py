@@ -76,8 +76,8 @@ def _run(engine, golden, names):
     for image in golden["images"]:
         outputs = engine.infer(image[None].astype(np.float32))
         if not set(found) <= set(outputs):
-            given, wanted = ", ".join(sorted(outputs)), " and ".join(names)
-            raise GoldenError("golden check failed: the model gives {}, not {}".format(given, wanted))
+            text = "golden check failed: the model gives {}, not {}"
+            raise GoldenError(text.format(", ".join(sorted(outputs)), " and ".join(names)))
         for name, values in found.items():
             given, wanted = np.asarray(outputs[name]), golden[name].shape[1:]
             if given.shape[1:] != wanted or given.dtype.kind != "f":

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import Any, Deque, List
 
+import numpy as np
 from geometry_msgs.msg import PointStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
@@ -84,7 +85,7 @@ class Segmentation:
         Returns:
             class_map(): its class map, uint8 (h', w'), taken out of the engine at the first call.
         """
-        kept = []
+        kept: List[np.ndarray] = []
 
         def class_map():
             if not kept:
@@ -158,7 +159,8 @@ class Asked:
     """One call of ~/find_landing: it waits in `told` for the next image, which is then in `what`."""
 
     def __init__(self):
-        self.told, self.what = threading.Event(), ()
+        self.told = threading.Event()
+        self.what: Any = ()
 
     def tell(self, *what):
         self.what = what
