@@ -56,3 +56,14 @@ def test_an_output_that_is_left_for_later_is_copied_when_it_is_read(standin, tmp
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.read("classes")
+
+
+@pytest.mark.parametrize(("task", "names"), [("segment", ["classes"]), ("both", ["logits", "boxes", "classes"])])
+def test_the_file_for_torch2trt_names_the_outputs_of_the_task(standin, tmp_path, task, names):
+    import torch
+
+    standin.use("8.2")
+    path = tmp_path / "model.pth"
+    done = standin.build(make_segment_bundle(tmp_path / task, task), "--precision", "fp32", "--torch2trt", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert torch.load(path, weights_only=True)["output_names"] == names
