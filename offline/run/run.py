@@ -71,7 +71,7 @@ class Run:
 
     def calibration(self) -> list[np.ndarray]:
         """See compression/calibration.py."""
-        return calibration_images(self.train_data, self.input, self.recipe.crops.sensor.invert)
+        return calibration_images(self.train_data, self.input, self.recipe.crops.sensor.invert > 0)
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
         """COCO figures of an engine on the validation images (or `images` of them, evenly spread), by onboard code."""
