@@ -116,8 +116,8 @@ class Pipeline:
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 
         'nms_iou', 'invert_image', 'slices' and 'slices_per_frame' are the detector's; 'obstacles.camera_*_deg' turn
-        `mount`; 'tracker.x', 'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe between two frames
-        and, since each is one assignment, during one.
+        `mount`; 'tracker.x', 'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe
+        between two frames and, since each is one assignment, during one.
         """
         for name, value in values.items():
             part, _, attribute = name.rpartition(".")
