@@ -201,7 +201,7 @@ def test_no_image_no_landing_place(client, both, log):
         client.connect()
         began = time.monotonic()
         success, text = ask(client)
-        assert not success and text == "no landing place: no image was processed within 2 s"
+        assert not success and text == "no landing place: no fresh image with a mask came within 2 s"
         assert time.monotonic() - began < 4.0
         client.fly(SCENE, 0.3)
         assert ask(client, SCENE) == (
@@ -244,6 +244,18 @@ def test_the_place_to_land_is_where_the_ground_is_flat(client, both, log):
             "nanosec": point.header.stamp.nanosec,
         }
         assert point.point.z == pytest.approx(-20.0)
+        still = client.node.get_clock().now().to_msg()
+
+        def stand_still():
+            tell()
+            client.send(SCENE, (still.sec, still.nanosec))
+
+        client.fly(SCENE, 0.1, each=tell)
+        for _ in range(20):
+            stand_still()
+            client.spin(0.05)
+        success, text = ask_while(client, stand_still)
+        assert not success and text == "no landing place: no fresh image with a mask came within 2 s"
         roofs = np.full_like(CELLS, LABELS.index("roof"))
         success, text = ask(client, picture(roofs, WIDTH, HEIGHT), tell)
         assert not success and "not one pixel is of a class of landing.classes" in text
@@ -251,21 +263,23 @@ def test_the_place_to_land_is_where_the_ground_is_flat(client, both, log):
     client.node.destroy_publisher(odometry)
 
 
-def ask(client, image=None, each=None):
-    """(success, text) of ~/find_landing, while `image` flies."""
+def ask_while(client, each):
+    """(success, text) of ~/find_landing, while each() is called."""
     service = client.node.create_client(Trigger, f"{NAME}/find_landing")
     try:
         assert service.wait_for_service(5.0)
-        if image is not None:
-            client.fly(image, 0.2, each=each)
-        future = service.call_async(Trigger.Request())
-        deadline = time.monotonic() + 6.0
+        future, deadline = service.call_async(Trigger.Request()), time.monotonic() + 6.0
         while not future.done() and time.monotonic() < deadline:
-            if image is None:
-                client.spin(0.05)
-            else:
-                client.fly(image, 0.05, each=each)
-        assert future.done(), "no answer"
+            each()
+            client.spin(0.05)
         return future.result().success, future.result().message
     finally:
         client.node.destroy_client(service)
+
+
+def ask(client, image=None, each=None):
+    """The same, while `image` flies, after it was seen for a moment."""
+    if image is None:
+        return ask_while(client, lambda: None)
+    client.fly(image, 0.2, each=each)
+    return ask_while(client, lambda: client.fly(image, 0.05, each=each))
