@@ -18,6 +18,7 @@ import time
 import traceback
 
 from .bundles.bundle import find_bundle, open_bundle
+from .bundles.golden import OUTPUTS
 from .child import child_environment
 from .engines import PRECISIONS
 from .engines.tensorrt_build import read
@@ -62,7 +63,7 @@ def run(options):
     if options.torch2trt:
         from .engines.torch2trt import write_module
 
-        write_module(read(path), ["images"], ["logits", "boxes"], options.torch2trt)
+        write_module(read(path), ["images"], OUTPUTS[bundle.task], options.torch2trt)
         _say("{} for torch2trt".format(options.torch2trt))
 
 

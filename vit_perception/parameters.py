@@ -45,6 +45,7 @@ SPECS = (
     _live(
         "slices", "1x1", "look at large images in slices too: 1x1 off, COLUMNSxROWS, or auto. Each costs an inference"
     ),
+    _live("slices_per_frame", 0, "slices looked at in one image, in turn, while tracks carry the rest; 0: all", 0, 64),
     _live("class_filter", "", "labels that are looked at, comma-separated; empty: all. RISK: others alert nobody"),
     _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
     _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),
@@ -163,7 +164,7 @@ _CHOICES = {
 # What a node that only segments cannot do, and the value that does not ask for it.
 _NEED_DETECTIONS = {
     "publish_px4": False, "on_stale": "silent", "publish_clear": False, "motion_obstacles.enabled": False,
-    "finds.heading_source": "none", "class_filter": "", "slices": "1x1",
+    "finds.heading_source": "none", "class_filter": "", "slices": "1x1", "slices_per_frame": 0,
 }  # fmt: skip
 
 # (a, b): a must not exceed b, unless b is off (0).

@@ -14,6 +14,7 @@ import time
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from .errors import PerceptionError
@@ -35,7 +36,7 @@ SPECS = (
     Spec("wait_for_subscribers", 1, 0, 100, "", True, "start when the images have as many subscribers"),
     Spec("wait_timeout_s", 30.0, 0.0, 3600.0, "s", True, "give up waiting for subscribers after"),
     Spec("start_stamp_s", 0.0, 0.0, 4e9, "s", True, "first stamp, the others 1/fps apart; 0: the clock; not for bags"),
-    Spec("lockstep_topic", "", None, None, "", True, "wait on it for each image's detections"),
+    Spec("lockstep_topic", "", None, None, "", True, "wait on it for each image's detections, or mask"),
     Spec("lockstep_timeout_s", 5.0, 0.01, 3600.0, "s", True, "go on without the answer after"),
 )
 
@@ -51,14 +52,15 @@ class Player(Node):
         super().__init__("player")
         self.values = declare(self, SPECS)
         self.published = self.unanswered = 0
-        self._awaited = None  # (sec, nanosec) of the image whose detections are awaited
+        self._awaited = None  # (sec, nanosec) of the image whose detections, or mask, are awaited
         self._answer = threading.Event()
         self._answers = None
         reliability = ReliabilityPolicy.RELIABLE if self.values["reliable"] else ReliabilityPolicy.BEST_EFFORT
         self._tape = make_tape(self, self.values, QoSProfile(depth=10, reliability=reliability))
         if self.values["lockstep_topic"]:
             topic = self.values["lockstep_topic"]
-            self._answers = self.create_subscription(Detection2DArray, topic, self._on_detections, 10)
+            kind = Image if topic.endswith("segmentation") else Detection2DArray
+            self._answers = self.create_subscription(kind, topic, self._on_answer, 10)
         self._done, self._error = done, None
         self._thread = threading.Thread(target=self._run, name="player")
         self._thread.start()
@@ -103,7 +105,7 @@ class Player(Node):
             if self._answers is not None and not self._answered():
                 self.unanswered += 1
 
-    def _on_detections(self, msg):
+    def _on_answer(self, msg):
         if (msg.header.stamp.sec, msg.header.stamp.nanosec) == self._awaited:
             self._answer.set()
 

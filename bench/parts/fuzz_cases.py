@@ -146,7 +146,7 @@ def golden_file(draw):
         data = out.getvalue()
     else:
         data = mutate(draw, data)
-    golden = read_golden(SimpleNamespace(path="fuzz", read=lambda key: data))
+    golden = read_golden(SimpleNamespace(path="fuzz", task="detect", read=lambda key: data))
     assert all(values.dtype.kind == "f" and len(values) for values in golden.values())
 
 
@@ -154,7 +154,7 @@ def onnx_file(draw):
     """model.onnx."""
     folder, manifest, files = bundle()
     engine = OnnxRuntimeEngine(mutate(draw, files["model.onnx"]), threads=1)
-    golden = SimpleNamespace(path=str(folder), manifest=manifest, input=GRAY, head=manifest["head"])
+    golden = SimpleNamespace(path=str(folder), task="detect", manifest=manifest, input=GRAY, head=manifest["head"])
     golden.read = {"golden": files["golden.npz"]}.get
     prove(engine, golden)
     detect(engine.infer(np.zeros((1, 1, 48, 64), np.float32)))

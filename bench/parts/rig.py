@@ -3,7 +3,7 @@
     python bench/parts/rig.py FRAMES.npy NAMESPACE best_effort|reliable
 
 is the camera and listener as a process of its own: for each line of JSON on stdin, {"seconds": 5, "hz": 30}, it flies
-that long and answers with one line of JSON.
+that long and answers with one line of JSON. With "masks": true it listens to ~/segmentation too.
 """
 
 import array
@@ -101,6 +101,7 @@ class Client:
         sent: {stamp in ns: when its publication began, s on the steady clock}.
         answers: list of (stamp in ns, when its detections were received, number of them).
         diagnostics: {key: text} of the newest report, with its sentence as 'message' and its level as 'level'.
+        masks: list of (stamp in ns, when its mask was received), while `listen_to_masks`.
     """
 
     def __init__(self, namespace: str = "", reliable: bool = False, name: str = "vit_perception"):
@@ -116,6 +117,8 @@ class Client:
         self.sent: dict[int, float] = {}
         self.answers: list[tuple[int, float, int]] = []
         self.diagnostics: dict[str, str] = {}
+        self.masks: list[tuple[int, float]] = []
+        self._mask_subscription: object | None = None
         self._image, self._info, self._next = Image, CameraInfo, 0
         self.node = rclpy.create_node("camera", namespace="/" + namespace)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
@@ -132,6 +135,19 @@ class Client:
     def _on_detections(self, msg):
         now = time.monotonic()
         self.answers.append((msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec, now, len(msg.detections)))
+
+    def listen_to_masks(self, wanted: bool) -> None:
+        """Subscribe to the node's masks, or leave them alone."""
+        if self._mask_subscription is not None:
+            self.node.destroy_subscription(self._mask_subscription)
+            self._mask_subscription = None
+        if wanted:
+            topic = self.topic.replace("/detections", "/segmentation")
+            self._mask_subscription = self.node.create_subscription(self._image, topic, self._on_mask, 10)
+        self.spin(0.5)  # until both sides know
+
+    def _on_mask(self, msg):
+        self.masks.append((msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec, time.monotonic()))
 
     def _on_diagnostics(self, msg):
         for status in msg.status:
@@ -198,7 +214,12 @@ class Client:
             self._next += 1
 
     def forget(self) -> None:
-        self.sent, self.answers = {}, []
+        self.sent, self.answers, self.masks = {}, [], []
+
+    def masks_after_ms(self) -> list[float]:
+        """From the reception of an image's detections to that of its mask."""
+        boxes = {stamp: t for stamp, t, _ in self.answers}
+        return [1e3 * (t - boxes[stamp]) for stamp, t in self.masks if stamp in boxes]
 
     def end_to_end_ms(self) -> list[float]:
         """From the publication of an image to the reception of its detections, of each image answered."""
@@ -221,11 +242,14 @@ def main() -> None:
     client.connect()
     for line in sys.stdin:
         order = json.loads(line)
+        if "masks" in order:
+            client.listen_to_masks(order["masks"])
         client.forget()
         client.fly(messages, order["seconds"], order["hz"])
         client.spin(0.3)
         boxes = [n for _, _, n in client.answers]
         result = {"sent": len(client.sent), "ms": client.end_to_end_ms(), "boxes": float(np.mean(boxes or [0]))}
+        result["mask_after_ms"] = client.masks_after_ms()
         print(json.dumps(result | {"diagnostics": client.diagnostics}), flush=True)
     client.close()
 

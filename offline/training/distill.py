@@ -89,8 +89,8 @@ class Distiller(nn.Module):
         h, w = (side // self._token_stride for side in images.shape[2:])
         losses = {}
         if self.response and "logits" in outputs:
-            mine, given = ([each[name].float() for name in ("logits", "boxes")] for each in (outputs, theirs))
-            losses["response"] = self.response * response_loss(*mine, *given, points, told)
+            (a, a_boxes), (b, b_boxes) = ((v["logits"].float(), v["boxes"].float()) for v in (outputs, theirs))
+            losses["response"] = self.response * response_loss(a, a_boxes, b, b_boxes, points, told)
         if self.response and self.dense and "classes" in outputs:
             losses["mask_response"] = self.response * self.dense.response(outputs["classes"], theirs["classes"])
         if self.feature:

@@ -16,15 +16,18 @@ CLASSES = {"water": 13, "ground": 89, "road": 166, "roof": 242}
 LABELS, COLORS = list(CLASSES), [[0, 0, 255], [120, 80, 40], [128, 128, 128], [200, 60, 60]]
 
 
-def make_segment_bundle(folder, task="segment", stride=8, labels=LABELS, **blob):
+def make_segment_bundle(folder, task="segment", stride=8, labels=LABELS, faulty=False, **blob):
     """Write a bundle of task 'segment' or 'both'; returns its path.
 
-    With 'both' it also finds bright blocks, as `make_bundle` tells, which takes `blob`.
+    With 'both' it also finds bright blocks, as `make_bundle` tells, which takes `blob`. A faulty one has no numbers for
+    the classes of a picture that is white all over.
     """
     make_bundle(folder, **blob)
     path, golden = (os.path.join(folder, name) for name in ("model.onnx", "golden.npz"))
     model = onnx.load(path)
     _add_classes(model.graph, stride, keep_detector=task == "both")
+    if faulty:
+        _add_fault(model.graph)
     onnx.checker.check_model(model)
     onnx.save(model, path)
     write_golden(path, golden)
@@ -64,6 +67,22 @@ def _add_classes(graph, stride, keep_detector):
     graph.node.extend(nodes)
     graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), k) for k, v in constants.items())
     graph.output.append(helper.make_tensor_value_info("classes", TensorProto.FLOAT, shape))
+
+
+def _add_fault(graph):
+    """classes + 0 * sqrt(0.49 - mean of the image): no number where the mean is 0.5."""
+    graph.node[-1].output[0] = "healthy"
+    graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["images"], ["brightness"], axes=[0, 1, 2, 3], keepdims=0),
+            helper.make_node("Sub", ["nearly_white", "brightness"], ["darkness"]),
+            helper.make_node("Sqrt", ["darkness"], ["root"]),
+            helper.make_node("Mul", ["root", "nought"], ["fault"]),
+            helper.make_node("Add", ["healthy", "fault"], ["classes"]),
+        ]
+    )
+    for name, value in (("nearly_white", 0.49), ("nought", 0.0)):
+        graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
 
 
 def picture(cells, width=2 * WIDTH, height=2 * HEIGHT):

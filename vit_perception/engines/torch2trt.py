@@ -3,7 +3,8 @@
     from torch2trt import TRTModule
     module = TRTModule()
     module.load_state_dict(torch.load("model.pth"))
-    logits, boxes = module(images)  # float32 (1, C, H, W) on the GPU, letterboxed and normalised as bundle.json says
+    logits, boxes = module(images)  # float32 (1, C, H, W) on the GPU, letterboxed and normalised as bundle.json says;
+                                    # of a bundle that segments: logits, boxes, classes, or classes alone
 
 The node never needs this file, nor torch.
 """

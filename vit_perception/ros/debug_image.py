@@ -48,9 +48,10 @@ class DebugImage:
         rate = self._values["debug.max_rate_hz"]
         if rate > 0:  # the rate holds on average; a picture that came late delays the next by half a period at least
             self._due = max(self._due, now - 0.5 / rate) + 1.0 / rate
-        opacity, overlay = self._values["debug.mask_opacity"], None
-        if class_map is not None and opacity > 0:
-            overlay = Overlay(class_map(), self._segmentation["labels"], self._segmentation["colors"], opacity)
+        overlay = None
+        if class_map is not None and self._values["debug.mask_opacity"] > 0:
+            spec, opacity = self._segmentation, self._values["debug.mask_opacity"]
+            overlay = Overlay(class_map(), spec["labels"], spec["colors"], opacity)
         picture = draw(image, order, result, self._labels, overlay=overlay)
         if raw:
             self._raw.publish(bgr_message(header, picture))

@@ -71,7 +71,7 @@ class FrameProcessor:
         now = time.monotonic()
         response_ms = 1e3 * (now - received)
         watch.start()
-        mask = self._segment(msg.header, (width, height), camera, mount, ego)
+        mask = self._segment(msg.header, (width, height), self._fresh(received), camera, mount, ego)
         if mask is not None:
             watch.stop("segmentation")
             stages["segmentation"] = watch.stage_ms["segmentation"]
@@ -90,14 +90,17 @@ class FrameProcessor:
         result = self._pipeline.assess(seen, camera, mount, ego)
         watch.start()
         # Of a picture that stands still, the scan's timer tells: it ends the alert.
-        fresh = received - self._since <= node.values["stale_after_s"]
-        node.outputs.result(header, result, fresh)
+        node.outputs.result(header, result, self._fresh(received))
         self._look_for(header, seen, camera, mount)
         self.answered = (self._since, header, result.scan_ranges, result.scan_limits)
         watch.stop("publish")
         return dict(watch.stage_ms, **result.stage_ms), result
 
-    def _segment(self, header, size, camera, mount, ego):
+    def _fresh(self, received):
+        """Whether the image is no picture that stands still."""
+        return received - self._since <= self._node.values["stale_after_s"]
+
+    def _segment(self, header, size, *about):
         """What becomes of the masks, last of all. Returns class_map(), as `Segmentation.image`, or None without masks.
 
         A mask that cannot be made is told; the frame's detections are out and count.
@@ -105,7 +108,7 @@ class FrameProcessor:
         if self._node.segmentation is None:
             return None
         try:
-            return self._node.segmentation.image(header, size, self._pipeline.segmenter, camera, mount, ego)
+            return self._node.segmentation.image(header, size, self._pipeline.segmenter, *about)
         except Exception as e:
             self._node.notices.warn("segmentation", "no mask of this image: {}".format(e))
             return None
@@ -146,6 +149,6 @@ class SegmentingFrames(FrameProcessor):
         self.answered = (self._since, header, None, None)
         return stages, None
 
-    def _segment(self, *about):
+    def _segment(self, header, size, *about):
         """As above, but here the mask is all there is: what goes wrong is the frame's failure."""
-        return self._node.segmentation.image(about[0], about[1], self._pipeline.segmenter, *about[2:])
+        return self._node.segmentation.image(header, size, self._pipeline.segmenter, *about)

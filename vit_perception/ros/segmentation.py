@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import Any, Deque, List
 
+import numpy as np
 from geometry_msgs.msg import PointStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
@@ -78,13 +79,15 @@ class Segmentation:
         if self._keep is not None:
             self._keep(publisher.topic_name, msg, latched)
 
-    def image(self, header, size, segmenter, camera, mount, ego):
+    def image(self, header, size, segmenter, fresh, camera, mount, ego):
         """One image that the engine has computed: its header and (width, height), and what is known of it.
+
+        fresh: it is no picture that stands still; on another one nobody is told to land.
 
         Returns:
             class_map(): its class map, uint8 (h', w'), taken out of the engine at the first call.
         """
-        kept = []
+        kept: List[np.ndarray] = []
 
         def class_map():
             if not kept:
@@ -93,8 +96,10 @@ class Segmentation:
 
         if self._mask.get_subscription_count() > 0:
             self._send(self._mask, mask_message(header, class_map()))
-        while self._asked:
-            self._asked.popleft().tell(class_map(), header, camera, mount, ego)
+        if self._asked and fresh:
+            what = (class_map(), header, camera, mount, ego)
+            while self._asked:
+                self._asked.popleft().tell(*what)
         now = time.monotonic()
         if now - self._shared_s >= SHARES_EVERY_S:
             self._shared_s, self._shares = now, shares(class_map(), len(self.labels))
@@ -113,7 +118,7 @@ class Segmentation:
             if not asked.told.wait(ANSWER_WITHIN_S):
                 with contextlib.suppress(ValueError):  # the next image takes it just now
                     self._asked.remove(asked)
-                text = "no landing place: no image was processed within {:.0f} s"
+                text = "no landing place: no fresh image with a mask came within {:.0f} s"
                 raise PerceptionError(text.format(ANSWER_WITHIN_S))
             future.set_result((True, self._find(*asked.what)))
         except PerceptionError as e:
@@ -158,7 +163,8 @@ class Asked:
     """One call of ~/find_landing: it waits in `told` for the next image, which is then in `what`."""
 
     def __init__(self):
-        self.told, self.what = threading.Event(), ()
+        self.told = threading.Event()
+        self.what: Any = ()
 
     def tell(self, *what):
         self.what = what

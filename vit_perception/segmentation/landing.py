@@ -73,10 +73,11 @@ def find_place(mask, flat, camera, mount, ego, point, search_m, needed_m, height
     if not any(flat & (np.array(shares(mask, len(flat))) > 0)):
         raise PerceptionError("no landing place: not one pixel is of a class of landing.classes")
     radius, centre, pixel = _largest(mask, flat, ground, middle, search_m, needed_m)
+    radius = max(radius, 0.0)
     sigma = radius * height_sigma_m / ground.height_m
     if radius - SIGMAS * sigma < needed_m:
         text = "no landing place: within {:.1f} m of the point the largest circle has {:.2f} m, give or take {:.2f} m; "
-        raise PerceptionError((text + "the vehicle needs {:.2f} m").format(search_m, max(radius, 0.0), sigma, needed_m))
+        raise PerceptionError((text + "the vehicle needs {:.2f} m").format(search_m, radius, sigma, needed_m))
     return Place(ground.to_base(centre), pixel, radius, sigma)
 
 
@@ -84,7 +85,7 @@ def _largest(mask, flat, ground, middle, search_m, needed_m):
     """(radius, (x, y) on the ground, (u, v)) of the largest circle whose centre is within search_m of `middle`."""
     half = search_m + LARGEST * needed_m
     cell = max(needed_m / CELLS, 2.0 * half / MOST_CELLS)
-    offsets = np.arange(-half, half + cell, cell)
+    offsets = cell * np.arange(-int(np.ceil(half / cell)), int(np.ceil(half / cell)) + 1)  # one of them is 0
     row, column = np.mgrid[: len(offsets), : len(offsets)]
     x, y = middle[0] + offsets[column], middle[1] + offsets[row]
     u, v, seen = ground.to_pixels(x.ravel(), y.ravel())

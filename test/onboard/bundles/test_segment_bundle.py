@@ -11,9 +11,10 @@ pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
 from segment_bundle import COLORS, LABELS, make_segment_bundle  # noqa: E402
 
 from vit_perception.bundles.bundle import open_bundle, sha256_of  # noqa: E402
-from vit_perception.bundles.golden import read_golden  # noqa: E402
+from vit_perception.bundles.golden import _agreement, read_golden  # noqa: E402
 from vit_perception.detector import Detector  # noqa: E402
 from vit_perception.engines import open_engine  # noqa: E402
+from vit_perception.engines.onnxruntime import OnnxRuntimeEngine  # noqa: E402
 from vit_perception.errors import BundleError, EngineError, GoldenError  # noqa: E402
 from vit_perception.segmentation.segmenter import Segmenter  # noqa: E402
 
@@ -127,6 +128,21 @@ def test_an_engine_that_sees_other_classes_is_refused(folder, share):
             open_engine(open_bundle(folder), "onnxruntime")
     else:
         open_engine(open_bundle(folder), "onnxruntime").close()
+
+
+def test_golden_outputs_in_float16_serve_too(folder):
+    """Rounding makes ties: a pixel whose two best are as large but for it may get either."""
+    golden = dict(np.load(folder / "golden.npz"))
+    logits = golden["classes"].astype(np.float32)
+    second = np.argsort(logits, axis=1)[:, -2:-1]
+    best = logits.max(1, keepdims=True)
+    np.put_along_axis(logits, second, best.astype(np.float16).astype(np.float32), 1)  # everywhere, the worst case
+    np.savez(folder / "golden.npz", **golden | {"classes": logits.astype(np.float16)})
+    relist(folder, "golden", "golden.npz")
+    bundle = open_bundle(folder)
+    found = OnnxRuntimeEngine(bundle.file("fp32")).infer(golden["images"][:1].astype(np.float32))["classes"][0]
+    assert _agreement(found, read_golden(bundle)["classes"][0]) == 1.0
+    assert _agreement(-found, read_golden(bundle)["classes"][0]) < 0.6
 
 
 def test_golden_outputs_of_another_size_are_refused(folder):

@@ -97,6 +97,40 @@ def test_a_mask_is_of_the_whole_image_also_where_it_is_cut_into_slices(client, b
         np.testing.assert_array_equal(mask_of(client.messages("segmentation")[0]), CELLS)
 
 
+WHITE = np.full((HEIGHT, WIDTH), 255, np.uint8)
+
+
+def test_a_mask_that_cannot_be_made_costs_no_detection(client, tmp_path, log):
+    model = make_segment_bundle(tmp_path / "both", "both", faulty=True)
+    with running("node", log, model=model):
+        client.connect()
+        look(client)
+        assert client.answer(SCENE, (3, 1)) is not None and client.answer(WHITE, (3, 2)) is not None
+        client.fly(WHITE, 0.5)
+        level, _, values = client.diagnostics(WHITE)
+        assert (
+            values["failures"] == "0"
+            and "no mask of this image: the engine gives values that are" in values["warnings"]
+        )
+        client.forget()
+        client.fly(SCENE, 0.3)
+        assert len(client.messages("segmentation")) == len(client.messages("detections")) > 0
+
+
+def test_in_a_node_that_only_segments_it_is_a_failure(client, tmp_path, log):
+    client.listen(f"{NAME}/segmentation", Image)
+    model = make_segment_bundle(tmp_path / "segment", faulty=True)
+    with running("node", log, model=model, segment_only=True):
+        assert client.wait(lambda: client.images.get_subscription_count() > 0, 15.0)
+        client.spin(0.5)
+        client.fly(WHITE, 1.0)
+        level, text, values = client.diagnostics(WHITE)
+        assert level == 2 and "frames in a row failed: EngineError: the engine gives values that are not finite" in text
+        assert client.messages("segmentation") == []
+        client.fly(SCENE, 0.5)
+        assert client.diagnostics(SCENE)[0] == 0 and client.messages("segmentation")
+
+
 def test_a_detector_has_no_topic_of_masks(client, bundle, log):
     with running("node", log, model=bundle):
         client.connect()
@@ -167,7 +201,7 @@ def test_no_image_no_landing_place(client, both, log):
         client.connect()
         began = time.monotonic()
         success, text = ask(client)
-        assert not success and text == "no landing place: no image was processed within 2 s"
+        assert not success and text == "no landing place: no fresh image with a mask came within 2 s"
         assert time.monotonic() - began < 4.0
         client.fly(SCENE, 0.3)
         assert ask(client, SCENE) == (
@@ -210,6 +244,18 @@ def test_the_place_to_land_is_where_the_ground_is_flat(client, both, log):
             "nanosec": point.header.stamp.nanosec,
         }
         assert point.point.z == pytest.approx(-20.0)
+        still = client.node.get_clock().now().to_msg()
+
+        def stand_still():
+            tell()
+            client.send(SCENE, (still.sec, still.nanosec))
+
+        client.fly(SCENE, 0.1, each=tell)
+        for _ in range(20):
+            stand_still()
+            client.spin(0.05)
+        success, text = ask_while(client, stand_still)
+        assert not success and text == "no landing place: no fresh image with a mask came within 2 s"
         roofs = np.full_like(CELLS, LABELS.index("roof"))
         success, text = ask(client, picture(roofs, WIDTH, HEIGHT), tell)
         assert not success and "not one pixel is of a class of landing.classes" in text
@@ -217,21 +263,23 @@ def test_the_place_to_land_is_where_the_ground_is_flat(client, both, log):
     client.node.destroy_publisher(odometry)
 
 
-def ask(client, image=None, each=None):
-    """(success, text) of ~/find_landing, while `image` flies."""
+def ask_while(client, each):
+    """(success, text) of ~/find_landing, while each() is called."""
     service = client.node.create_client(Trigger, f"{NAME}/find_landing")
     try:
         assert service.wait_for_service(5.0)
-        if image is not None:
-            client.fly(image, 0.2, each=each)
-        future = service.call_async(Trigger.Request())
-        deadline = time.monotonic() + 6.0
+        future, deadline = service.call_async(Trigger.Request()), time.monotonic() + 6.0
         while not future.done() and time.monotonic() < deadline:
-            if image is None:
-                client.spin(0.05)
-            else:
-                client.fly(image, 0.05, each=each)
-        assert future.done(), "no answer"
+            each()
+            client.spin(0.05)
         return future.result().success, future.result().message
     finally:
         client.node.destroy_client(service)
+
+
+def ask(client, image=None, each=None):
+    """The same, while `image` flies, after it was seen for a moment."""
+    if image is None:
+        return ask_while(client, lambda: None)
+    client.fly(image, 0.2, each=each)
+    return ask_while(client, lambda: client.fly(image, 0.05, each=each))
