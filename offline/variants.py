@@ -140,6 +140,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     bundle = open_bundle(args.model)
+    if bundle.segmentation:
+        raise RecipeError(
+            f"bundle {bundle.path} makes masks, which offline.variants does not measure; run offline.compress again with "
+            "the --target that needs the files"
+        )
     out = args.out or Path(bundle.path)
     check_replaceable(out)
     names = wanted(args.add, bundle)
