@@ -128,6 +128,9 @@ def main(argv: list[str] | None = None) -> None:
     folders = [args.model] if args.model else sorted(p.parent for p in Path("models").glob("*/bundle.json"))
     rows = []
     for bundle in map(open_bundle, folders):
+        if not bundle.labels:
+            print(f"{bundle.name}: left out, this compares boxes and it makes masks")
+            continue
         data = None
         if args.data is not None and not args.quick:
             classes = pick_classes(args.classes, bundle.labels)

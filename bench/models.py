@@ -213,6 +213,8 @@ def draw(rows: list[dict], path: Path) -> None:
 
 def _knows(bundle, args) -> bool:
     """Whether --data and its --classes can measure this bundle: one for other classes is told without accuracy."""
+    if not bundle.labels:  # masks: no mAP
+        return False
     return args.data is None or args.quick or set((args.classes or "").split(",")) - {""} <= set(bundle.labels)
 
 

@@ -9,7 +9,7 @@ from offline.data import read_coco
 from offline.evaluation.accuracy import EVALUATION_SCORE, evaluate
 from offline.export.contract import ONNXRUNTIME_INT8, TENSORRT_8_2, check_contract
 from vit_perception.bundles.bundle import open_bundle
-from vit_perception.bundles.golden import prove
+from vit_perception.bundles.golden import OUTPUTS, prove
 from vit_perception.detector import Detector
 from vit_perception.engines import open_engine
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
@@ -30,7 +30,7 @@ def test_shipped_bundles_are_whole_and_compute_their_golden_outputs(folder):
         prove(engine, bundle)  # int8 too against the master: scores within .20, boxes of the best points within IoU .50
         for i, image in enumerate(golden["images"].astype(np.float32)):
             outputs = engine.infer(image[None])
-            for name in ("logits", "boxes"):
+            for name in OUTPUTS[bundle.task]:
                 right, difference = golden[name][i], outputs[name][0] - golden[name][i]
                 part = np.linalg.norm(difference) / np.linalg.norm(right)
                 assert part <= (1e-3 if variant == "fp32" else 0.1), (variant, name, i)
