@@ -165,3 +165,15 @@ def test_shipped_recipes_of_masks_are_read():
         assert name in recipe_names() and load_recipe(name).task == "segment"
     plain = load_recipe("quick").as_dict()
     assert "task" not in plain and "masks" not in plain, "a detector's bundle is written as it was"
+
+
+def test_a_search_chooses_by_miou(tmp_path):
+    data = write_masks(tmp_path / "data", counts=(4, 2))
+    short = STAGE | {"min_steps": 4}
+    recipe = RECIPE | {"teacher": short, "prune": short, "lowrank": short | {"saving": 1.0}, "quantise": {"epochs": 0}}
+    recipe |= {"search": short | {"levels": [0.7], "images": 2}}
+    done = compress(data, recipe, tmp_path / "found", "--budget-ms", "50", target="jetson-nano")
+    assert done.returncode == 0, done.stderr[-2000:]
+    tried = json.loads((tmp_path / "found.run/search.json").read_text())
+    assert tried and all(0 <= c["merit"] <= 1 and c["ms"] <= 50 for c in tried)
+    assert "mIoU" in done.stderr and open_bundle(tmp_path / "found").task == "segment"
