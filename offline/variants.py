@@ -142,8 +142,8 @@ def main(argv: list[str] | None = None) -> None:
     bundle = open_bundle(args.model)
     if bundle.segmentation:
         raise RecipeError(
-            f"bundle {bundle.path} makes masks, which offline.variants does not measure; run offline.compress again with "
-            "the --target that needs the files"
+            f"bundle {bundle.path} makes masks, which offline.variants does not measure; run offline.compress again "
+            "with the --target that needs the files"
         )
     out = args.out or Path(bundle.path)
     check_replaceable(out)
