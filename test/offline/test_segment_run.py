@@ -171,7 +171,7 @@ def test_a_search_chooses_by_miou(tmp_path):
     data = write_masks(tmp_path / "data", counts=(4, 2))
     short = STAGE | {"min_steps": 4}
     recipe = RECIPE | {"teacher": short, "prune": short, "lowrank": short | {"saving": 1.0}, "quantise": {"epochs": 0}}
-    recipe |= {"search": short | {"levels": [0.7], "images": 2}}
+    recipe |= {"search": short | {"levels": [1.0], "images": 2}}
     done = compress(data, recipe, tmp_path / "found", "--budget-ms", "50", target="jetson-nano")
     assert done.returncode == 0, done.stderr[-2000:]
     tried = json.loads((tmp_path / "found.run/search.json").read_text())
