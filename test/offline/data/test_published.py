@@ -39,7 +39,7 @@ def test_every_layout_is_read_as_it_is(tmp_path, capsys, name):
 
 
 def test_every_name_of_a_format_has_a_sample_or_is_a_family():
-    assert set(FORMATS) == {"coco", "voc", "yolo", *PUBLISHED}
+    assert set(FORMATS) == {"coco", "masks", "voc", "yolo", *PUBLISHED}
 
 
 def test_visdrone_leaves_alone_what_it_says_and_hides_what_is_asked(tmp_path):
