@@ -13,17 +13,20 @@ from typing import Any, Dict, List, Set
 
 import numpy as np
 
-from .find import FIDGET, LAPSE_S, Find, plain, restored
+from .find import LAPSE_S, Find, plain, restored
+from .match import MOST, PARTNERS, Matcher, Pair, carried_along
 
-Look = namedtuple("Look", "track label score place noise lasting size_px ground_m")
+Look = namedtuple("Look", "track label score place noise lasting size_px ground_m carried")
+Look.__new__.__defaults__ = ((0.0, 0.0),)
 Look.__doc__ = """One box of one image: the track's id, its class's name and score, place (2,), noise (2, 2) and lasting
-(2, COUNT) as `sighting.Sightings` has them, sqrt(w h) in pixels, altitude of the ground or None."""
+(2, COUNT) as `sighting.Sightings` has them, sqrt(w h) in pixels, altitude of the ground or None, and carried (2,)."""
 
 SAME_TRACK, LOST_TRACK = 16.0, 9.21  # chi-square of 2, of a place: 99.97%, 99%
-SAME_PERSON, WALKED_ON = 13.28, 7.78  # of 4, of a place and a speed: 99%, 90%
 MISFITS = 3  # looks in a row far from where their track's find is: the track is now on another object
-MOST_SIGMA_M, WALKED_SIGMA_M = 8.0, 5.0  # doubt beyond which two finds are never taken for one person
-COMPARED = (1, 2, 4, 8, 16)  # times min_looks at which a find is compared with those of before
+SETTLE_EVERY_S = 1.0
+SETTLED_S = 10.0
+SPEED_SETTLED_MPS = 0.7
+KNOWN_S, MOST_KNOWN = 40.0, 8
 FORGOTTEN_S, KEPT_LOOKS = 10.0, 3  # unconfirmed and of fewer looks: forgotten so long after the last
 TOLD_EVERY_S, BETTER, MOVED = 1.0, 0.8, 0.5  # news: a sigma smaller by this, or a place moved by this part of it
 CELL_M = 25.0  # of the grid that finds what is near
@@ -47,18 +50,22 @@ class FindMap:
     def __init__(self, min_looks=4, min_duration_s=0.4, min_score=0.5, most=10000, record=None):
         self.min_looks, self.min_duration_s, self.min_score, self.most = min_looks, min_duration_s, min_score, most
         self.finds: Dict[int, Find] = {}
-        self.forgotten = 0
+        self.forgotten, self.newest_s = 0, 0.0
         self._record = record or (lambda event: None)
         self._by_track: Dict[Any, int] = {}
         self._grid: Dict[tuple, Set[int]] = {}
         self._cells: Dict[int, tuple] = {}
         self._walkers: Set[int] = set()
         self._young: Set[int] = set()
+        self._open: Set[int] = set()
+        self._known: List[Pair] = []
+        self._settle_due_s = -float('inf')
         self._next_id = 1
 
     def update(self, stamp_s, looks):
         """Take the looks of one image, one per track. Returns [(Look, Find)]: where each look went that
         fitted."""
+        self.newest_s = stamp_s
         pairs: List[tuple] = []
         fresh: List[Look] = []
         taken: Set[int] = set()
@@ -83,7 +90,10 @@ class FindMap:
             taken.add(find.id)
             done.append((look, find))
         self._keep_apart([f for _, f in done])
-        done = [(look, self._consider(find, stamp_s)) for look, find in done]
+        for _, find in done:
+            self._consider(find)
+        if stamp_s >= self._settle_due_s or stamp_s < self._settle_due_s - 60.0:
+            self.settle(stamp_s)
         self._fade(stamp_s)
         return done
 
@@ -138,7 +148,7 @@ class FindMap:
         if look.score > find.best_score:
             find.best_score, find.size_px = look.score, look.size_px
         find.ground_m = look.ground_m if look.ground_m is not None else find.ground_m
-        find.track = look.track
+        find.track, find.carried = look.track, look.carried
         if self._by_track.get(look.track) != find.id:
             self._by_track[look.track] = find.id
 
@@ -173,39 +183,69 @@ class FindMap:
 
     # Who is who
 
-    def _consider(self, find, stamp_s):
-        """Confirm a find that is ready, or take it for one of before; returns what it is now."""
-        if find.confirmed and find.looks < COMPARED[3] * self.min_looks and _too_fast(find):
-            find.confirmed = False  # it was taken for somebody before its speed was known
-        ready = find.looks >= self.min_looks and find.last_s - find.first_s >= self.min_duration_s
-        if not ready or find.score < self.min_score or _too_fast(find) or _speed_sigma(find) > SPEED_KNOWN_MPS:
-            return find
-        if find.confirmed and find.looks not in [n * self.min_looks for n in COMPARED]:
-            return find
-        same = self._same_person(find)
-        if same is not None:
-            return self._merge(same[0], find, same[1])
-        if not find.confirmed:
-            find.confirmed = True
-            self._young.discard(find.id)
-            self._record(dict(event="confirmed", stamp_s=stamp_s, **plain(find)))
-        return find
+    def _consider(self, find):
+        """Confirm a find that is ready, or take that back where it turns out to be no person's way to move."""
+        if _nobody(find):
+            find.confirmed = False
+            return
+        ready = find.looks >= self.min_looks and find.last_s - find.first_s > self.min_duration_s - 1e-3
+        if find.confirmed or not ready or find.score < self.min_score or _speed_sigma(find) > SPEED_KNOWN_MPS:
+            return
+        find.confirmed = True
+        self._young.discard(find.id)
+        self._record(dict(event="confirmed", stamp_s=find.last_s, **plain(find)))
 
-    def _same_person(self, find):
-        """(older find, whether it walked on since) that this one is, or None."""
-        best: Any = None
+    def settle(self, stamp_s, everybody=False):
+        """Join those who have left the view, or are in it for long, to whom they are of those before.
+
+        Args:
+            everybody: those in view too, for the flight ends.
+        """
+        self._settle_due_s = stamp_s + SETTLE_EVERY_S
+        fresh = [self.finds[i] for i in self._open]
+        due = {f.id for f in fresh if everybody or stamp_s - f.last_s > LAPSE_S or f.last_s - f.first_s > SETTLED_S}
+        if not due:
+            return
+        fresh = [f for f in fresh if f.confirmed and _speed_sigma(f) < SPEED_SETTLED_MPS or f.id in due and f.confirmed]
+        fresh = sorted(fresh, key=lambda f: (f.id not in due, f.last_s))[:MOST]
+        self._pairs_of = [p for f in fresh for p in self._partners(f)]
+        self._known = [k for k in self._known if stamp_s - k.find.last_s < KNOWN_S][-MOST_KNOWN:]
+        found = Matcher(self._known, self._pairs_of).best() if self._pairs_of else []
+        for pair, _ in sorted(found, key=lambda p: p[0].find.last_s):
+            if pair.find.id in due:
+                self._join(pair)
+        for find_id in due:
+            self._open.discard(find_id)
+            if find_id in self.finds:
+                self.finds[find_id].settled = True
+
+    def _partners(self, find):
+        """Pairs of a find with those that it may be, the likeliest of each kind."""
+        stands, walks = [], []
         for older in self._near(find.state[:2]):
             if older.id == find.id or older.label != find.label or older.last_s >= find.last_s:
                 continue
             if older.looks < KEPT_LOOKS or older.id in find.apart or find.id in older.apart:
                 continue
-            if not older.may_walk and _far(find, older):
-                continue
-            for walks in (False, True) if older.may_walk else (False,):
-                cost = _cost(walks, *find.difference(older, walks))
-                if cost is not None and (best is None or cost < best[0]):
-                    best = cost, older, walks
-        return None if best is None else best[1:]
+            for kind, pairs in ((False, stands), (True, walks)):
+                if kind and find.last_s - older.last_s <= LAPSE_S:
+                    continue
+                move, noise = older.transition(find.last_s - older.last_s, kind)
+                offset = find.state[:2] - move[:2].dot(older.state)
+                spread = move[:2].dot(older.covariance).dot(move[:2].T) + noise[:2, :2] + find.covariance[:2, :2]
+                misfit = float(offset.dot(offset)) / float(spread[0, 0] + spread[1, 1])
+                if misfit < 10:
+                    pairs.append((misfit, older.id, Pair(find, older, kind)))
+        return [pair for pairs in (stands, walks) for _, _, pair in sorted(pairs)[:PARTNERS]]
+
+    def _join(self, pair):
+        older = pair.older
+        while older.id not in self.finds or self.finds[older.id] is not older:
+            if older.id not in self.finds:
+                return
+            older = self.finds[older.id]
+        self._known.append(Pair(restored(plain(pair.find)), restored(plain(older)), pair.walks))
+        self._merge(older, pair.find, pair.walks)
 
     def _merge(self, older, find, walks):
         before = [plain(older), plain(find)]
@@ -216,7 +256,7 @@ class FindMap:
         for other in list(find.apart):
             if other in self.finds:
                 self.finds[other].apart.add(older.id)
-        find.id, find.confirmed = older.id, True
+        find.id, find.confirmed, find.settled = older.id, True, True
         self._add(find)
         for track, owner in list(self._by_track.items()):
             if owner in (before[0]["id"], before[1]["id"]):
@@ -247,6 +287,8 @@ class FindMap:
         self.finds[find.id] = find
         if not find.confirmed:
             self._young.add(find.id)
+        if not find.settled:
+            self._open.add(find.id)
         self._place(find)
 
     def _place(self, find):
@@ -271,6 +313,7 @@ class FindMap:
                 del self._grid[cell]
         self._walkers.discard(find_id)
         self._young.discard(find_id)
+        self._open.discard(find_id)
         if self._by_track.get(find.track) == find_id:
             del self._by_track[find.track]
 
@@ -278,7 +321,7 @@ class FindMap:
         for find_id in list(self._young):
             find = self.finds[find_id]
             if stamp_s - find.last_s > FORGOTTEN_S:
-                if find.looks < KEPT_LOOKS or _too_fast(find):
+                if find.looks < KEPT_LOOKS or _nobody(find):
                     self._remove(find_id)
                 else:  # stays, unconfirmed
                     self._young.discard(find_id)
@@ -299,21 +342,8 @@ def _cell(place):
     return int(math.floor(place[0] / CELL_M)), int(math.floor(place[1] / CELL_M))
 
 
-def _cost(walks, difference, spread):
-    """-2 log likelihood, less a constant, that two finds are one person, from `Find.difference`; None: surely not."""
-    area, doubt = float(np.linalg.det(spread)), float(np.linalg.det(spread[:2, :2]))
-    if not (area > 0 and 0 < doubt < (WALKED_SIGMA_M if walks else MOST_SIGMA_M) ** 4):
-        return None
-    misfit = float(difference.dot(np.linalg.solve(spread, difference)))
-    return misfit + math.log(area) if misfit < (WALKED_ON if walks else SAME_PERSON) else None
-
-
-def _far(find, older):
-    """Whether two who stand are surely apart: quick, before the exact comparison."""
-    offset = find.state[:2] - older.state[:2]
-    doubt = find.covariance[0, 0] + find.covariance[1, 1] + older.covariance[0, 0] + older.covariance[1, 1]
-    grown = FIDGET * max(find.last_s - older.last_s, 0.0)
-    return float(offset.dot(offset)) > 4 * SAME_PERSON * (doubt + grown)
+def _nobody(find):
+    return _too_fast(find) or carried_along(find)
 
 
 def _too_fast(find):
