@@ -32,7 +32,7 @@ class Find:
         shared (4, COUNT): covariance of the state's error with each lasting error of unit variance.
         looks (int), score_sum (float), best_score (float), first_s, last_s (float): stamps of the looks.
         confirmed (bool): looks, score and duration suffice. settled (bool): compared with those of before for good.
-        walks (bool).
+        walks (bool). born (int): the image of the first look, counted. carried (2,): as `sighting.Sightings` has it.
         ground_m (float or None): altitude of the ground there, above the ellipsoid.
         size_px (float): sqrt(w h) of the box of the best look.
         apart (set): ids that were seen in the same image: others, surely.
@@ -43,7 +43,8 @@ class Find:
 
     __slots__ = (
         "id", "label", "state", "covariance", "shared", "looks", "score_sum", "best_score", "first_s", "last_s",
-        "confirmed", "carried", "settled", "walks", "ground_m", "size_px", "apart", "track", "misfits", "merged", "told",
+        "born", "confirmed", "carried", "settled", "walks", "ground_m", "size_px", "apart", "track", "misfits",
+        "merged", "told",
     )  # fmt: skip
 
     def __init__(self, find_id, label, stamp_s, place, noise, lasting):
@@ -54,7 +55,7 @@ class Find:
         self.covariance[2, 2] = self.covariance[3, 3] = SPEED_SIGMA_MPS**2
         self.shared = np.zeros((4, COUNT))
         self.shared[:2] = -lasting
-        self.looks, self.score_sum, self.best_score = 1, 0.0, 0.0
+        self.looks, self.score_sum, self.best_score, self.born = 1, 0.0, 0.0, 0
         self.first_s = self.last_s = stamp_s
         self.confirmed = self.settled = self.walks = False
         self.ground_m, self.size_px, self.carried = None, 0.0, (0.0, 0.0)
@@ -113,15 +114,15 @@ class Find:
         self.walks = sigma < MOST_SIGMA_MPS and speed > sure
 
     def absorb(self, older, walks):
-        """Take in where an older find of the same person was, as a measurement of the place with common errors."""
+        """Take in where an older find of the same person was, and how fast, as a measurement with common errors."""
         state, covariance, shared = older.predicted(self.last_s, walks)
-        common = self.shared.dot(shared[:2].T)  # (4, 2)
-        spread = self.covariance[:2, :2] + covariance[:2, :2] - common[:2] - common[:2].T
-        gain = np.linalg.solve(spread, (self.covariance[:, :2] - common).T).T
-        self.state = self.state + gain.dot(state[:2] - self.state[:2])
+        common = self.shared.dot(shared.T)
+        spread = self.covariance + covariance - common - common.T
+        gain = np.linalg.solve(spread, (self.covariance - common).T).T
+        self.state = self.state + gain.dot(state - self.state)
         merged = self.covariance - gain.dot(spread).dot(gain.T)
         self.covariance = 0.5 * (merged + merged.T)
-        self.shared = self.shared + gain.dot(shared[:2] - self.shared[:2])
+        self.shared = self.shared + gain.dot(shared - self.shared)
         self._judge_walk()
         self.looks += older.looks
         self.score_sum += older.score_sum
@@ -151,10 +152,16 @@ def _on_course(dt):
     """The same of who walks out of view: the velocity fades into any other (an Ornstein-Uhlenbeck process)."""
     keep = math.exp(-dt / COURSE_S)
     move = np.diag([1.0, 1.0, keep, keep])
-    move[0, 2] = move[1, 3] = COURSE_S * (1.0 - keep)
+    lasts, place = drifted(dt)
+    move[0, 2] = move[1, 3] = lasts
     v = PACE_MPS**2
-    place = v * COURSE_S**2 * (2 * dt / COURSE_S - 3 + 4 * keep - keep**2)
     return move, _blocks(place, v * COURSE_S * (1 - keep) ** 2, v * (1 - keep**2))
+
+
+def drifted(dt):
+    """(seconds by which the velocity of who walks out of view for `dt` moves the place, variance of an axis, m^2)."""
+    keep = np.exp(-dt / COURSE_S)
+    return COURSE_S * (1 - keep), PACE_MPS**2 * COURSE_S**2 * (2 * dt / COURSE_S - 3 + 4 * keep - keep**2)
 
 
 def _blocks(place, both, speed):

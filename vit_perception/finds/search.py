@@ -181,6 +181,7 @@ class Search:
         around = tuple(self.poses.at(seen.stamp_s + step) for step in (-STEP_S, STEP_S))
         boxes = seen.boxes
         if not boxes:
+            self.finds.update(seen.stamp_s, [])
             return []
         found = sightings(
             view, around, [b[3] for b in boxes], np.array([self._middle_m[b[1]] for b in boxes]), self._sigmas
@@ -219,7 +220,7 @@ class Search:
         if self._waiting:
             self._work(self._waiting[-1].stamp_s + 2 * WAIT_S)
         with self.lock:
-            self.finds.settle(self.finds.newest_s, everybody=True)
+            self.finds.settle()
         if self.writer is not None:
             self.writer.close(self)
 
