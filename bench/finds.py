@@ -6,7 +6,7 @@ Three legs of a lawnmower at 15, 30 and 60 m over 12 people who stand and 5 who 
 camera 60 degrees down. Boxes are the rendered ones with the committed detector's measured noise, false positives
 included; the tracker is the node's. Then the same boxes are placed with exact poses; with every error of an autopilot at
 once (position 1.5 m drifting, attitude 1 degree, heading 5 degrees, clocks 0.1 s apart); with a mount that is off by
-1 degree and a height by 0.5 m besides ("all"); and with each alone, of half as many draws. These figures are standard
+1 degree and a height by 0.5 m too ("all"); and with each alone, of half as many draws. These are standard
 deviations, drawn several times for each flight. The finds' parameters are the
 node's defaults. False positives stand still in the image, as in the project's other benchmarks: over the ground they
 move with the vehicle, and the map leaves them out by their speed. "all, ground" is the harder case: there they lie on
