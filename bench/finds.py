@@ -4,13 +4,12 @@
 
 Three legs of a lawnmower at 15, 30 and 60 m over 12 people who stand and 5 who walk, among walls, trees and cars, the
 camera 60 degrees down. Boxes are the rendered ones with the committed detector's measured noise, false positives
-included; the tracker is the node's. Then the same boxes are placed with exact poses; with every error of an autopilot at
-once (position 1.5 m drifting, attitude 1 degree, heading 5 degrees, clocks 0.1 s apart); with a mount that is off by
-1 degree and a height by 0.5 m too ("all"); and with each alone, of half as many draws. These are standard
-deviations, drawn several times for each flight. The finds' parameters are the
-node's defaults. False positives stand still in the image, as in the project's other benchmarks: over the ground they
-move with the vehicle, and the map leaves them out by their speed. "all, ground" is the harder case: there they lie on
-the ground.
+included; the tracker is the node's, the finds' parameters are its defaults. Then the same boxes are placed with exact
+poses; with every error of an autopilot at once (position 1.5 m drifting, attitude 1 degree, heading 5 degrees, clocks
+0.1 s apart); with a mount that is off by 1 degree and a height by 0.5 m too ("all"); and with each alone, of half as
+many draws. These are standard deviations, drawn several times for each flight. False positives stand still in the
+image, as in the project's other benchmarks: over the ground they move with the vehicle, and the map leaves them out by
+their speed. "all, ground" is the harder case: there they lie on the ground.
 
 people: those of whom the detector saw at least 5 whole boxes. found: share of them with a confirmed find. duplicates:
 confirmed finds of somebody who has one already, as a share of the people found. false_finds: confirmed finds a flight
