@@ -58,8 +58,8 @@ def test_position_tells_height_where_the_ground_is_known_and_says_where_not():
 
 
 @needs_px4
-def test_a_person_becomes_a_find_from_px4s_topics_alone(client, bundle, log):
-    options = {"finds.heading_source": "px4", "finds.folder": "", "obstacles.camera_pitch_deg": -45.0}
+def test_a_person_becomes_a_find_from_px4s_topics_alone(client, bundle, log, tmp_path):
+    options = {"finds.heading_source": "px4", "finds.folder": str(tmp_path), "obstacles.camera_pitch_deg": -45.0}
     with running("node", log, model=bundle, **options):
         client.connect()
         where = client.node.create_publisher(px4_pose.VehicleGlobalPosition, px4_pose.POSITION, 10)
