@@ -5,6 +5,7 @@ UXRCE_DDS_SYNCT is 0. VehicleOdometry is not read: its position counts from wher
 """
 
 import math
+from typing import List
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def of_position(msg, with_height, warn):
         warn("finds_fix", "PX4 says that its position is not valid: no finds until it is")
         return []
     sigma = float(msg.eph) if math.isfinite(msg.eph) and msg.eph > 0 else None
-    calls = [("add_fix", (stamp_s, msg.lat, msg.lon, float(msg.alt_ellipsoid), sigma))]
+    calls: List[tuple] = [("add_fix", (stamp_s, msg.lat, msg.lon, float(msg.alt_ellipsoid), sigma))]
     if with_height:
         if msg.terrain_alt_valid and getattr(msg, "alt_valid", True):
             calls.append(("add_height", (stamp_s, float(msg.alt) - float(msg.terrain_alt))))
