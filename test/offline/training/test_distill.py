@@ -76,10 +76,11 @@ def test_the_teacher_looks_at_clean_images_and_tells_only_what_it_is_asked_to():
     assert losses["feature"].item() == pytest.approx(first["feature"].item() / 2, rel=1e-4)
     student.zero_grad()
     features = student.features(images)
-    logits, raw = student.predict(features)
+    outputs = student.outputs(features)
+    logits = outputs["logits"]
     logits.retain_grad()
     both.feature = 0.0
-    both(features, logits, raw, {"images": images, "told": told}, points_for(student, 64, 64))["response"].backward()
+    both(features, outputs, {"images": images, "told": told}, points_for(student, 64, 64))["response"].backward()
     assert (logits.grad[1, :, [0, 2]] == 0).all() and (logits.grad[1, :, 1] != 0).any()
 
 
