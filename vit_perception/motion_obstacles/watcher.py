@@ -22,7 +22,7 @@ from .parallax import Points
 
 WIDTH = 320  # px; the longer side of the images that are compared
 BASELINE_S, LONGEST_S = 0.25, 0.7  # between them; 0.6 s and half the size gained nothing
-WIDE_CELL, WIDE_MOST, WIDE_LEVELS = 12, 160, 2
+WIDE_CELL, WIDE_MOST, WIDE_LEVELS = 12, 160, 3
 DENSE_CELL, DENSE_MOST, DENSE_LEVELS = 6, 220, 2
 DENSE_RAD = math.radians(13.0)  # around the focus of expansion
 ZOOMED_S = 2.2  # time to contact to which the earlier image is zoomed
@@ -36,6 +36,7 @@ DIRECTION_SIGMA, NO_DIRECTION = math.radians(3.0), math.radians(10.0)  # of the 
 # Faster, what an image is late or a shutter rolls (30 ms) turns it by half a degree: as much as the parallax of what is
 # near shows. Then nothing new is made.
 TURNS_FAST_RAD_S = math.radians(15.0)
+FASTEST_MPS = 60.0  # no small vehicle's speed: odometry in a wrong unit
 ASSUMED_MPS = 4.5  # where no velocity is told
 FIRST_STEPS = 3  # of the refinement before the focus of expansion is looked at
 LEARNT = 8  # images after which what was carried halves the priors' sigmas
@@ -46,6 +47,7 @@ WATCHING, STANDS, ASIDE = "watching", "blind: no motion", "blind: flies aside of
 OFF, NO_VELOCITY, NO_GYRO = "off", "no velocity: alerts only, no range", "no gyro: turning from images"
 TURNS = "turns fast: nothing new, keeps what it knew"
 FLAT, FROZEN = "blind: too little texture", "blind: the image stands still"
+TOO_FAST = "blind: odometry tells an impossible speed (unit?)"
 UNCALIBRATED, STARTING = "blind: no calibrated camera", "blind: too few images yet"
 CONTRADICTED = "blind: the image moves otherwise than odometry and gyro tell (frame, sign, delay?)"
 
@@ -150,6 +152,8 @@ class MotionObstacles:
         """What is seen in the way, as `Followed.correct` takes it; or the sentence that says why nothing can be."""
         if view.speed < self.min_speed_mps:
             return STANDS
+        if view.speed > FASTEST_MPS:
+            return TOO_FAST
         to_camera, lens = mount.rotation.T, Lens(camera, view.small.shape)
         told = to_camera.dot(course / view.speed)
         if not lens.shows(told):
@@ -169,9 +173,8 @@ class MotionObstacles:
         if self._contrary:
             return CONTRADICTED if self._contrary >= DISAGREES else []
         self._carry(prior, motion, dt)
-        over = math.acos(max(-1.0, min(1.0, 0.5 * (float(np.trace(motion.rotation)) - 1.0)))) / dt
-        rate = _vector(ego, "angular_velocity")
-        self._turned_rad_s = over if rate is None else norm(rate)
+        # Of the images: where the frame vibrates, a gyro's rate at an instant is large and says nothing.
+        self._turned_rad_s = math.acos(max(-1.0, min(1.0, 0.5 * (float(np.trace(motion.rotation)) - 1.0)))) / dt
         up = to_camera.dot(np.array([0.0, 0.0, 1.0]) if ego is None or ego.level is None else ego.level[2])
         way_m = float(np.mean([v.speed for v in self._views if v.stamp_s >= before.stamp_s])) * dt
         way = Way(motion.direction, up, way_m, *half)
