@@ -56,7 +56,7 @@ ARGUMENTS = (
     ("twist_topic", "", None, "geometry_msgs/TwistStamped, optional"),
     ("height_topic", "height", None, "PoseStamped or Range, as the parameter height_source says"),
     ("fix_topic", "", None, "sensor_msgs/NavSatFix, optional: for finds on a map"),
-    ("heading_source", "", ("", "none", "odometry", "pose"), "finds.heading_source: whose orientation is in ENU"),
+    ("heading_source", "", ("", "none", "odometry", "pose", "px4"), "finds.heading_source: whose heading is true"),
     ("camera", "none", ("none", "v4l2_camera", "gscam"), "camera driver to start; none: it runs already"),
     ("video_device", "/dev/video0", None, "of the camera driver"),
     ("frame_id", "camera_optical", None, "the camera's OPTICAL frame, of the camera driver's images"),

@@ -43,6 +43,7 @@ SPECS = (
     _live(
         "slices", "1x1", "look at large images in slices too: 1x1 off, COLUMNSxROWS, or auto. Each costs an inference"
     ),
+    _live("slices_per_frame", 0, "slices looked at in one image, in turn, while tracks carry the rest; 0: all", 0, 64),
     _live("class_filter", "", "labels that are looked at, comma-separated; empty: all. RISK: others alert nobody"),
     _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
     _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),
@@ -118,11 +119,11 @@ SPECS = (
     _live("alerts.object_speed_mps", 8.0, "a time to contact that asks for more is a ghost", 0.0, 100.0, "m/s"),
     _live("alerts.trigger_count", 3, "consecutive frames that raise a level", 1, 100),
     _live("alerts.release_count", 5, "consecutive frames that lower a level", 1, 100),
-    _fixed("finds.heading_source", "none", "whose orientation is in ENU: none (no finds), odometry or pose"),
+    _fixed("finds.heading_source", "none", "whose heading is true: none (no finds), odometry, pose, px4"),
     _fixed("finds.classes", ["person"], "classes that are put on the map"),
     _fixed("finds.heights_m", [1.7], "their heights, of whose half a box's middle tells", 0.0, 100.0, "m"),
-    _fixed("finds.min_looks", 4, "looks that confirm a find ...", 2, 1000),
-    _fixed("finds.min_duration_s", 0.4, "... over so long ...", 0.0, 60.0, "s"),
+    _fixed("finds.min_looks", 3, "looks that confirm a find ...", 2, 1000),
+    _fixed("finds.min_duration_s", 0.2, "... over so long ...", 0.0, 60.0, "s"),
     _fixed("finds.min_score", 0.5, "... of such a mean score", 0.0, 1.0),
     _fixed("finds.most", 10000, "finds that are kept", 10, 100000),
     _fixed("finds.position_sigma_m", 1.5, "each axis; the fix's own where that is larger", 0.0, 1000.0, "m"),
@@ -148,7 +149,7 @@ HEIGHT_SOURCES = ("none", "odometry", "pose", "range")
 _CHOICES = {
     "height_source": HEIGHT_SOURCES,
     "on_stale": ON_STALE,
-    "finds.heading_source": ("none", "odometry", "pose"),
+    "finds.heading_source": ("none", "odometry", "pose", "px4"),
     "image_transport": ("raw", "compressed"),
     "high_bit_depth.scaling": ("percentile", "fixed"),  # images.high_bit_depth.SCALINGS
 }

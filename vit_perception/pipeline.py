@@ -23,7 +23,7 @@ from .tracking.growth import Expansion
 from .tracking.tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts", "motion_obstacles")
-_DETECTOR_VALUES = ("nms_iou", "invert_image", "slices")
+_DETECTOR_VALUES = ("nms_iou", "invert_image", "slices", "slices_per_frame")
 _SCORES = ("score_threshold", "weak_score")
 _OWN_VALUES = (
     "camera_motion", "pixel_growth", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m",
@@ -74,7 +74,8 @@ class Pipeline:
     """Detector, camera motion, tracker, obstacles, memory, corridor, scan and alerts in a row.
 
     Args:
-        detector: has detect(image, order) -> Detections and stage_ms, as `vit_perception.detector.Detector`.
+        detector: has detect(image, order) -> Detections and stage_ms, as `vit_perception.detector.Detector`; one that
+            knows slices has looked_at and passed_over too.
         tracker, obstacles, corridor, alerts: `Tracker`, `ObstacleEstimator`, `Corridor`, `AlertPolicy`; None takes the
             defaults.
 
@@ -114,9 +115,9 @@ class Pipeline:
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 
-        'nms_iou', 'invert_image' and 'slices' are the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
-        'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe between two frames
-        and, since each is one assignment, during one.
+        'nms_iou', 'invert_image', 'slices' and 'slices_per_frame' are the detector's; 'obstacles.camera_*_deg' turn
+        `mount`; 'tracker.x', 'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe
+        between two frames and, since each is one assignment, during one.
         """
         for name, value in values.items():
             part, _, attribute = name.rpartition(".")
@@ -159,7 +160,8 @@ class Pipeline:
             motion = looking.result()
         watch.stop("motion")
         turning = _turning(camera, self.mount if mount is None else mount, ego)
-        tracks = self.tracker.update(detections, stamp_s, motion, turning)
+        slices = getattr(self.detector, "looked_at", ()), getattr(self.detector, "passed_over", ())
+        tracks = self.tracker.update(detections, stamp_s, motion, turning, slices)
         tentative = self.tracker.tentative
         detections = _published(detections, tracks, self.score_threshold)
         watch.stop("track")

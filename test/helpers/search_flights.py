@@ -97,6 +97,10 @@ class Flight:
     def pause(self, seconds):
         self.t += seconds
 
+    def end(self):
+        """The flight ends: who is still in view is compared with those of before too."""
+        self.search.finds.settle()
+
     def confirmed(self):
         return [f for f in self.search.finds.finds.values() if f.confirmed]
 

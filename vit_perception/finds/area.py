@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from ..errors import PerceptionError
+from ..files import read_text
 
 MOST_CORNERS = 2000
 
@@ -17,8 +18,7 @@ def read_area(path):
         PerceptionError: one sentence: no file, no GeoJSON, no polygon in it, or one that crosses itself.
     """
     try:
-        with open(path, encoding="utf-8-sig") as f:
-            content = json.load(f)
+        content = json.loads(read_text(path))
         found = list(_polygons(content))
         polygons = [[_ring(r, path) for r in rings] for rings in found]
     except OSError as e:

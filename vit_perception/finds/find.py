@@ -18,7 +18,6 @@ WANDER = 0.05  # m^2/s^3, white acceleration of somebody in view: 0.2 m/s in a s
 FIDGET = 0.02
 STILL_MPS = 0.3  # standard deviation of the speed of somebody who stands
 LAPSE_S = 3.0  # out of view for longer, who stands is taken to stay and who walks to walk on
-MAY_WALK_MPS = 0.3
 WALKS_MPS, WALKS_SIGMAS = 0.45, 2.2  # who is faster, and hardly standing, walks ...
 MOST_SIGMA_MPS = 0.5  # ... once the speed is known so well
 # Who walks keeps a course for about so long (s), and then goes at about this speed anywhere.
@@ -32,7 +31,8 @@ class Find:
         id (int), label (str). state (4,): east, north, m; their rates, m/s. covariance (4, 4).
         shared (4, COUNT): covariance of the state's error with each lasting error of unit variance.
         looks (int), score_sum (float), best_score (float), first_s, last_s (float): stamps of the looks.
-        confirmed (bool): looks, score and duration suffice. walks (bool).
+        confirmed (bool): looks, score and duration suffice. settled (bool): compared with those of before for good.
+        walks (bool). born (int): the image of the first look, counted. carried (2,): as `sighting.Sightings` has it.
         ground_m (float or None): altitude of the ground there, above the ellipsoid.
         size_px (float): sqrt(w h) of the box of the best look.
         apart (set): ids that were seen in the same image: others, surely.
@@ -43,7 +43,8 @@ class Find:
 
     __slots__ = (
         "id", "label", "state", "covariance", "shared", "looks", "score_sum", "best_score", "first_s", "last_s",
-        "confirmed", "walks", "ground_m", "size_px", "apart", "track", "misfits", "merged", "told",
+        "born", "confirmed", "carried", "settled", "walks", "ground_m", "size_px", "apart", "track", "misfits",
+        "merged", "told",
     )  # fmt: skip
 
     def __init__(self, find_id, label, stamp_s, place, noise, lasting):
@@ -54,10 +55,10 @@ class Find:
         self.covariance[2, 2] = self.covariance[3, 3] = SPEED_SIGMA_MPS**2
         self.shared = np.zeros((4, COUNT))
         self.shared[:2] = -lasting
-        self.looks, self.score_sum, self.best_score = 1, 0.0, 0.0
+        self.looks, self.score_sum, self.best_score, self.born = 1, 0.0, 0.0, 0
         self.first_s = self.last_s = stamp_s
-        self.confirmed = self.walks = False
-        self.ground_m, self.size_px = None, 0.0
+        self.confirmed = self.settled = self.walks = False
+        self.ground_m, self.size_px, self.carried = None, 0.0, (0.0, 0.0)
         self.apart, self.track, self.misfits, self.merged, self.told = set(), None, 0, [], None
 
     @property
@@ -75,15 +76,17 @@ class Find:
         dt = stamp_s - self.last_s
         if dt <= 0:
             return self.state, self.covariance, self.shared
-        state, shared = self.state.copy(), self.shared * np.exp(-dt / FADES_S)
-        if dt > LAPSE_S and not (self.walks if walks is None else walks):
-            covariance = np.zeros((4, 4))
-            covariance[:2, :2] = self.covariance[:2, :2] + FIDGET * dt * np.eye(2)
-            covariance[2, 2] = covariance[3, 3] = STILL_MPS**2
-            state[2:], shared[2:] = 0.0, 0.0
-            return state, covariance, shared
-        move, noise = _steady(dt) if dt <= LAPSE_S else _on_course(dt)
-        return move.dot(state), move.dot(self.covariance).dot(move.T) + noise, move.dot(shared)
+        move, noise = self.transition(dt, walks)
+        shared = move.dot(self.shared) * np.exp(-dt / FADES_S)
+        return move.dot(self.state), move.dot(self.covariance).dot(move.T) + noise, shared
+
+    def transition(self, dt, walks=None):
+        """Motion (4, 4) and its noise (4, 4) over `dt` seconds; 0 and less moves nothing."""
+        if dt <= LAPSE_S:
+            return _steady(max(dt, 0.0))
+        if self.walks if walks is None else walks:
+            return _on_course(dt)
+        return np.diag([1.0, 1.0, 0.0, 0.0]), np.diag([FIDGET * dt, FIDGET * dt, STILL_MPS**2, STILL_MPS**2])
 
     def misfit(self, stamp_s, place, noise, lasting):
         """Squared Mahalanobis distance of a look from what is known."""
@@ -103,12 +106,6 @@ class Find:
         self.looks, self.last_s = self.looks + 1, max(stamp_s, self.last_s)
         self._judge_walk()
 
-    @property
-    def may_walk(self):
-        """Whether the speed is more than nothing, however unsure."""
-        speed = float(np.hypot(self.state[2], self.state[3]))
-        return speed > max(MAY_WALK_MPS, math.sqrt(max(float(self.covariance[2:, 2:].max()), 0.0)))
-
     def _judge_walk(self):
         speed = float(np.hypot(self.state[2], self.state[3]))
         ray = self.state[2:] / max(speed, 1e-9)
@@ -116,28 +113,16 @@ class Find:
         sure = (0.7 if self.walks else 1.0) * max(WALKS_MPS, WALKS_SIGMAS * sigma)
         self.walks = sigma < MOST_SIGMA_MPS and speed > sure
 
-    def difference(self, older, walks):
-        """(difference (4,), its covariance (4, 4)) to an older find, at the time of this one's last look.
-
-        Both have errors in common: what lasts. The covariance of the two errors is shared shared'.
-
-        Args:
-            walks: whether that one is taken to have walked on since, or to have stood still.
-        """
+    def absorb(self, older, walks):
+        """Take in where an older find of the same person was, and how fast, as a measurement with common errors."""
         state, covariance, shared = older.predicted(self.last_s, walks)
         common = self.shared.dot(shared.T)
-        return state - self.state, self.covariance + covariance - common - common.T
-
-    def absorb(self, older, walks):
-        """Take in where an older find of the same person was, as a measurement of the place with common errors."""
-        state, covariance, shared = older.predicted(self.last_s, walks)
-        common = self.shared.dot(shared[:2].T)  # (4, 2)
-        spread = self.covariance[:2, :2] + covariance[:2, :2] - common[:2] - common[:2].T
-        gain = np.linalg.solve(spread, (self.covariance[:, :2] - common).T).T
-        self.state = self.state + gain.dot(state[:2] - self.state[:2])
+        spread = self.covariance + covariance - common - common.T
+        gain = np.linalg.solve(spread, (self.covariance - common).T).T
+        self.state = self.state + gain.dot(state - self.state)
         merged = self.covariance - gain.dot(spread).dot(gain.T)
         self.covariance = 0.5 * (merged + merged.T)
-        self.shared = self.shared + gain.dot(shared[:2] - self.shared[:2])
+        self.shared = self.shared + gain.dot(shared - self.shared)
         self._judge_walk()
         self.looks += older.looks
         self.score_sum += older.score_sum
@@ -167,10 +152,16 @@ def _on_course(dt):
     """The same of who walks out of view: the velocity fades into any other (an Ornstein-Uhlenbeck process)."""
     keep = math.exp(-dt / COURSE_S)
     move = np.diag([1.0, 1.0, keep, keep])
-    move[0, 2] = move[1, 3] = COURSE_S * (1.0 - keep)
+    lasts, place = drifted(dt)
+    move[0, 2] = move[1, 3] = lasts
     v = PACE_MPS**2
-    place = v * COURSE_S**2 * (2 * dt / COURSE_S - 3 + 4 * keep - keep**2)
     return move, _blocks(place, v * COURSE_S * (1 - keep) ** 2, v * (1 - keep**2))
+
+
+def drifted(dt):
+    """(seconds by which the velocity of who walks out of view for `dt` moves the place, variance of an axis, m^2)."""
+    keep = np.exp(-dt / COURSE_S)
+    return COURSE_S * (1 - keep), PACE_MPS**2 * COURSE_S**2 * (2 * dt / COURSE_S - 3 + 4 * keep - keep**2)
 
 
 def _blocks(place, both, speed):
@@ -181,7 +172,7 @@ def _blocks(place, both, speed):
 
 _ARRAYS = ("state", "covariance", "shared")
 _SETS = ("apart",)
-_LEFT_OUT = ("told", "track", "misfits")
+_LEFT_OUT = ("told", "track", "misfits", "carried")
 
 
 def plain(find):

@@ -181,6 +181,7 @@ class Search:
         around = tuple(self.poses.at(seen.stamp_s + step) for step in (-STEP_S, STEP_S))
         boxes = seen.boxes
         if not boxes:
+            self.finds.update(seen.stamp_s, [])
             return []
         found = sightings(
             view, around, [b[3] for b in boxes], np.array([self._middle_m[b[1]] for b in boxes]), self._sigmas
@@ -190,7 +191,7 @@ class Search:
         for i, (track, label, score, box, crop) in enumerate(boxes):
             if np.isfinite(found.places[i]).all() and np.isfinite(found.lasting[i]).all():
                 size = math.sqrt(float((box[2] - box[0]) * (box[3] - box[1])))
-                values = (found.places[i], found.noise[i], found.lasting[i], size, ground)
+                values = (found.places[i], found.noise[i], found.lasting[i], size, ground, found.carried[i])
                 looks.append(Look(track, self._labels[label], float(score), *values))
                 crops[track] = crop
         pairs = self.finds.update(seen.stamp_s, looks)
@@ -218,6 +219,8 @@ class Search:
         """Write what is known; the images that still wait are placed or dropped before."""
         if self._waiting:
             self._work(self._waiting[-1].stamp_s + 2 * WAIT_S)
+        with self.lock:
+            self.finds.settle()
         if self.writer is not None:
             self.writer.close(self)
 

@@ -86,12 +86,13 @@ class Sightings:
         places (n, 2): metres east and north; NaN where a box says nothing: at or above the horizon, or near it.
         noise (n, 2, 2): covariance of what is new in each look, m^2.
         lasting (n, 2, COUNT): metres that one unit of each lasting error moves the place.
+        carried (n, 2): metres a second at which the place of what stands still in the image moves over the ground.
     """
 
-    __slots__ = ("places", "noise", "lasting")
+    __slots__ = ("places", "noise", "lasting", "carried")
 
-    def __init__(self, places, noise, lasting):
-        self.places, self.noise, self.lasting = places, noise, lasting
+    def __init__(self, places, noise, lasting, carried):
+        self.places, self.noise, self.lasting, self.carried = places, noise, lasting, carried
 
     def covariance(self, i):
         """(2, 2) of one place, by this look alone."""
@@ -127,7 +128,8 @@ def sightings(view, around, boxes, middles_m, sigmas):
     lower = rays[:, :2] / -down[:, None]  # one metre more below
     lasting = np.zeros((len(boxes), 2, COUNT))
     columns = [heading, roll, pitch, roll, pitch, (1.0, 0.0), (0.0, 1.0), lower]
-    columns += [_rate(view, around, centres, middles_m), -lower]
+    carried = _rate(view, around, centres, middles_m)
+    columns += [carried, -lower]
     columns += [CENTRE_BIAS * sizes[:, :1] * by_x, CENTRE_BIAS * sizes[:, 1:] * by_y]
     for i, column in enumerate(columns):
         lasting[:, :, i] = column
@@ -135,7 +137,7 @@ def sightings(view, around, boxes, middles_m, sigmas):
     jitter = [CENTRE_JITTER * sizes[:, :1] * by_x, CENTRE_JITTER * sizes[:, 1:] * by_y]
     jitter += [ATTITUDE_JITTER_RAD * roll, ATTITUDE_JITTER_RAD * pitch]
     noise = sum(j[:, :, None] * j[:, None, :] for j in jitter)
-    return Sightings(places, noise, lasting)
+    return Sightings(places, noise, lasting, carried)
 
 
 def _rate(view, around, centres, middles_m):

@@ -17,7 +17,10 @@ from ..avoidance.geometry import matrix_from_quaternion
 from ..errors import PerceptionError
 from ..finds.exports import records
 from ..finds.search import Search
+from . import px4_pose
 from .messages import finds_message, seconds_to_stamp, stamp_to_seconds
+from .publishers import installed
+from .qos import BEST_EFFORT_NEWEST
 
 try:
     from std_srvs.srv import Trigger
@@ -55,7 +58,15 @@ class FindsInputs:
             calls.append(("add_height", (stamp_s, None if ego is None else ego.height_m)))
         return calls
 
+    def read_px4(self, name, msg):
+        """Of a px4_msgs/VehicleAttitude or VehicleGlobalPosition: 'attitude' or 'position'."""
+        if name == "attitude":
+            return px4_pose.of_attitude(msg)
+        return px4_pose.of_position(msg, self._height == "none", self._warn)
+
     def _fix(self, msg):
+        if self._heading == "px4":
+            return []  # PX4 tells where it is itself
         if msg.status.status < NavSatStatus.STATUS_FIX:
             self._warn("finds_fix", "the receiver has no fix: no finds until it has one")
             return []
@@ -82,7 +93,7 @@ class Finds:
         search (`Search`).
 
     Raises:
-        PerceptionError: the search area cannot be read.
+        PerceptionError: the search area cannot be read, or px4_msgs is missed.
     """
 
     def __init__(self, node, values, labels, warn, keep):
@@ -92,10 +103,24 @@ class Finds:
         self._listed_s = -float("inf")
         self._list = node.create_publisher(Detection3DArray, "~/finds", 5)
         self._find = node.create_publisher(NavSatFix, "~/find", 50)
+        self._px4 = self._subscribe_px4() if values["finds.heading_source"] == "px4" else []
         self._service = None
         if Trigger is not None:
             group = ReentrantCallbackGroup()  # an answer that waits must not stop the node's timers
             self._service = node.create_service(Trigger, "~/write_finds", self._on_write, callback_group=group)
+
+    def _subscribe_px4(self):
+        kinds = (("attitude", px4_pose.VehicleAttitude), ("position", px4_pose.VehicleGlobalPosition))
+        topics = {"attitude": px4_pose.ATTITUDE, "position": px4_pose.POSITION}
+
+        def listen(name, kind):
+            def on_message(msg):
+                self._waiting.extend(self._inputs.read_px4(name, msg))
+
+            kind = installed(kind, "finds.heading_source: px4", "px4_msgs")
+            return self._node.create_subscription(kind, topics[name], on_message, BEST_EFFORT_NEWEST)
+
+        return [listen(name, kind) for name, kind in kinds]
 
     def take(self, name, msg, now_s):
         """Keep what a message of the vehicle tells; in the executor's thread."""
@@ -171,6 +196,8 @@ class Finds:
         self.search.close()
         for publisher in (self._list, self._find):
             self._node.destroy_publisher(publisher)
+        for subscription in self._px4:
+            self._node.destroy_subscription(subscription)
         if self._service is not None:
             self._node.destroy_service(self._service)
 

@@ -4,10 +4,12 @@ import json
 import time
 
 import numpy as np
+import pytest
 from search_flights import Flight, make_search, stands, walks
 
 from vit_perception.finds.find import Find
 from vit_perception.finds.map import FindMap, Look
+from vit_perception.finds.people import nobody
 from vit_perception.finds.sighting import COUNT
 
 
@@ -54,6 +56,54 @@ def test_a_track_that_is_lost_behind_a_tree_goes_on_with_the_same_find():
     assert len(flight.search.finds.finds) == 1
 
 
+def test_who_comes_back_is_one_again_three_seconds_after_leaving_the_view_without_any_other_look():
+    flight = Flight(make_search(), {"a": stands(0, 3)})
+    there_and_back(flight, 2)
+    (find,) = flight.confirmed()
+    assert find.merged == [2] and flight.now_s - find.last_s < 12.0
+
+
+def test_what_one_pass_is_off_by_tells_who_is_who_where_each_alone_would_be_taken_for_another():
+    """Five people 3 m apart in a line, the position off by 3 m along it on the way back: alone, each fits the next."""
+    people = {name: stands(3.0 * i, 2.0 + 0.5 * (i % 2)) for i, name in enumerate("abcde")}
+    flight = Flight(make_search(finds__position_sigma_m=3.0), people, offset=(0.0, 0.0))
+    flight.line((-30, 0), (40, 0))
+    flight.pause(20.0)
+    flight.offset = np.array([2.4, 0.0])
+    flight.line((40, 0), (-30, 0))
+    flight.end()
+    found = sorted(flight.confirmed(), key=lambda f: f.state[0])
+    assert len(found) == 5 and all(len(f.merged) == 1 for f in found)
+    assert [f.id for f in found] == sorted(f.id for f in found), "in the order of the first leg"
+
+
+def test_what_is_found_in_few_of_the_images_is_not_confirmed():
+    finds = FindMap()
+    for i in range(40):
+        often, seldom = looks_at([(0.0, 0.0), (30.0, 0.0)], 0.1 * i)
+        finds.update(0.1 * i, [often] if i % 4 else [often, seldom])
+    assert sorted((f.state[0], f.looks, f.confirmed) for f in finds.finds.values()) == [(0, 40, True), (30, 10, False)]
+
+
+@pytest.mark.parametrize(
+    ("speed", "carried", "expected"),
+    [
+        (3.5, 4.0, True),  # as the image's pixels move over the ground: a stain on the lens
+        (0.2, 4.0, False),  # stands
+        (1.3, 4.0, False),  # walks
+        (0.0, 0.0, False),  # the vehicle hovers: nothing can be told
+        (1.2, 1.2, False),  # walks along with a slow vehicle
+        (5.0, 0.0, True),  # nobody is so fast on foot
+    ],
+)
+def test_who_moves_as_people_do(speed, carried, expected):
+    (look,) = looks_at([(0.0, 0.0)], 0)
+    find = Find(1, "person", 0.0, (0.0, 0.0), look.noise, look.lasting)
+    find.state[2], find.carried = speed, np.array([carried, 0.0])
+    find.covariance[2:, 2:] = 0.4**2 * np.eye(2)
+    assert nobody(find) == expected
+
+
 def test_two_who_stand_side_by_side_stay_two():
     people = {"a": stands(0, 2.0), "b": stands(0, 3.2)}
     flight = Flight(make_search(), people)
@@ -75,6 +125,7 @@ def test_somebody_who_walks_through_several_legs_is_not_multiplied():
     for i in range(3):
         ends = ((-30.0, 4.0 * i), (30.0, 4.0 * i))
         flight.line(*(ends if i % 2 == 0 else ends[::-1]))
+    flight.end()
     assert len(flight.confirmed()) == 1
 
 
@@ -125,6 +176,8 @@ def test_a_merge_holds_both_and_can_be_undone_from_the_log():
     for leg, track in ((0, 1), (1, 2)):
         for i in range(8):
             finds.update(30.0 * leg + 0.1 * i, looks_at([(0.5 * leg, 0.0)], 0, first_track=track))
+    assert len(finds.finds) == 2, "in view they are not compared yet"
+    finds.update(34.0, [])
     assert len(finds.finds) == 1
     merged = next(e for e in json.loads(json.dumps(events)) if e["event"] == "merged")
     assert merged["after"] == [1] and finds.finds[1].merged == [2]
@@ -133,6 +186,7 @@ def test_a_merge_holds_both_and_can_be_undone_from_the_log():
     assert finds.finds[1].state[0] == merged["before"][0]["state"][0]
     for i in range(40):  # looks at both places, of new tracks, do not join them again
         finds.update(60.0 + 0.1 * i, looks_at([(0.0, 0.0), (0.5, 0.0)], 0, first_track=8))
+    finds.update(68.0, [])
     assert sorted(finds.finds) == [1, 2]
 
 
@@ -151,7 +205,7 @@ def test_ten_thousand_finds_do_not_slow_a_frame_down():
     finds, (look,) = FindMap(), looks_at([(0.0, 0.0)], 0)
     for k in range(10000):
         find = Find(k + 1, "person", 0.0, (12.0 * (k % 100), 12.0 * (k // 100)), look.noise, look.lasting)
-        find.looks, find.confirmed = 5, True
+        find.looks, find.confirmed, find.settled = 5, True, True
         finds._add(find)
     finds._next_id = 10001
     begun = time.thread_time()

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import resource
 import signal
 import time
 
@@ -116,9 +117,12 @@ def test_a_person_becomes_a_find_on_the_topics_in_the_service_and_in_the_files(c
         ({"height_source": "none"}, {}, "height_source is none: no finds without it"),
         ({}, {"status": -1}, "the receiver has no fix: no finds until it has one"),
         ({}, {"latitude": 0.0, "longitude": 0.0}, "exactly 0, as receivers say without a position"),
+        ({}, {"latitude": 90.0}, "latitude 90.000 is too near a pole"),
         ({}, {"w": 0.0}, "the orientation that came is no rotation"),
         ({}, {"height": -1.0}, "the height above ground is None"),
+        ({}, {"height": 0.0}, "the height above ground is None"),
         ({}, {"ahead_s": 5.0}, "image stamps are 5.0 s behind the vehicle's"),
+        ({}, {"ahead_s": -5.0}, "s ahead of the vehicle's: synchronise the clocks"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_once_and_makes_no_find(client, bundle, log, tmp_path, options, told, words):
@@ -132,6 +136,67 @@ def test_what_is_missing_or_wrong_is_said_once_and_makes_no_find(client, bundle,
         assert len(client.messages("obstacle_scan")) > 5, "the flight goes on"
         lines = [line for line in log.read_text().splitlines() if words in line]
         assert len(lines) == 1, log.read_text()
+
+
+def test_a_jump_is_not_believed_at_once_and_the_flight_goes_on_across_the_date_line(client, bundle, log, tmp_path):
+    with running("node", log, model=bundle, **{**SET, "finds.folder": str(tmp_path)}):
+        client.connect()
+        vehicle = Vehicle(client)
+        client.calibrate()
+        client.wait(lambda: client.node.count_subscribers("fix") > 0)
+        vehicle.fly(1.5, longitude=179.99999)
+        vehicle.fly(0.1, longitude=179.9)  # 7.5 km in a tenth of a second, once or twice
+        vehicle.fly(1.5, longitude=-179.99999)  # 1.5 m on
+        assert client.wait(lambda: len(client.messages("find")) > 1)
+        assert all(abs(abs(m.longitude) - 180.0) < 1e-3 for m in client.messages("find"))
+        lines = [line for line in log.read_text().splitlines() if "jumped" in line]
+        assert len(lines) == 1 and "it is not believed until three agree" in lines[0]
+        assert len(client.messages("finds")[-1].detections) == 1
+
+
+def test_a_search_area_that_crosses_itself_ends_the_start_with_one_sentence(bundle, log, tmp_path):
+    corners = [[8.5, 47.4], [8.51, 47.41], [8.51, 47.4], [8.5, 47.41], [8.5, 47.4]]
+    (tmp_path / "area.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
+    process = start("node", log, model=bundle, **{"finds.area": str(tmp_path / "area.geojson")})
+    assert process.wait(30) == 1
+    assert log.read_text().count("crosses itself; draw it anew") == 1 and "Traceback" not in log.read_text()
+
+
+def test_a_disk_that_fills_in_flight_loses_nothing_that_was_written(client, bundle, log, tmp_path):
+    """The limit of a file's size stands for a full disk: the same write fails at the same place."""
+    with running("node", log, model=bundle, **{**SET, "finds.folder": str(tmp_path / "f")}) as process:
+        client.connect()
+        vehicle = Vehicle(client)
+        client.calibrate()
+        client.wait(lambda: client.node.count_subscribers("fix") > 0)
+        vehicle.fly()
+        folder = json.loads(call(client).message)["folder"]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
+        vehicle.fly(0.5)
+        answer = call(client)
+        assert (
+            not answer.success and "File too large; the flight goes on, and what was written before" in answer.message
+        )
+        with open(os.path.join(folder, "finds.html")) as f:
+            assert f.read().endswith("</html>\n")
+        scans = len(client.messages("obstacle_scan"))
+        vehicle.fly(0.5)
+        assert len(client.messages("obstacle_scan")) > scans, "the flight goes on"
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert call(client).success and not [n for n in os.listdir(folder) if n.endswith(".tmp")]
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence_and_the_flight_goes_on(client, bundle, log, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    options = {"finds.folder": str(tmp_path / "file" / "finds"), "finds.write_every_s": 0.5, **SET}
+    with running("node", log, model=bundle, **options):
+        client.connect()
+        vehicle = Vehicle(client)
+        client.calibrate()
+        client.wait(lambda: client.node.count_subscribers("fix") > 0)
+        vehicle.fly()
+        assert client.messages("find") and len(client.messages("obstacle_scan")) > 5
+        assert log.read_text().count("Not a directory; the flight goes on") == 1
 
 
 def test_nothing_is_said_where_no_position_comes(client, bundle, log, tmp_path):
