@@ -132,6 +132,12 @@ def norm(vector):
     return float(np.sqrt(vector.dot(vector)))
 
 
+def cross(a, b):
+    """Cross product of two (3,) vectors; much faster than np.cross."""
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
 def wrap(angle):
     """`angle` in [-pi, pi), radians."""
     return (angle + math.pi) % (2 * math.pi) - math.pi

@@ -7,7 +7,7 @@ is off that line tells of errors of the direction and of the turning (the epipol
 
 import numpy as np
 
-from ..avoidance.geometry import norm, rotation_about
+from ..avoidance.geometry import cross, norm, rotation_about
 
 STEPS = 5
 LEAST_SCALE = 1.2e-3  # of a residual, rad: 0.35 px of an image 320 px and 65 degrees wide
@@ -97,9 +97,9 @@ def middle(values):
 def _basis(direction):
     """Two unit vectors (2, 3) across a direction."""
     helper = np.array([1.0, 0.0, 0.0]) if abs(direction[0]) < 0.7 else np.array([0.0, 1.0, 0.0])
-    one = np.cross(direction, helper)
+    one = cross(direction, helper)
     one = one / norm(one)
-    return np.stack([one, np.cross(direction, one)])
+    return np.stack([one, cross(direction, one)])
 
 
 def _moved(prior, basis, off):

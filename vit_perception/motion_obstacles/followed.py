@@ -9,7 +9,7 @@ from typing import Set
 
 import numpy as np
 
-from ..avoidance.geometry import norm
+from ..avoidance.geometry import cross, norm
 from ..avoidance.obstacles import Obstacle
 from . import FIRST_ID
 
@@ -68,7 +68,7 @@ class Followed:
         axis: (3,) of the camera: what is behind its plane was passed.
         """
         for one in self._all:
-            one.place = one.place - dt * (velocity + np.cross(turning, one.place))
+            one.place = one.place - dt * (velocity + cross(turning, one.place))
             one.until_s -= dt
         self._all = [o for o in self._all if float(o.place.dot(axis)) > 0]
 
@@ -80,18 +80,21 @@ class Followed:
             one.waits, one.stands = True, stands
         self._all = [o for o in self._all if o.confirmed and o.until_s > 0]
 
-    def correct(self, seen, stamp_s, speed):
+    def correct(self, seen, stamp_s, speed, new=True):
         """Take the groups of an image.
 
         Args:
             seen: list of (place (3,) m in base_link, sigma of its distance as a part of it, half its width in radians,
                 box (4,) px of the image).
+            new: whether they may make an obstacle; else they only correct those that are known.
         """
+        if not new:
+            self._all = [o for o in self._all if o.confirmed]
         taken: Set[int] = set()
         for place, part, half_rad, box in seen:
             one = self._nearest(place, taken)
             if one is None:
-                if len(self._all) >= MOST:
+                if len(self._all) >= MOST or not new:
                     continue
                 one = _Followed(MotionTrack(self._next_id, self.class_index, box, stamp_s), place, part, half_rad)
                 self._next_id += 1
@@ -111,7 +114,7 @@ class Followed:
             one.until_s = LOST_S + (TOO_NEAR_S if norm(one.place) < TOO_NEAR_S * speed else 0.0)
             taken.add(one.track.id)
         for one in self._all:
-            if one.track.id not in taken:
+            if one.track.id not in taken and new:
                 one.seen.append(False)
             one.seen = one.seen[-OF:]
             one.waits = one.stands = False

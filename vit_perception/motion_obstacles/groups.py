@@ -9,7 +9,7 @@ from typing import List
 
 import numpy as np
 
-from ..avoidance.geometry import norm
+from ..avoidance.geometry import cross, norm
 
 # Beyond the way's sides, above it and below it, where points tell of the distance too. Not of the ground.
 ASIDE_M, ABOVE_M, BELOW_M = 1.0, 2.0, 0.3
@@ -21,6 +21,10 @@ MAX_SIGMA = 0.3  # of a group's distance, as a part
 IN_WAY = 2  # points of a group that must lie in the way itself
 SURE, BEHIND = 3.0, 0.25  # sigmas by which they are nearer than what is so much farther away (part of its inverse)
 FITS = 2.0  # sigmas that they may differ from the group's distance
+REACHES_M = -0.25  # against the height of flight: what stays below the vehicle's belly is ground taken for too near
+# A mast, as wide as a window of `flow`, shows too little of itself in the way. It is known by what stands out above:
+# so many points, so many times as tall as wide, narrow, and from not higher above the way on.
+MAST_POINTS, MAST_TALL, MAST_LEAST_PX, MAST_GAP_M, MAST_BESIDE_PX = 4, 2.5, 4.0, 0.7, 3.0
 MOST = 3  # groups of an image
 
 
@@ -48,11 +52,11 @@ class Way:
     """
 
     def __init__(self, direction, up, metres, half_width_m, half_height_m):
-        side = np.cross(direction, up)
+        side = cross(direction, up)
         if norm(side) < 0.05:  # straight up or down: any side
-            side = np.cross(direction, np.array([0.0, 1.0, 0.0]))
+            side = cross(direction, np.array([0.0, 1.0, 0.0]))
         self.direction, self.side = direction, side / norm(side)
-        self.top = np.cross(self.side, direction)
+        self.top = cross(self.side, direction)
         self.metres, self.half = metres, (half_width_m, half_height_m)
 
     def slopes(self, rays):
@@ -71,6 +75,7 @@ def make_groups(pixels, points, way, least, focal, min_size_m):
     """
     aside, above, ahead = way.slopes(points.rays)
     inverse, sigma = points.inverse / ahead, points.sigma / ahead  # of the distance ahead, in ways of the camera
+    own = points.own / ahead
     metres = way.metres / np.where(points.good, inverse, 1.0)
     height = metres * above
     wide = (np.abs(metres * aside) < way.half[0] + ASIDE_M) & (height < way.half[1] + ABOVE_M)
@@ -94,11 +99,17 @@ def make_groups(pixels, points, way, least, focal, min_size_m):
             # Those in the way, were they as far as the group: none that says to be much farther.
             inside = (np.abs(far * aside) < way.half[0]) & (np.abs(far * above) < way.half[1]) & points.near
             inside &= (inverse > 0.5 * mean) & (np.abs(inverse - mean) < FITS * sigma) & (sigma < mean)
-            seen = pixels[np.union1d(members, np.flatnonzero(inside))]
+            both = np.union1d(members, np.flatnonzero(inside))
+            seen = pixels[both]
             size_m = float((seen.max(axis=0) - seen.min(axis=0)).max()) / focal * far
-            known = spread < MAX_SIGMA * mean and size_m > min_size_m and inside.sum() >= IN_WAY
-            if known and _is_there(points, np.flatnonzero(inside), ahead, inverse, sigma, mean):
-                group = _group(seen, way, far, aside[inside], above[inside], spread / mean)
+            reaches = far * float(above[both].max()) > REACHES_M
+            if spread < MAX_SIGMA * mean and size_m > min_size_m and reaches:
+                shown = np.flatnonzero(inside)
+                if len(shown) >= IN_WAY and _is_there(points, shown, ahead, inverse, sigma, mean):
+                    group = _group(seen, way, far, aside[shown], above[shown], spread / mean)
+                elif _is_mast(pixels, members, way, far, aside, above, inverse + 2 * own < (1 - BEHIND) * mean):
+                    low = np.minimum(above[members], way.half[1] / far)  # it reaches down into the way
+                    group = _group(seen, way, far, aside[members], low, spread / mean)
         if group is not None:
             found.append(group)
             first = last
@@ -123,6 +134,23 @@ def _is_there(points, inside, ahead, inverse, sigma, mean):
     """Whether the points in the way tell by themselves that something is at the group's distance, not far behind."""
     own, spread = _fit(points, inside, ahead, inverse, sigma)
     return own - SURE * spread > BEHIND * mean
+
+
+def _is_mast(pixels, members, way, far, aside, above, behind):
+    """Whether a group is a mast that reaches down into the way: nothing is seen behind it, where it would hide it.
+
+    behind: bool of every point, whether it surely is farther.
+    """
+    column = pixels[members]
+    left, right = float(column[:, 0].min()), float(column[:, 0].max())
+    tall = float(column[:, 1].max() - column[:, 1].min())
+    if len(members) < MAST_POINTS or tall < MAST_TALL * max(right - left, MAST_LEAST_PX):
+        return False
+    lowest = far * float(above[members].min())
+    if far * float(np.abs(aside[members]).max()) > way.half[0] or lowest > way.half[1] + MAST_GAP_M:
+        return False
+    hidden = np.abs(pixels[:, 0] - 0.5 * (left + right)) <= 0.5 * (right - left) + MAST_BESIDE_PX
+    return not (hidden & behind & (far * np.abs(above) < way.half[1])).any()
 
 
 def _group(seen, way, far, aside, above, sigma):

@@ -11,7 +11,7 @@ import math
 import cv2
 import numpy as np
 
-from ..avoidance.geometry import norm, rotation_about
+from ..avoidance.geometry import cross, norm, rotation_about
 from ..images.formats import to_gray
 from .ego_motion import STEPS, Motion, refine
 from .flow import Texture, follow
@@ -22,8 +22,8 @@ from .parallax import Points
 
 WIDTH = 320  # px; the longer side of the images that are compared
 BASELINE_S, LONGEST_S = 0.25, 0.7  # between them; 0.6 s and half the size gained nothing
-WIDE_CELL, WIDE_MOST, WIDE_LEVELS = 12, 200, 3
-DENSE_CELL, DENSE_MOST, DENSE_LEVELS = 6, 250, 2
+WIDE_CELL, WIDE_MOST, WIDE_LEVELS = 12, 160, 3
+DENSE_CELL, DENSE_MOST, DENSE_LEVELS = 6, 220, 2
 DENSE_RAD = math.radians(13.0)  # around the focus of expansion
 ZOOMED_S = 2.2  # time to contact to which the earlier image is zoomed
 GROWN = 0.15  # of a detection's box, on each side: what moves by itself must not look near
@@ -31,8 +31,12 @@ LEAST_HALF_PX = 4.0  # of an obstacle's width
 LEAST_POINTS = 25  # fewer tell nothing of the camera's motion
 LEAST_AGREE = 0.5  # of the points must lie near their lines
 DISAGREES = 10  # images in a row before it is said
-GYRO_SIGMA_RAD_S, NO_GYRO_RAD_S = math.radians(1.0), math.radians(8.0)
+GYRO_SIGMA_RAD_S, NO_GYRO_RAD_S = math.radians(0.6), math.radians(8.0)
 DIRECTION_SIGMA, NO_DIRECTION = math.radians(3.0), math.radians(10.0)  # of the velocity's
+# Faster, what an image is late or a shutter rolls (30 ms) turns it by half a degree: as much as the parallax of what is
+# near shows. Then nothing new is made.
+TURNS_FAST_RAD_S = math.radians(15.0)
+FASTEST_MPS = 60.0  # no small vehicle's speed: odometry in a wrong unit
 ASSUMED_MPS = 4.5  # where no velocity is told
 FIRST_STEPS = 3  # of the refinement before the focus of expansion is looked at
 LEARNT = 8  # images after which what was carried halves the priors' sigmas
@@ -41,7 +45,9 @@ MOST_CARRIED, MOST_TURN_CARRIED = math.radians(10.0), math.radians(3.0)  # rad, 
 
 WATCHING, STANDS, ASIDE = "watching", "blind: no motion", "blind: flies aside of the view"
 OFF, NO_VELOCITY, NO_GYRO = "off", "no velocity: alerts only, no range", "no gyro: turning from images"
+TURNS = "turns fast: nothing new, keeps what it knew"
 FLAT, FROZEN = "blind: too little texture", "blind: the image stands still"
+TOO_FAST = "blind: odometry tells an impossible speed (unit?)"
 UNCALIBRATED, STARTING = "blind: no calibrated camera", "blind: too few images yet"
 CONTRADICTED = "blind: the image moves otherwise than odometry and gyro tell (frame, sign, delay?)"
 
@@ -77,7 +83,7 @@ class MotionObstacles:
     def reset(self):
         """Forget all images and obstacles."""
         self._views, self._shape, self._carried, self._contrary = [], None, (np.zeros(3), np.zeros(3)), 0
-        self._rate, self._learnt = None, 0
+        self._rate, self._learnt, self._turned_rad_s = None, 0, 0.0
         self.followed.reset()
 
     def update(self, image, order, stamp_s, camera, mount, ego, boxes, half_width_m, half_height_m):
@@ -120,9 +126,10 @@ class MotionObstacles:
             self.state = seen
             self.followed.wait(seen is STANDS)
         else:
-            missing = [text for value, text in ((velocity, NO_VELOCITY), (rate, NO_GYRO)) if value is None]
-            self.state = "; ".join([WATCHING] + missing)
-            self.followed.correct(seen, stamp_s, view.speed)
+            turns = self._turned_rad_s > TURNS_FAST_RAD_S
+            told = ((velocity is None, NO_VELOCITY), (rate is None, NO_GYRO), (turns, TURNS))
+            self.state = "; ".join([WATCHING] + [text for said, text in told if said])
+            self.followed.correct(seen, stamp_s, view.speed, not turns)
         return self._told(ego, mount, half_width_m)
 
     def _told(self, ego, mount, half_width_m):
@@ -145,6 +152,8 @@ class MotionObstacles:
         """What is seen in the way, as `Followed.correct` takes it; or the sentence that says why nothing can be."""
         if view.speed < self.min_speed_mps:
             return STANDS
+        if view.speed > FASTEST_MPS:
+            return TOO_FAST
         to_camera, lens = mount.rotation.T, Lens(camera, view.small.shape)
         told = to_camera.dot(course / view.speed)
         if not lens.shows(told):
@@ -164,6 +173,8 @@ class MotionObstacles:
         if self._contrary:
             return CONTRADICTED if self._contrary >= DISAGREES else []
         self._carry(prior, motion, dt)
+        # Of the images: where the frame vibrates, a gyro's rate at an instant is large and says nothing.
+        self._turned_rad_s = math.acos(max(-1.0, min(1.0, 0.5 * (float(np.trace(motion.rotation)) - 1.0)))) / dt
         up = to_camera.dot(np.array([0.0, 0.0, 1.0]) if ego is None or ego.level is None else ego.level[2])
         way_m = float(np.mean([v.speed for v in self._views if v.stamp_s >= before.stamp_s])) * dt
         way = Way(motion.direction, up, way_m, *half)
@@ -204,7 +215,7 @@ class MotionObstacles:
         """Keep a part of what the refinement found for the next image: biases stay."""
         self._learnt += 1
         bias, turn_bias = self._carried
-        off = np.cross(prior.direction, motion.direction)
+        off = cross(prior.direction, motion.direction)
         difference = motion.rotation.dot(prior.rotation.T)
         turn = 0.5 * np.array([difference[2, 1] - difference[1, 2], difference[0, 2] - difference[2, 0],
                                difference[1, 0] - difference[0, 1]])  # fmt: skip

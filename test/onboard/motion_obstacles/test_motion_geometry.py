@@ -113,12 +113,27 @@ def test_a_pole_is_known_by_what_stands_out_above_the_way():
     assert found and found[0].place[2] == pytest.approx(9.0, rel=0.06)
 
 
+def column(x, low, high, z, n=14):
+    return np.column_stack([np.full(n, x) + np.tile([-0.06, 0.06], n // 2), np.linspace(low, high, n), np.full(n, z)])
+
+
+def test_a_mast_is_known_by_what_stands_out_above_where_nothing_shows_behind_it():
+    mast = column(0.1, -2.6, -1.0, 9.0)  # from 1.0 m above the height of flight on: nothing of it in the way
+    found = groups_of(mast)
+    assert found and found[0].place[2] == pytest.approx(9.0, rel=0.06) and abs(found[0].place[1]) < 0.8
+    through = column(0.1, -0.9, 0.9, 30.0)  # of what is far behind, seen where the mast would hide it
+    assert groups_of(np.vstack([mast, through])) == []
+    assert groups_of(mast + [1.6, 0, 0]) == []  # beside the way
+    assert groups_of(plate(0, -1.8, 9.0, width=2.0, height=1.6)) == []  # a sign that hangs above: no mast
+
+
 @pytest.mark.parametrize(
     "places",
     [
         plate(2.5, 0, 9.0),  # beside the way
         plate(0, -3.2, 9.0, height=0.8),  # above it
         np.column_stack([plate(0, 0, 1)[:, 0], np.full(40, 1.5), np.linspace(3, 15, 40)]),  # the ground 1.5 m below
+        plate(0, 0.55, 9.0, height=0.4),  # below the vehicle's belly: ground, most likely
         plate(0, 0, 9.0, width=0.1, height=0.1),  # too small
         plate(0, 0, 9.0)[:2],  # too few
     ],

@@ -7,7 +7,7 @@ from textured_way import CAMERA, FPS, MOUNT, SIZE, flight, image
 
 from vit_perception.avoidance.alerts import OK, AlertPolicy
 from vit_perception.avoidance.camera import Camera
-from vit_perception.avoidance.geometry import Ego
+from vit_perception.avoidance.geometry import Ego, rotation_about
 from vit_perception.avoidance.scan import make_scan
 from vit_perception.motion_obstacles import FIRST_ID, by_motion
 from vit_perception.motion_obstacles import watcher as words
@@ -141,6 +141,36 @@ def test_a_camera_without_calibration():
 def test_a_gyro_with_the_wrong_sign_is_noticed():
     _, seen = fly(flight(frames=24, rate=(0, 0.3, 0), angular_velocity=MOUNT.rotation.dot([0, -0.3, 0])))
     assert seen[-1][1] == words.CONTRADICTED and alarms(seen) == 0
+
+
+def test_odometry_in_a_wrong_unit():
+    """Half of the speed: the time to contact stays right, ranges are half. A thousand times: said so, silent."""
+    _, seen = fly(flight(velocity=[2.5, 0, 0]))
+    told = [(found[0], truth) for found, _, truth in seen if found and truth > 1]
+    assert len(told) > 15 and abs(np.median([o.ttc_s / truth - 1 for o, truth in told])) < 0.1
+    assert np.median([o.range_m / (2.5 * truth) for o, truth in told]) == pytest.approx(1.0, abs=0.15)
+    _, seen = fly(flight(frames=20, velocity=[5000.0, 0, 0]))
+    assert seen[-1][1] == words.TOO_FAST and alarms(seen) == 0
+
+
+def test_while_it_turns_fast_nothing_new_is_told_and_what_was_known_stays():
+    _, seen = fly(flight(frames=14, rate=(0, 0.4, 0)))
+    assert words.TURNS in seen[-1][1] and not any(found for found, _, _ in seen)
+    frames = list(flight(frames=40))
+    watcher, seen = fly(frames[:30])
+    known, turned = seen[-1][0][0].track.id, np.eye(3)
+    for _, stamp_s, _, truth in frames[30:36]:
+        turned = rotation_about(np.array([0, -0.4, 0]) / FPS).dot(turned)
+        told = Ego(MOUNT.rotation.dot(turned.dot([0, 0, 5.0])), MOUNT.rotation.dot([0, 0.4, 0]), np.eye(3))
+        found = look(watcher, image(5 * truth, turned), stamp_s, told)
+    assert [o.track.id for o in found] == [known] and found[0].ttc_s == pytest.approx(truth, rel=0.25)
+
+
+def test_a_gyro_that_vibrates_does_not_count_as_turning_fast():
+    rng = np.random.default_rng(2)
+    frames = [(p, s, Ego(e.velocity, rng.choice([-0.4, 0.4], 3), e.level), t) for p, s, e, t in flight(frames=40)]
+    _, seen = fly(frames)
+    assert not any(words.TURNS in state for _, state, _ in seen)
 
 
 def test_odometry_in_a_wrong_frame_is_noticed_or_silent():

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
@@ -9,7 +10,9 @@ pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
 
 from flight import running  # noqa: E402
 from geometry_msgs.msg import TwistStamped  # noqa: E402
-from textured_way import FOCAL, SIZE, image  # noqa: E402
+from textured_way import FOCAL, FPS, SIZE, image  # noqa: E402
+
+from vit_perception.avoidance.geometry import rotation_about  # noqa: E402
 
 SPEED, START_M = 4.0, 17.0
 K = [FOCAL, 0.0, 320.0, 0.0, FOCAL, 256.0, 0.0, 0.0, 1.0]
@@ -47,3 +50,43 @@ def test_a_wall_is_an_obstacle_a_ray_and_an_alert_by_motion(client, bundle, log)
         assert done, reason
         client.send_now(image(5.0) // 3)
         assert client.wait(lambda: client.diagnostics()[2]["motion_obstacles"] == "off", 5.0)
+
+
+def test_bad_input_is_told_in_diagnostics_and_alerts_nobody(client, bundle, log):
+    twists = client.node.create_publisher(TwistStamped, "twist", 10)
+    twist = TwistStamped()
+    twist.header.frame_id = "base_link"
+    noise, turned, stamp = np.random.default_rng(1), np.eye(3), 100.0
+
+    def told(text, frames, speed=SPEED, yaw=0.0, size=None):
+        """Whether /diagnostics begins to say so within 24 images, 15 a second."""
+        nonlocal stamp
+        twist.twist.linear.x, twist.twist.angular.z = speed, yaw
+        for k in range(24):
+            stamp += 1 / FPS
+            whole = int(stamp)
+            twist.header.stamp.sec, twist.header.stamp.nanosec = whole, int(1e9 * (stamp - whole))
+            twists.publish(twist)
+            client.spin(0.01)
+            client.send(frames(k), (whole, int(1e9 * (stamp - whole))))
+            client.spin(0.02)
+        return client.wait(lambda: client.diagnostics()[2]["motion_obstacles"].startswith(text), 5.0)
+
+    def turning(k):
+        nonlocal turned
+        turned = rotation_about(np.array([0.0, -0.3, 0.0]) / FPS).dot(turned)  # to the right
+        return image(60.0, turned, wall=False) // 3
+
+    still = image(60.0, wall=False) // 3
+    with running("node", log, model=bundle, **{"motion_obstacles.enabled": True, "stale_after_s": 5.0}):
+        client.connect()
+        assert told("blind: no calibrated camera", turning)
+        client.calibrate(width=SIZE[0], height=SIZE[1], k=K)
+        assert told("blind: the image moves otherwise", turning, yaw=0.3)  # to the left, the twist says
+        assert told("blind: odometry tells an impossible speed", turning, speed=1e3 * SPEED)
+        assert told("blind: the image stands still", lambda k: still)
+        assert told("blind: too little texture", lambda k: np.full(SIZE[::-1], 30 + k % 2, np.uint8))
+        dark = [np.clip(noise.normal(4, 2, SIZE[::-1]), 0, 255).astype(np.uint8) for _ in range(24)]
+        assert told("blind: too little texture", lambda k: dark[k])
+        assert told("blind: no calibrated camera", lambda k: still[::2, ::2] + k % 2)
+        assert not client.messages("alert") and "Traceback" not in log.read_text()
