@@ -22,8 +22,6 @@ from vit_perception.bundles.golden import prove
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 from .compression.calibration import calibration_images
-from .compression.quantize import quantise_tensorrt
-from .compression.quantize_fp16 import activation_ranges, convert_fp16
 from .data import (
     Dataset,
     add_data_options,
@@ -39,10 +37,11 @@ from .evaluate import pick_classes
 from .evaluation.accuracy import make_detector, measure
 from .export.onnx_export import file_entry, write_golden
 from .files import check_replaceable, replace_folder, write_json, write_text
+from .stages.deliver import make_variant
 
 log = logging.getLogger("offline.variants")
-FP16, INT8 = "fp16", "int8_trt"
-CONSUMERS = {FP16: "TensorRT 11 and later, strongly typed", INT8: "TensorRT 8.2 and later, on a GPU with int8"}
+FP16 = "fp16"
+ADDABLE = (FP16, "int8_trt")
 HEADING = "## Variants added later"
 
 
@@ -50,8 +49,8 @@ def wanted(text: str, bundle: Bundle) -> list[str]:
     """'fp16,int8_trt' -> its names. Raises RecipeError for others, and for what the bundle has or must not have."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in CONSUMERS or names.count(name) > 1:
-            raise RecipeError(f"--add takes {' and '.join(CONSUMERS)}, each once, not '{text}'")
+        if name not in ADDABLE or names.count(name) > 1:
+            raise RecipeError(f"--add takes {' and '.join(ADDABLE)}, each once, not '{text}'")
         if name in bundle.variants:
             raise RecipeError(f"bundle {bundle.path} has {name} already; leave it out of --add")
     if FP16 in names and bundle.fp16_refused:
@@ -63,13 +62,8 @@ def make_files(bundle: Bundle, folder: Path, names: list[str], images: list[np.n
     """Write the ONNX files into `folder` -> their entries in bundle.json. images: see calibration_images."""
     master, files = folder / bundle.manifest["files"]["fp32"]["path"], {}
     for name in names:
-        path = folder / f"model.{name}.onnx"
-        if name == FP16:
-            convert_fp16(master, path, activation_ranges(master, images))
-        else:
-            quantise_tensorrt(master, path, images)
-        files[name] = file_entry(path, "fp16" if name == FP16 else "int8", CONSUMERS[name])
-        log.info("%s: %.2f MB, for %s", path.name, path.stat().st_size / 1e6, CONSUMERS[name])
+        files[name] = entry = make_variant(name, master, images)
+        log.info("%s: %.2f MB, for %s", entry["path"], entry["bytes"] / 1e6, entry["consumer"])
     return files
 
 
@@ -133,7 +127,7 @@ def card(text: str, found: list[dict]) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.variants", description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the bundle")
-    parser.add_argument("--add", default=",".join(CONSUMERS), help="files to add (default %(default)s)")
+    parser.add_argument("--add", default=",".join(ADDABLE), help="files to add (default %(default)s)")
     add_data_options(parser, train=True, sets=True)
     parser.add_argument("--also", action="append", default=[], metavar="SPLIT", help="further split to measure on")
     parser.add_argument("--out", type=Path, help="folder of the bundle that it becomes (default: --model)")

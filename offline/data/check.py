@@ -29,6 +29,7 @@ from .read import (
 from .sample import TINY_PX, Dataset, sides
 from .sets import check_colors, parse_sets, read_sets, repeats
 
+NO_VAL = "there is no val split", "name one with --val: what is not measured is not known"
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
 FEW_BOXES, RARE = 50, 0.01  # a class with fewer boxes, or less than this share of the commonest one, is hardly learnt
 
@@ -41,6 +42,14 @@ def find_splits(root: Path, format: str | None) -> tuple[str, str | None]:
         there = ", ".join(known) or "none"
         raise DataError(f"{root} has no split 'train' ({kind}); name one with --train; known: {there}")
     return known["train"], known.get("val") or known.get("valid")
+
+
+def _splits(root: Path, train: str | None, val: str | None, format: str | None) -> tuple[str, str | None]:
+    """The splits that are named; without `train` those with the usual names."""
+    if train is not None:
+        return train, val
+    train, usual = find_splits(root, format)
+    return train, val or usual
 
 
 def check(
@@ -60,12 +69,10 @@ def check(
     findings = Findings(strict=False, root=root)
     report: list[str] = []
     try:
-        if train is None:
-            train, usual = find_splits(root, format)
-            val = val or usual
+        train, val = _splits(root, train, val, format)
         taught, seen = _check_split(root, train, format, ignore, None, rules, findings, report)
         if val is None:
-            findings.warn(root, "there is no val split", "name one with --val: what is not measured is not known")
+            findings.warn(root, *NO_VAL)
         elif taught:
             check_classes(taught, classes)
             wanted = classes or taught.labels
@@ -97,13 +104,11 @@ def check_segments(
     findings = Findings(strict=False, root=root)
     report: list[str] = []
     try:
-        if train is None:
-            train, usual = find_splits(root, format)
-            val = val or usual
+        train, val = _splits(root, train, val, format)
         taught = check_masks(root, train, format, ignore, None, rules, findings, report)
         report += _check_pixels(read_annotations(root, train, format, findings), findings)
         if val is None:
-            findings.warn(root, "there is no val split", "name one with --val: what is not measured is not known")
+            findings.warn(root, *NO_VAL)
         elif taught:
             measured = check_masks(root, val, format, ignore, taught.segments, rules, findings, report)
             report += _check_pixels(read_annotations(root, val, format, findings), findings)

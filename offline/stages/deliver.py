@@ -26,6 +26,11 @@ from ..run.run import Run
 from ..training.teacher_cache import model_hash
 
 LOOKED_AT = 200  # training images
+CONSUMERS = {  # of each variant
+    "int8": "ONNX Runtime",
+    "fp16": "TensorRT 11 and later, strongly typed",
+    "int8_trt": "TensorRT 8.2 and later, on a GPU with int8",
+}
 GOLDEN_STEP = 2  # of a dense output, which is large: a flight and noise, of two flights and noise
 
 
@@ -37,17 +42,7 @@ def export(run: Run, folder: Path) -> None:
     files = {"fp32": file_entry(master, "fp32", "any: TensorRT 8.2 and later, ONNX Runtime")}
     made = [v for v, state in run.notes["variants"].items() if state == "made"]
     images = run.calibration()
-    for variant in made:
-        path = folder / f"model.{variant}.onnx"
-        if variant == "int8":
-            quantise_int8(master, path, images, run.notes["int8_mode"])
-            files["int8"] = file_entry(path, "int8", "ONNX Runtime")
-        elif variant == "fp16":
-            convert_fp16(master, path, activation_ranges(master, images))
-            files["fp16"] = file_entry(path, "fp16", "TensorRT 11 and later, strongly typed")
-        elif variant == "int8_trt":
-            quantise_tensorrt(master, path, images)
-            files["int8_trt"] = file_entry(path, "int8", "TensorRT 8.2 and later, on a GPU with int8")
+    files |= {v: make_variant(v, master, images, run.notes.get("int8_mode", "")) for v in made}
     run.note("look", training_look(run))
     engine = OnnxRuntimeEngine(str(master))
     golden = golden_inputs(run.input)
@@ -57,6 +52,23 @@ def export(run: Run, folder: Path) -> None:
     write_golden(folder / "golden.npz", engine, golden, int8)
     files["golden"] = file_entry(folder / "golden.npz", "fp32", "any", opset=None)
     run.note("export", {"operators": operators, "difference_to_torch": difference, "files": files})
+
+
+def make_variant(variant: str, master: Path, images: list[np.ndarray], int8_mode: str = "") -> dict:
+    """Write a variant of CONSUMERS beside `master`, held to its consumer's contract -> its entry in bundle.json.
+
+    Args:
+        images: calibration inputs, float32 (1, C, H, W). int8_mode: of "int8", which `quantise_int8` takes.
+    """
+    path = master.with_name(f"model.{variant}.onnx")
+    if variant == "fp16":
+        convert_fp16(master, path, activation_ranges(master, images))
+        return file_entry(path, "fp16", CONSUMERS[variant])
+    if variant == "int8_trt":
+        quantise_tensorrt(master, path, images)
+    else:
+        quantise_int8(master, path, images, int8_mode)
+    return file_entry(path, "int8", CONSUMERS[variant])
 
 
 def training_look(run: Run) -> dict:

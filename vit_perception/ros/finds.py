@@ -2,14 +2,11 @@
 
 import json
 import math
-import threading
 import time
 from collections import deque
 from typing import Deque
 
 import numpy as np
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.task import Future
 from sensor_msgs.msg import NavSatFix, NavSatStatus
 from vision_msgs.msg import Detection3DArray
 
@@ -21,11 +18,7 @@ from . import px4_pose
 from .messages import finds_message, seconds_to_stamp, stamp_to_seconds
 from .publishers import installed
 from .qos import BEST_EFFORT_NEWEST
-
-try:
-    from std_srvs.srv import Trigger
-except ImportError:
-    Trigger = None
+from .service import Trigger, offer
 
 MAP_FRAME = "map"  # REP 105: ENU, about the first position
 LIST_EVERY_S = 1.0  # of ~/finds
@@ -106,8 +99,7 @@ class Finds:
         self._px4 = self._subscribe_px4() if values["finds.heading_source"] == "px4" else []
         self._service = None
         if Trigger is not None:
-            group = ReentrantCallbackGroup()  # an answer that waits must not stop the node's timers
-            self._service = node.create_service(Trigger, "~/write_finds", self._on_write, callback_group=group)
+            self._service = offer(node, "~/write_finds", self._written, "cannot write the finds: {!r}")
 
     def _subscribe_px4(self):
         kinds = (("attitude", px4_pose.VehicleAttitude), ("position", px4_pose.VehicleGlobalPosition))
@@ -166,18 +158,6 @@ class Finds:
         names = ("id", "label", "latitude", "longitude", "sigma_m", "score", "last")
         rows = [{n: row[n] for n in names} for row in records(self._confirmed(), search.frame)]
         return True, json.dumps({"folder": folder, "finds": rows})
-
-    async def _on_write(self, request, response):
-        future = Future()
-        threading.Thread(target=self._write_for, args=(future,), name="write_finds", daemon=True).start()
-        response.success, response.message = await future  # the executor goes on meanwhile
-        return response
-
-    def _write_for(self, future):
-        try:
-            future.set_result(self._written())
-        except Exception as e:  # the one who asked hears it
-            future.set_result((False, "cannot write the finds: {!r}".format(e)))
 
     def status(self):
         """{key: text} for /diagnostics."""

@@ -10,8 +10,6 @@ from typing import Any, Deque, List
 
 import numpy as np
 from geometry_msgs.msg import PointStamped
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.task import Future
 from sensor_msgs.msg import Image
 
 from ..avoidance.geometry import Mount
@@ -20,11 +18,7 @@ from ..segmentation.class_map import shares
 from ..segmentation.landing import NO_PROOF, find_place, flat_classes
 from . import messages
 from .qos import LATCHED, output_events
-
-try:
-    from std_srvs.srv import Trigger
-except ImportError:
-    Trigger = None
+from .service import Trigger, offer
 
 SHARES_EVERY_S = 1.0  # as often as /diagnostics
 ANSWER_WITHIN_S = 2.0  # a caller hears within this time that no image came
@@ -66,8 +60,8 @@ class Segmentation:
             self._send(publisher, msg, latched=True)
         if self._flat is not None:
             self._landing = self._create(PointStamped, "~/landing", 5)
-            group = ReentrantCallbackGroup()  # an answer that waits must not stop the node's timers
-            self._service = node.create_service(Trigger, "~/find_landing", self._on_asked, callback_group=group)
+            failed = "cannot look for a landing place: {!r}"
+            self._service = offer(node, "~/find_landing", self._answer, failed)
 
     def _create(self, kind, topic, qos):
         publisher = self._node.create_publisher(kind, topic, qos, event_callbacks=output_events(topic, self._warn))
@@ -105,26 +99,15 @@ class Segmentation:
             self._shared_s, self._shares = now, shares(class_map(), len(self.labels))
         return class_map
 
-    async def _on_asked(self, request, response):
-        future = Future()
-        threading.Thread(target=self._answer_for, args=(future,), name="find_landing", daemon=True).start()
-        response.success, response.message = await future  # the executor goes on meanwhile
-        return response
-
-    def _answer_for(self, future):
-        try:
-            asked = Asked()
-            self._asked.append(asked)
-            if not asked.told.wait(ANSWER_WITHIN_S):
-                with contextlib.suppress(ValueError):  # the next image takes it just now
-                    self._asked.remove(asked)
-                text = "no landing place: no fresh image with a mask came within {:.0f} s"
-                raise PerceptionError(text.format(ANSWER_WITHIN_S))
-            future.set_result((True, self._find(*asked.what)))
-        except PerceptionError as e:
-            future.set_result((False, str(e)))
-        except Exception as e:  # the one who asked hears it
-            future.set_result((False, "cannot look for a landing place: {!r}".format(e)))
+    def _answer(self):
+        asked = Asked()
+        self._asked.append(asked)
+        if not asked.told.wait(ANSWER_WITHIN_S):
+            with contextlib.suppress(ValueError):  # the next image takes it just now
+                self._asked.remove(asked)
+            text = "no landing place: no fresh image with a mask came within {:.0f} s"
+            raise PerceptionError(text.format(ANSWER_WITHIN_S))
+        return True, self._find(*asked.what)
 
     def _find(self, mask, header, camera, mount, ego):
         """The answer's text, JSON; publishes the point. Raises PerceptionError: there is none, and why."""

@@ -215,6 +215,7 @@ def test_after_sigkill_a_new_start_is_connected_and_flies_again(client, bundle, 
 def test_a_process_without_cpu_goes_silent_and_comes_back_with_the_newest_image(flown):
     client, process = flown
     process.send_signal(signal.SIGSTOP)
+    client.spin(0.2)  # what was sent before waits to be read
     client.forget()
     client.fly(PERSON, 2.0)
     assert client.messages("obstacle_scan") == []
