@@ -103,6 +103,7 @@ class Pipeline:
         self.expansion = Expansion()
         self.publish_clear, self.range_min_m, self.range_max_m, self.on_stale = False, 0.5, 40.0, SILENT
         self.score_threshold = self.weak_score = self.tracker.high_score = detector.score_threshold
+        self.alerts.sure_score = detector.score_threshold
         self._angles, self.mount = {}, Mount.from_angles()
         self._wanted = None  # class indices, or None: all
         self._beside = ThreadPoolExecutor(1)  # OpenCV and the engine let go of Python's lock: both work at once
@@ -129,7 +130,7 @@ class Pipeline:
                 setattr(self.detector, name, value)
             elif name in _SCORES:
                 setattr(self, name, value)
-                self.tracker.high_score = self.score_threshold
+                self.tracker.high_score = self.alerts.sure_score = self.score_threshold
                 self.detector.score_threshold = min(self.score_threshold, self.weak_score)
             elif name in _OWN_VALUES:
                 setattr(self, name, value)
@@ -189,7 +190,9 @@ class Pipeline:
         half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
         if self.memory is not None:
             axis = mount.rotation[:, 2]
-            obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego, axis, half_width_m)
+            obstacles = self.memory.update(
+                obstacles, seen.stamp_s, width, height, ego, axis, half_width_m, camera, mount
+            )
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})
         watch.stop("obstacles")

@@ -23,6 +23,7 @@ import numpy as np
 
 from .geometry import norm, wrap
 from .obstacles import Obstacle
+from .vain import VainLooks, View
 
 LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for one on a collision course
 MOST = 100  # of the newest that are kept
@@ -72,7 +73,10 @@ class Memory:
         self._kept = []  # _Kept
         self._stamp_s = self._drift = None  # the vehicle's velocity, averaged over SWING_S
 
-    def update(self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M):
+    def update(
+        self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M, camera=None,
+        mount=None,
+    ):  # fmt: skip
         """One frame.
 
         Args:
@@ -82,6 +86,7 @@ class Memory:
             ego: `vit_perception.avoidance.geometry.Ego`, or None.
             axis: (3,) direction of the optical axis in base_link: `mount.rotation[:, 2]`.
             half_width_m: of the corridor: half of the vehicle and the margin beside it.
+            camera, mount: `Camera` and `Mount` of this image, for looks in vain; None: none are counted.
 
         Returns:
             list of Obstacle: the frame's, then those remembered, whose tracks have no detection.
@@ -103,11 +108,17 @@ class Memory:
         self._kept += [k for k in gone if k is not None]
         # Otherwise what it remembers is no more where it would be looked for.
         knows = velocity is not None and turning is not None and dt <= GAP_S and not self.disarmed
+        view = None
+        if knows and camera is not None and mount is not None:
+            view = View(camera, mount, [o.track.box.tolist() for o in obstacles], self.border_px)
         for kept in self._kept:
             sure = kept.obstacle.track.hits >= self.min_hits
-            hidden = sure and knows and way.blocked_by(kept.obstacle) and self._hides(kept, width, height, still)
-            kept.age(dt, 0.0 if hidden else dt, hold_s if sure else self.hold_s)
+            blocks = sure and way.blocked_by(kept.obstacle)
+            hidden = blocks and knows and self._hides(kept, width, height, still)
+            kept.age(dt, 0.0 if hidden else dt, hold_s if blocks else self.hold_s)
             kept.move(dt, velocity, turning)
+            if view is not None and not self._fills(kept, width, height):
+                kept.look(view, dt)
         self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         # A box that is predicted drifts: where the obstacle was seen last says more.
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
@@ -132,8 +143,11 @@ class Memory:
         """
         if kept.obstacle.position is None and not still:
             return False
+        return self._fills(kept, width, height) or kept.cut
+
+    def _fills(self, kept, width, height):
         w, h = kept.box_now()
-        return w >= self.fills * width or h >= self.fills * height or kept.cut
+        return w >= self.fills * width or h >= self.fills * height
 
     def _last_seen(self, o, dt, velocity, turning):
         seen = self._seen.get(o.track.id)
@@ -198,10 +212,12 @@ class _Kept:
         self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
+        self._vain, self._start_m = VainLooks(obstacle.track), None
         if obstacle.position is not None:
             off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
             share = 1.0 - off if off <= LARGEST else 1.0
             self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
+            self._start_m = share * self._kept_m
 
     @property
     def cut(self):
@@ -217,6 +233,13 @@ class _Kept:
         # Not by the horizontal range: a vehicle that climbed away from it would see it, too.
         return 1.0 if self._kept_m is None else self._kept_m / max(norm(self.obstacle.position), 0.1)
 
+    def look(self, view, dt):
+        """Count a look in vain, if this frame was one."""
+        if self._start_m is not None:
+            scale = self._start_m / max(norm(self.obstacle.position), 0.1)
+            x1, y1, x2, y2 = self.obstacle.track.box.tolist()
+            self._vain.look(view, self.obstacle.position, (scale * (x2 - x1), scale * (y2 - y1)), scale, dt)
+
     def age(self, dt, unseen_s, hold_s):
         """dt: since the frame before. unseen_s: of it, how long the detector would have seen it."""
         self.spent += dt / self.comes if self.comes else unseen_s / hold_s
@@ -230,7 +253,7 @@ class _Kept:
     def lasts(self, course):
         """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
         passed = not self.comes and _is_behind(self.obstacle.position, course) and float(self.way.dot(course)) > 0
-        return self.spent < 1.0 and self.frames < FRAMES and not passed
+        return self.spent < 1.0 and self.frames < FRAMES and not passed and not self._vain.enough
 
     def seen_again(self, now):
         """now: {track id: Obstacle} of the frame."""
