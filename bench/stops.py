@@ -2,10 +2,11 @@
 
     python bench/stops.py [--runs 100] [--seed 0] [--autopilot px4|ardupilot] [--quick]
 
-Somebody stands 40 m ahead, and the stick or the velocity target is held all the time. Each flight is flown twice: once
-to know when it brakes and stands (not for a fault at cruise), once with the fault at that moment. PX4's model gets silence (on_stale silent);
-ArduCopter's, with the parameters of config/ardupilot.parm, the blocked scan of the node or, where that is dead, of its
-guard. Stopped is who comes to rest, stays so to the end, 25 s later, and hit nothing. The last line is one JSON object.
+Somebody stands 40 m ahead, and the stick or the velocity target is held all the time. To know when it brakes and
+stands, a flight is flown without the fault first, then with it at that moment. PX4's model gets silence (on_stale
+silent); ArduCopter's, with the parameters of config/ardupilot.parm, the blocked scan of the node or, where that is
+dead, of its guard. Stopped is who comes to rest, stays so to the end, 25 s later, and hit nothing. The last line is one
+JSON object.
 """
 
 import argparse
