@@ -114,7 +114,7 @@ SPECS = (
     _live("alerts.release_factor", 1.3, "a level is held up to its threshold times this", 1.0, 5.0),
     _live("alerts.max_ttc_sigma", 0.35, "a time to contact is believed up to this relative sigma", 0.01, 10.0),
     _live("alerts.min_score", 0.0, "a track of a lower mean score alerts nobody", 0.0, 1.0),
-    _live("alerts.range_hits", 8, "detections from which on a range alone raises an alert", 1, 1000),
+    _live("alerts.range_hits", 8, "detections from which on a range alone raises an alert; 3 times as many if most are weak", 1, 1000),
     _live("alerts.object_speed_mps", 8.0, "a time to contact that asks for more is a ghost", 0.0, 100.0, "m/s"),
     _live("alerts.trigger_count", 3, "consecutive frames that raise a level", 1, 100),
     _live("alerts.release_count", 5, "consecutive frames that lower a level", 1, 100),
