@@ -36,11 +36,12 @@ class VainLooks:
     """Counts the looks in vain at one remembered obstacle. track: its `Track`."""
 
     def __init__(self, track):
-        x1, y1, x2, y2 = track.box.tolist()
         found = track.hits / max(track.frames, track.hits, 1)
         self._look = -math.log(1.0 - HALVED * found)  # of the chance that it is there, the logarithm a look takes away
         known = track.frames > 0
-        self._largest = GROWN * track.proven_px / max(math.sqrt((x2 - x1) * (y2 - y1)), 1e-3) if known else 0.0
+        self._largest = (
+            GROWN * track.proven_px / max(math.sqrt(track.found[0] * track.found[1]), 1e-3) if known else 0.0
+        )
         self._spent = 0.0
 
     def look(self, view, position, box, scale, dt):

@@ -6,6 +6,7 @@ The camera's own motion, where it is known, moves the tracks before they are pre
 
 import math
 from collections import deque
+from typing import Deque
 
 import numpy as np
 
@@ -32,14 +33,15 @@ class Track:
         hits (int): detections so far. missed (int): frames since the newest.
         strong (bool): whether one of them was. confirmed (bool): whether they suffice.
         frames (int): from its first detection to the newest, both included.
+        found (tuple): width and height of the newest detection, pixels.
         proven_px (float): sqrt(w h) that the last PROVEN detections all reached.
         start_s, stamp_s (float): stamps of the first and the newest detection.
         growth (tuple or None): what `vit_perception.tracking.growth` says in this frame of how much it grew.
     """
 
     __slots__ = (
-        "id", "class_index", "score", "mean_score", "box", "velocity",
-        "detection", "hits", "missed", "frames", "strong", "confirmed", "start_s", "stamp_s", "growth", "_sizes",
+        "id", "class_index", "score", "mean_score", "box", "velocity", "found", "_sizes",
+        "detection", "hits", "missed", "frames", "strong", "confirmed", "start_s", "stamp_s", "growth",
     )  # fmt: skip
 
     def __init__(self, track_id, class_index, stamp_s):
@@ -47,8 +49,8 @@ class Track:
         self.score, self.mean_score, self.box, self.velocity = 0.0, 0.0, None, None
         self.detection, self.hits, self.missed, self.strong, self.confirmed = -1, 0, 0, False, False
         self.start_s = self.stamp_s = stamp_s
-        self.growth, self.frames = None, 0
-        self._sizes = deque(maxlen=PROVEN)
+        self.growth, self.frames, self.found = None, 0, (0.0, 0.0)
+        self._sizes: Deque[float] = deque(maxlen=PROVEN)
 
     @property
     def proven_px(self):
@@ -60,6 +62,7 @@ class Track:
         self.box, self.score, self.detection, self.stamp_s = box, score, detection, stamp_s
         self.mean_score += (score - self.mean_score) / min(self.hits, SCORES)
         x1, y1, x2, y2 = box.tolist()
+        self.found = x2 - x1, y2 - y1
         self._sizes.append(math.sqrt(max((x2 - x1) * (y2 - y1), 0.0)))
 
 
