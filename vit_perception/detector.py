@@ -171,6 +171,8 @@ class Detector:
         input (dict): the bundle's: what its images are to be.
         invert_image (bool): whether dark and bright are exchanged first, for a camera that shows warm things dark.
         slices (str): how large images are cut, see slices.py; ValueError if it is set to what that does not know.
+        slices_per_frame (int): so many of the slices are looked at in one image, in turn; 0: all.
+        looked_at, passed_over (list of (x1, y1, x2, y2)): slices that the last image was, and was not, looked at in.
         look (Look or None): compares the images with those that the model was trained on, if the bundle tells of them.
         stage_ms (dict): milliseconds of letterbox, infer and decode in the last call.
     """
@@ -183,7 +185,8 @@ class Detector:
         self.input = bundle.input
         self.stage_ms = {}
         self._engine = engine
-        self.slices = "1x1"
+        self.slices, self.slices_per_frame = "1x1", 0
+        self.looked_at, self.passed_over, self._next_slice = [], [], 0
         self._letterbox = Letterbox(bundle.input)
         self.look = Look(bundle.input) if "look" in bundle.input else None
         self._points = grid_points(bundle.input["width"], bundle.input["height"], bundle.head["strides"])
@@ -212,7 +215,7 @@ class Detector:
         self._grid, self._slices = slices.parse(text), text
 
     def detect(self, image, order):
-        """Find objects in one image: in each of its slices, if it has any, and in the whole.
+        """Find objects in one image: in each of its slices, or those whose turn it is, and in the whole.
 
         Args:
             image: uint8 (H, W) if order is 'mono', (H, W, 3) if it is 'rgb' or 'bgr'.
@@ -226,7 +229,10 @@ class Detector:
         height, width = image.shape[:2]
         self.stage_ms = dict.fromkeys(("letterbox", "infer", "decode"), 0.0)
         parts = []
-        for x1, y1, x2, y2 in slices.plan(self._grid, width, height, self.input["width"], self.input["height"]):
+        every = slices.plan(self._grid, width, height, self.input["width"], self.input["height"])
+        self.looked_at, self.passed_over = slices.in_turn(every, self.slices_per_frame, self._next_slice)
+        self._next_slice = (self._next_slice + len(self.looked_at)) % max(1, len(every))
+        for x1, y1, x2, y2 in self.looked_at:
             found = self._look_at(image[y1:y2, x1:x2].copy(), order)
             boxes = found.boxes + np.array([x1, y1, x1, y1], np.float32)
             keep = slices.uncut(boxes, (x1, y1, x2, y2), width, height)

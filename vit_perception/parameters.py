@@ -43,6 +43,7 @@ SPECS = (
     _live(
         "slices", "1x1", "look at large images in slices too: 1x1 off, COLUMNSxROWS, or auto. Each costs an inference"
     ),
+    _live("slices_per_frame", 0, "slices looked at in one image, in turn, while tracks carry the rest; 0: all", 0, 64),
     _live("class_filter", "", "labels that are looked at, comma-separated; empty: all. RISK: others alert nobody"),
     _live("max_rate_hz", 0.0, "images processed a second at most; 0: as many as the engine manages", 0.0, 1000.0, "Hz"),
     _fixed("image_transport", "raw", "raw: image_raw; compressed: image_raw/compressed"),

@@ -23,7 +23,7 @@ from .tracking.growth import Expansion
 from .tracking.tracker import Tracker
 
 _PARTS = ("tracker", "obstacles", "memory", "corridor", "alerts", "motion_obstacles")
-_DETECTOR_VALUES = ("nms_iou", "invert_image", "slices")
+_DETECTOR_VALUES = ("nms_iou", "invert_image", "slices", "slices_per_frame")
 _SCORES = ("score_threshold", "weak_score")
 _OWN_VALUES = (
     "camera_motion", "pixel_growth", "publish_clear", "range_min_m", "range_max_m", "max_height_difference_m",
@@ -39,13 +39,14 @@ class FrameDetections:
         detections (Detections): in pixels of the image; those over score_threshold, and weaker ones of `tracks`.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
         tentative (list of Track): those of strong detections that are not confirmed.
+        slices: of the image, those that were looked at and those that were passed over, x1, y1, x2, y2.
         image, order, stamp_s: what was looked at. stage_ms (dict): milliseconds of each stage so far.
     """
 
-    __slots__ = ("detections", "tracks", "tentative", "image", "order", "stamp_s", "stage_ms")
+    __slots__ = ("detections", "tracks", "tentative", "slices", "image", "order", "stamp_s", "stage_ms")
 
-    def __init__(self, detections, tracks, tentative, image, order, stamp_s, stage_ms):
-        self.detections, self.tracks, self.tentative = detections, tracks, tentative
+    def __init__(self, detections, tracks, tentative, slices, image, order, stamp_s, stage_ms):
+        self.detections, self.tracks, self.tentative, self.slices = detections, tracks, tentative, slices
         self.image, self.order, self.stamp_s, self.stage_ms = image, order, stamp_s, stage_ms
 
 
@@ -74,7 +75,8 @@ class Pipeline:
     """Detector, camera motion, tracker, obstacles, memory, corridor, scan and alerts in a row.
 
     Args:
-        detector: has detect(image, order) -> Detections and stage_ms, as `vit_perception.detector.Detector`.
+        detector: has detect(image, order) -> Detections and stage_ms, as `vit_perception.detector.Detector`; one that
+            knows slices has looked_at and passed_over too.
         tracker, obstacles, corridor, alerts: `Tracker`, `ObstacleEstimator`, `Corridor`, `AlertPolicy`; None takes the
             defaults.
 
@@ -115,9 +117,9 @@ class Pipeline:
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 
-        'nms_iou', 'invert_image' and 'slices' are the detector's; 'obstacles.camera_*_deg' turn `mount`; 'tracker.x',
-        'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe between two frames
-        and, since each is one assignment, during one.
+        'nms_iou', 'invert_image', 'slices' and 'slices_per_frame' are the detector's; 'obstacles.camera_*_deg' turn
+        `mount`; 'tracker.x', 'obstacles.x', 'memory.x', 'corridor.x' and 'alerts.x' are attribute x of that part. Safe
+        between two frames and, since each is one assignment, during one.
         """
         for name, value in values.items():
             part, _, attribute = name.rpartition(".")
@@ -160,12 +162,13 @@ class Pipeline:
             motion = looking.result()
         watch.stop("motion")
         turning = _turning(camera, self.mount if mount is None else mount, ego)
-        tracks = self.tracker.update(detections, stamp_s, motion, turning)
+        slices = getattr(self.detector, "looked_at", ()), getattr(self.detector, "passed_over", ())
+        tracks = self.tracker.update(detections, stamp_s, motion, turning, slices)
         tentative = self.tracker.tentative
         detections = _published(detections, tracks, self.score_threshold)
         watch.stop("track")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
-        return FrameDetections(detections, tracks, tentative, image, order, stamp_s, stages)
+        return FrameDetections(detections, tracks, tentative, slices, image, order, stamp_s, stages)
 
     def assess(self, seen, camera=None, mount=None, ego=None):
         """The second half of a frame: ranges, memory, corridor, alert and scan. Returns a Result.
@@ -191,7 +194,7 @@ class Pipeline:
         if self.memory is not None:
             axis = mount.rotation[:, 2]
             obstacles = self.memory.update(
-                obstacles, seen.stamp_s, width, height, ego, axis, half_width_m, camera, mount
+                obstacles, seen.stamp_s, width, height, ego, axis, half_width_m, camera, mount, seen.slices
             )
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})

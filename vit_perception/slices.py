@@ -4,6 +4,8 @@ arXiv 2202.06934), and as a whole, so that what is large and near is not cut to 
     slices: 1x1     the image as a whole: scaled to the model's input
     slices: 3x2     3 columns and 2 rows of slices, and the whole
     slices: auto    as many as give the model every pixel of the image; the image as a whole if it is hardly larger
+
+    slices_per_frame: 0 all of them in every image; 2: two, the next two in the next image, and so on, and the whole
 """
 
 import re
@@ -41,6 +43,27 @@ def plan(grid, width, height, model_width, model_height):
     least = (0, 0) if grid else (model_width, model_height)  # auto: not a pixel is enlarged
     columns, rows = (_spans(*of) for of in zip((width, height), columns_rows, least))
     return [(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns]
+
+
+def in_turn(all_slices, count, first):
+    """`count` of the slices from number `first` on, round and round; 0: all -> (those, the others)."""
+    if not 0 < count < len(all_slices):
+        return all_slices, []
+    turn = [(first + i) % len(all_slices) for i in range(count)]
+    return [all_slices[i] for i in turn], [s for i, s in enumerate(all_slices) if i not in turn]
+
+
+def passed_over(boxes, looked_at, others):
+    """Which boxes (n, 4) lie, with their centres, in slices of `others` and in none of `looked_at`: bool (n,)."""
+    return _inside(boxes, others) & ~_inside(boxes, looked_at)
+
+
+def _inside(boxes, rectangles):
+    x, y = 0.5 * (boxes[:, 0] + boxes[:, 2]), 0.5 * (boxes[:, 1] + boxes[:, 3])
+    found = np.zeros(len(boxes), bool)
+    for x1, y1, x2, y2 in rectangles:
+        found |= (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
+    return found
 
 
 def _needed(size, model_size):

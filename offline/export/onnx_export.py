@@ -79,14 +79,15 @@ def check_against_torch(model: ViTDetector, engine, batches: list[np.ndarray]) -
 def write_golden(path: Path, engine, batches: list[np.ndarray], others: dict | None = None) -> None:
     """Inputs and the master's outputs for them, for any backend to prove itself against.
 
-    Arrays: images (n, C, H, W) float16, which holds them exactly; logits (n, N, K) and boxes (n, N, 4) float32; the
-    same as logits.KEY and boxes.KEY for the engines in `others`, {key of a file: engine}.
+    Arrays, float16: images (n, C, H, W), which it holds exactly; logits (n, N, K), boxes (n, N, 4), whose rounding is a
+    tenth of the least that the check tells apart; the same as logits.KEY and boxes.KEY for the engines in `others`,
+    {key of a file: engine}.
     """
     arrays: dict = {"images": np.concatenate(batches).astype(np.float16)}
     for suffix, each in {"": engine, **{f".{key}": other for key, other in (others or {}).items()}}.items():
         outputs = [each.infer(x) for x in batches]
         for name in ("logits", "boxes"):
-            arrays[name + suffix] = np.concatenate([o[name] for o in outputs]).astype(np.float32)
+            arrays[name + suffix] = np.concatenate([o[name] for o in outputs]).astype(np.float16)
     np.savez_compressed(path, **arrays)
 
 

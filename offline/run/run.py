@@ -11,10 +11,11 @@ import torch
 
 from vit_perception import __version__
 from vit_perception.bundles.bundle import FORMAT, FORMAT_VERSION
-from vit_perception.detector import Detections, Detector, Letterbox
+from vit_perception.detector import Detections, Detector
 
 from ..boards.targets import Target
-from ..data import Dataset, model_sizes, read_image
+from ..compression.calibration import calibration_images
+from ..data import Dataset, model_sizes
 from ..data.near_duplicates import find_leak, fingerprints
 from ..evaluation.accuracy import detect, evaluate, make_detector, measure
 from ..evaluation.subsets import Grouping
@@ -26,7 +27,6 @@ from ..training.augment import Loader
 from .recipe import Recipe
 
 log = logging.getLogger(__name__)
-CALIBRATION_IMAGES = 32
 
 
 class Run:
@@ -70,17 +70,8 @@ class Run:
         return Loader(self.train_data, self.input, c.size, batch, *augmentation)
 
     def calibration(self) -> list[np.ndarray]:
-        """Whole training images as the node would feed them: float32 (1, C, H, W), spread over the set.
-
-        Where the recipe inverts crops every second one is: ranges must hold for both polarities.
-        """
-        letterbox = Letterbox(self.input)
-        order = "mono" if self.input["color"] == "gray" else "rgb"
-        samples = self.train_data.spread(CALIBRATION_IMAGES).samples
-        images = [read_image(s, self.input["color"], self.input) for s in samples]
-        if self.recipe.crops.sensor.invert:
-            images[1::2] = [255 - image for image in images[1::2]]
-        return [letterbox(image, order)[0].copy() for image in images]
+        """See compression/calibration.py."""
+        return calibration_images(self.train_data, self.input, self.recipe.crops.sensor.invert > 0)
 
     def score(self, engine, strides: list[int], label: str, images: int = 0) -> dict:
         """COCO figures of an engine on the validation images (or `images` of them, evenly spread), by onboard code."""

@@ -313,7 +313,7 @@ def test_camera_motion_can_be_switched_off_and_on():
     pipeline = Pipeline(Boxes([]))
     noise = np.random.default_rng(0).integers(0, 255, (480, 640), np.uint8)
     seen = []
-    pipeline.tracker.update = lambda detections, stamp_s, motion=None, turning=None: seen.append(motion) or []
+    pipeline.tracker.update = lambda detections, stamp_s, motion=None, *rest: seen.append(motion) or []
     for i, on in enumerate((True, True, False, True, True)):
         pipeline.camera_motion = on
         pipeline.process(noise, "mono", 0.1 * i)

@@ -7,6 +7,7 @@ import pytest
 from vit_perception import parameters, slices
 from vit_perception.detector import Detector, grid_points
 from vit_perception.pipeline import Pipeline
+from vit_perception.tracking.tracker import Tracker
 
 SPEC = {"width": 192, "height": 128, "color": "gray", "mean": [0.0], "std": [1.0]}
 
@@ -127,3 +128,61 @@ def test_the_node_and_replay_set_it_at_run_time():
     assert len(pipeline.process(picture(thing), "mono", 1.0).detections) == 0
     pipeline.configure({"slices": "auto"})
     assert len(pipeline.process(picture(thing), "mono", 1.1).detections) == 1
+
+
+def in_turn(text, count):
+    found = detector(text)
+    found.slices_per_frame = count
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_slices_in_turn_cost_so_many_inferences_and_show_everything_in_a_round(count):
+    found, image = in_turn("4x4", count), picture()
+    seen = []
+    for _ in range(-(-16 // count)):
+        before = found._engine.calls
+        found.detect(image, "mono")
+        assert found._engine.calls - before == count + 1  # and the whole
+        assert len(found.looked_at) == count and len(found.looked_at) + len(found.passed_over) == 16
+        seen += found.looked_at
+    assert set(seen) == set(slices.plan((4, 4), 768, 512, 192, 128))
+
+
+def test_all_slices_are_looked_at_where_fewer_exist_than_asked_for():
+    found = in_turn("2x2", 9)
+    found.detect(picture(), "mono")
+    assert len(found.looked_at) == 4 and not found.passed_over
+
+
+def tracks(count, pictures):
+    """(id, whether it was detected) of the confirmed tracks after each picture, at 15 Hz, with a grid of 2x2."""
+    found, tracker = in_turn("2x2", count), Tracker(high_score=0.5)
+    shown = []
+    for i, image in enumerate(pictures):
+        detections = found.detect(image, "mono")
+        confirmed = tracker.update(detections, i / 15.0, slices=(found.looked_at, found.passed_over))
+        shown.append([(t.id, t.detection >= 0) for t in confirmed])
+    return shown
+
+
+def test_tracks_carry_what_is_passed_over():
+    small = picture((200, 100, 8, 8))  # invisible in the whole: 2 pixels in the model's input
+    shown = tracks(1, [small] * 40)
+    first = next(i for i, t in enumerate(shown) if t)
+    assert first <= 12  # three rounds confirm it
+    assert all([n for n, _ in t] == [1] for t in shown[first:])  # and it stays one
+    assert sum(detected for t in shown[first:] for _, detected in t) == (len(shown) - first) // 4
+
+
+def test_a_track_that_is_looked_for_in_vain_ends_as_fast_in_time_that_counts():
+    small, empty = picture((200, 100, 8, 8)), picture()
+    gone = tracks(1, [small] * 20 + [empty] * 60)[20:]
+    left = next(i for i, t in enumerate(gone) if not t)
+    assert 8 <= left <= 40  # 0.5 s of looking in vain, in one of four images
+    all_at_once = tracks(0, [small] * 20 + [empty] * 60)[20:]
+    assert next(i for i, t in enumerate(all_at_once) if not t) == 7
+
+
+def test_a_ghost_of_one_look_is_never_confirmed():
+    assert not any(tracks(1, [picture((200, 100, 8, 8))] + [picture()] * 20))

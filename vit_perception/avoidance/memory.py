@@ -70,7 +70,7 @@ class Memory:
 
     def update(
         self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M, camera=None,
-        mount=None,
+        mount=None, slices=((), ()),
     ):  # fmt: skip
         """One frame.
 
@@ -82,6 +82,7 @@ class Memory:
             axis: (3,) direction of the optical axis in base_link: `mount.rotation[:, 2]`.
             half_width_m: of the corridor: half of the vehicle and the margin beside it.
             camera, mount: `Camera` and `Mount` of this image, for looks in vain; None: none are counted.
+            slices: of the image, those that were looked at and those that were passed over.
 
         Returns:
             list of Obstacle: the frame's, then those remembered, whose tracks have no detection.
@@ -105,7 +106,7 @@ class Memory:
         knows = velocity is not None and turning is not None and dt <= GAP_S and not self.disarmed
         view = None
         if knows and camera is not None and mount is not None:
-            view = View(camera, mount, [o.track.box.tolist() for o in obstacles], self.border_px)
+            view = View(camera, mount, [o.track.box.tolist() for o in obstacles], self.border_px, slices)
         for kept in self._kept:
             sure = kept.obstacle.track.hits >= self.min_hits
             blocks = sure and way.blocked_by(kept.obstacle)

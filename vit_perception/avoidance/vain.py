@@ -7,6 +7,10 @@ part of its frames in which it was.
 
 import math
 
+import numpy as np
+
+from ..slices import passed_over
+
 GROWN = 1.3  # a box may be so much larger than the ones that were found: it was remembered nearer than it was seen
 HALVED = 0.5  # of the part of frames in which it was found: a pose may suit the detector worse than the ones before
 CHANCE = 1e-3  # that so many looks miss what is there: then it is not
@@ -15,10 +19,14 @@ COVERED = 0.3  # part of the box that something seen may hide
 
 
 class View:
-    """Where the camera looks in one frame. camera: `Camera`; mount: `Mount`; boxes: list of (4,) that are seen now."""
+    """Where the camera looks in one frame. camera: `Camera`; mount: `Mount`; boxes: list of (4,) that are seen now.
 
-    def __init__(self, camera, mount, boxes, border_px):
+    slices: of the image, those that were looked at and those that were passed over: nobody looked there.
+    """
+
+    def __init__(self, camera, mount, boxes, border_px, slices=((), ())):
         self._camera, self._mount, self._boxes, self._border_px = camera, mount, boxes, border_px
+        self._slices = slices
 
     def shows(self, position, width, height):
         """Whether a box `width` x `height` px of what is at `position` (3,) in base_link is whole in view."""
@@ -29,7 +37,9 @@ class View:
         u, v = c.fx * x / z + c.cx, c.fy * y / z + c.cy
         box = (u - 0.5 * width, v - 0.5 * height, u + 0.5 * width, v + 0.5 * height)
         inside = box[0] > border and box[1] > border and box[2] < c.width - border and box[3] < c.height - border
-        return inside and not any(_covers(other, box) for other in self._boxes)
+        if not inside or passed_over(np.array([box]), *self._slices)[0]:
+            return False
+        return not any(_covers(other, box) for other in self._boxes)
 
 
 class VainLooks:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..avoidance.geometry import turned_image
 from ..boxes import greedy, iou
+from ..slices import passed_over
 from .box_filter import BoxFilter
 
 SCORES = 10  # detections that a track's mean score is about
@@ -36,12 +37,14 @@ class Track:
         found (tuple): width and height of the newest detection, pixels.
         proven_px (float): sqrt(w h) that the last PROVEN detections all reached.
         start_s, stamp_s (float): stamps of the first and the newest detection.
+        unlooked_s (float): seconds since the newest detection for which nobody looked where it is.
         growth (tuple or None): what `vit_perception.tracking.growth` says in this frame of how much it grew.
     """
 
     __slots__ = (
         "id", "class_index", "score", "mean_score", "box", "velocity", "found", "_sizes",
-        "detection", "hits", "missed", "frames", "strong", "confirmed", "start_s", "stamp_s", "growth",
+        "detection", "hits", "missed", "frames", "strong", "confirmed", "start_s", "stamp_s", "unlooked_s",
+        "growth",
     )  # fmt: skip
 
     def __init__(self, track_id, class_index, stamp_s):
@@ -49,6 +52,7 @@ class Track:
         self.score, self.mean_score, self.box, self.velocity = 0.0, 0.0, None, None
         self.detection, self.hits, self.missed, self.strong, self.confirmed = -1, 0, 0, False, False
         self.start_s = self.stamp_s = stamp_s
+        self.unlooked_s = 0.0
         self.growth, self.frames, self.found = None, 0, (0.0, 0.0)
         self._sizes: Deque[float] = deque(maxlen=PROVEN)
 
@@ -59,7 +63,7 @@ class Track:
     def hit(self, box, score, detection, stamp_s):
         """Take a detection."""
         self.hits, self.frames, self.missed = self.hits + 1, self.frames + self.missed + (self.hits == 0), 0
-        self.box, self.score, self.detection, self.stamp_s = box, score, detection, stamp_s
+        self.box, self.score, self.detection, self.stamp_s, self.unlooked_s = box, score, detection, stamp_s, 0.0
         self.mean_score += (score - self.mean_score) / min(self.hits, SCORES)
         x1, y1, x2, y2 = box.tolist()
         self.found = x2 - x1, y2 - y1
@@ -105,7 +109,7 @@ class Tracker:
         self._filter = BoxFilter()
         self._stamp_s = None
 
-    def update(self, detections, stamp_s, motion=None, turning=None):
+    def update(self, detections, stamp_s, motion=None, turning=None, slices=((), ())):
         """Take one frame's detections.
 
         Args:
@@ -115,6 +119,8 @@ class Tracker:
                 `vit_perception.tracking.camera_motion.CameraMotion` finds it, or None.
             turning: (K (3, 3), rate (3,) rad/s in the optical frame) of the camera, or None: used where `motion` is
                 unknown, as in low flight, where near and far move differently.
+            slices: (those that were looked at, those that were passed over) of this image, x1, y1, x2, y2: a track in
+                the latter alone is not missed.
 
         Returns:
             The confirmed tracks, those that coast for at most max_coast_s included, oldest first.
@@ -130,9 +136,11 @@ class Tracker:
         else:
             self._filter.move(None if motion is None else np.vstack([motion, (0.0, 0.0, 1.0)]), dt)
         self._filter.predict(dt)
-        for track, box in zip(self._tracks, self._filter.boxes()):
+        predicted = self._filter.boxes()
+        for track, box, unlooked in zip(self._tracks, predicted, passed_over(predicted, *slices)):
             track.box, track.detection, track.growth = box, -1, None
-            track.missed += 1
+            track.missed += not unlooked
+            track.unlooked_s += dt * unlooked
         usable = _usable(detections)
         matches = self._match(detections, usable)
         self._correct(matches, detections, stamp_s)
@@ -141,7 +149,7 @@ class Tracker:
         self._start([d for d in usable if d not in taken], detections, stamp_s)
         for track, velocity in zip(self._tracks, self._filter.image_velocity()):
             track.velocity = velocity
-        return [t for t in self._tracks if t.confirmed and stamp_s - t.stamp_s <= self.max_coast_s]
+        return [t for t in self._tracks if t.confirmed and _missed_s(t, stamp_s) <= self.max_coast_s]
 
     @property
     def tentative(self):
@@ -187,9 +195,10 @@ class Tracker:
         """Whether a track goes on without a detection in this frame."""
         if not track.confirmed:
             x1, y1, x2, y2 = track.box.tolist()
-            return track.missed <= 1 and (x2 - x1) * (y2 - y1) >= LARGE_PX**2
+            return not track.missed or (track.missed == 1 and (x2 - x1) * (y2 - y1) >= LARGE_PX**2)
         # Not zero: a camera that never sets its stamps must not let tracks coast for ever.
-        return 0 < stamp_s - track.stamp_s <= longest_coast(track.hits, self.max_coast_s)
+        waited = _missed_s(track, stamp_s) <= longest_coast(track.hits, self.max_coast_s)
+        return stamp_s > track.stamp_s and waited
 
     def _start(self, candidates, detections, stamp_s):
         new = [d for d in candidates if self.weak_hits or detections.scores[d] >= self.high_score]
@@ -208,6 +217,11 @@ class Tracker:
         if len(indices) < len(self._tracks):
             self._tracks = [self._tracks[i] for i in indices]
             self._filter.keep(indices)
+
+
+def _missed_s(track, stamp_s):
+    """Seconds for which a track was looked for in vain."""
+    return stamp_s - track.stamp_s - track.unlooked_s
 
 
 def longest_coast(hits, max_coast_s):

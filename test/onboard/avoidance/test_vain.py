@@ -17,7 +17,7 @@ POSITION = (4.0, 0.2, 0.0)
 
 def seconds_kept(
     position=POSITION, found=1.0, shrink=1.0, ego=HOVERS, others=(), camera=CAMERA, mount=MOUNT, box=None, most=8.0,
-    fps=10.0,
+    fps=10.0, slices=((), ()),
 ):  # fmt: skip
     """How long an object is remembered that was detected in `found` of 20 frames, `shrink` smaller before, then never.
 
@@ -37,7 +37,7 @@ def seconds_kept(
     assert memory.update([o, *others], 0.0, 640, 512, ego, camera=camera, mount=mount)
     for i in range(round(most * fps)):
         t = (i + 1) / fps
-        kept = memory.update(list(others), t, 640, 512, ego, camera=camera, mount=mount)
+        kept = memory.update(list(others), t, 640, 512, ego, camera=camera, mount=mount, slices=slices)
         if not any(k.remembered for k in kept):
             return t
     return math.inf
@@ -62,10 +62,19 @@ def test_more_images_a_second_do_not_make_more_evidence():
         {"position": (0.3, 4.0, 0.0), "box": (300, 200, 340, 300)},  # beside the vehicle, out of view
         {"box": (0, 60, 630, 500)},  # it fills the image
         {"box": (0, 120, 340, 380), "position": (2.4, 0.9, -0.1)},  # the border cuts it, and it reaches into the way
+        {"slices": ([(0, 0, 200, 512)], [(150, 0, 640, 512)])},
         {"shrink": 0.6},  # never found at this size: perhaps it is too large to be found
         {"ego": Ego((0.0, 0.0, 0.0), None, np.eye(3), 1.5)},  # nobody knows how the vehicle turned
     ],
-    ids=["uncalibrated", "out of view", "too large", "cut", "larger than ever found", "turning unknown"],
+    ids=[
+        "uncalibrated",
+        "out of view",
+        "too large",
+        "cut",
+        "in a slice that was passed over",
+        "larger than ever found",
+        "turning unknown",
+    ],
 )
 def test_a_look_that_could_not_find_it_does_not_count(why):
     assert seconds_kept(**why, most=4.0) == math.inf

@@ -75,8 +75,9 @@ def test_golden_outputs_are_what_the_engine_gives(folder):
     assert golden["images"].std() > 0.1  # not a constant input
     for image, logits, boxes in zip(golden["images"], golden["logits"], golden["boxes"], strict=True):
         outputs = engine.infer(image[None].astype(np.float32))
-        np.testing.assert_allclose(outputs["logits"][0], logits, atol=1e-5)
-        np.testing.assert_allclose(outputs["boxes"][0], boxes, atol=1e-5)
+        assert logits.dtype == boxes.dtype == np.float16  # whose steps are 1/1000 of a value
+        np.testing.assert_allclose(outputs["logits"][0], logits, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(outputs["boxes"][0], boxes, rtol=1e-3, atol=1e-5)
 
 
 def put(folder, data):

@@ -1,0 +1,76 @@
+"""offline.variants: a bundle that is made gets the files of another board; its weights and figures stay as they are."""
+
+import json
+
+import numpy as np
+import pytest
+from bundles import write_bundle
+
+from offline import variants
+from offline.render import write_dataset
+from vit_perception.bundles.bundle import open_bundle
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("data"), "thermal", train=4, val=3, size=(96, 64), seed=1)
+
+
+def add(bundle, data, *options):
+    splits = ["--train", "train.json", "--val", "val.json", "--ignore", "DontCare"]
+    variants.main(["--model", str(bundle), "--data", str(data), *splits, *options])
+
+
+def test_both_files_are_added_measured_and_proven(tmp_path, data):
+    bundle = write_bundle(tmp_path / "bundle")
+    (bundle / "CARD.md").write_text("# bundle\n")
+    before = json.loads((bundle / "bundle.json").read_text())
+    add(bundle, data)
+    made = open_bundle(str(bundle))
+    assert made.variants == [*[k for k in before["files"] if k != "golden"], "fp16", "int8_trt"]
+    assert made.manifest["files"]["fp32"] == before["files"]["fp32"]
+    rest = ("files", "metrics")
+    assert {k: v for k, v in made.manifest.items() if k not in rest} == {
+        k: v for k, v in before.items() if k not in rest
+    }
+    new = [m for m in made.metrics if m["variant"] in ("fp16", "int8_trt")]
+    assert [m["variant"] for m in new] == ["fp16", "int8_trt"] and all(m["data"].endswith("val.json") for m in new)
+    assert made.metrics[: -len(new)] == before.get("metrics", [])
+    with np.load(bundle / "golden.npz") as golden:
+        assert "logits.int8_trt" in golden.files and "logits.fp16" not in golden.files
+    text = (bundle / "CARD.md").read_text()
+    assert text.startswith("# bundle\n") and text.count("| fp16 |") == 1
+
+
+def test_another_folder_leaves_the_first_alone(tmp_path, data):
+    bundle = write_bundle(tmp_path / "bundle")
+    before = {p.name: p.read_bytes() for p in bundle.iterdir()}
+    add(bundle, data, "--add", "fp16", "--out", str(tmp_path / "other"))
+    assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
+    assert "fp16" in open_bundle(str(tmp_path / "other")).variants
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("--add", "int4"), "--add takes fp16 and int8_trt"),
+        (("--add", "fp16,fp16"), "each once"),
+        (("--val", "absent.json"), "absent.json"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_changes_nothing(tmp_path, data, capsys, options, words):
+    bundle = write_bundle(tmp_path / "bundle")
+    before = {p.name: p.read_bytes() for p in bundle.iterdir()}
+    with pytest.raises(SystemExit):
+        add(bundle, data, *options)
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said
+    assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
+
+
+def test_a_file_that_is_there_is_not_made_again(tmp_path, data, capsys):
+    bundle = write_bundle(tmp_path / "bundle")
+    add(bundle, data, "--add", "fp16")
+    with pytest.raises(SystemExit):
+        add(bundle, data, "--add", "fp16")
+    assert "has fp16 already" in capsys.readouterr().err
