@@ -67,15 +67,10 @@ def test_more_images_a_second_do_not_make_more_evidence():
         {"ego": Ego((0.0, 0.0, 0.0), None, np.eye(3), 1.5)},  # nobody knows how the vehicle turned
     ],
     ids=[
-        "uncalibrated",
-        "out of view",
-        "too large",
-        "cut",
-        "in a slice that was passed over",
-        "larger than ever found",
+        "uncalibrated", "out of view", "too large", "cut", "in a slice that was passed over", "larger than ever found",
         "turning unknown",
     ],
-)
+)  # fmt: skip
 def test_a_look_that_could_not_find_it_does_not_count(why):
     assert seconds_kept(**why, most=4.0) == math.inf
 
