@@ -17,6 +17,7 @@ from parts.known_flights import (
     LOITER,
     MISSING,
     NEARER,
+    OWN_DEFAULTS,
     SILENCE,
     SPEED,
     VX,
@@ -77,6 +78,9 @@ def others() -> list[float]:
     print("\n| | measured | modelled |\n|---|---|---|")
     slow = Parameters(PRX_FILT=0.25, AVOID_BACKUP_SPD=0.75)
     off = []
+    for speed, measured in OWN_DEFAULTS:
+        own = Parameters(PRX_FILT=0.25, AVOID_BACKUP_SPD=0.75, AVOID_MARGIN=2.0, AVOID_BEHAVE=0)
+        off.append(line(f"ArduPilot's own defaults, margin 2 m, {speed:g} m/s", measured, fly(own, speed)))
     for latency, speed, measured in LATENCY:
         rows = fly(slow, speed, latency=latency, seconds=20.0)
         off.append(line(f"PRX_FILT 0.25, latency {latency:g} s, {speed:g} m/s", measured, rows))

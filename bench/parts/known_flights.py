@@ -30,6 +30,8 @@ LOITER = (
     (5.0, 0.0, 0, 4.0, 3.16, SLIDE, -0.5, 8.9), (5.0, 0.0, 0, 5.8, 3.20, SLIDE, -0.5, 16.1),
     (5.0, 0.0, 0, 6.9, 3.18, SLIDE, -0.5, 21.7), (5.0, 0.0, 0, 7.5, 3.17, SLIDE, -0.5, 24.5),
 )  # fmt: skip
+# ArduPilot's own defaults, AVOID_MARGIN 2 and AVOID_BEHAVE 0 among them: speed; closest. At 4 m/s it slid past.
+OWN_DEFAULTS = ((2.0, 1.00), (4.0, 0.84), (5.7, 1.12))
 # PRX_FILT 0.25, AVOID_BACKUP_SPD 0.75: latency s, speed; closest, or minus the speed at which it hits.
 LATENCY = (
     (0.0, 4.0, 2.37), (0.15, 4.0, 1.89), (0.3, 4.0, 1.38), (0.6, 4.0, -0.47),
