@@ -1,14 +1,17 @@
-"""What the guard costs and how soon it answers: kill -9, SIGSTOP, a node that dies again and again. Over real DDS.
+"""What the guard costs and how soon it answers: kill -9, SIGSTOP, out of memory, a respawn loop. Over real DDS.
 
     python -m tools.ros_environment python bench/guard.py [--tries 20] [--quick]
 
-A small process that publishes scans at 10 Hz stands in for the node. Memory is the guard's share of all pages (PSS)
+A small process that publishes scans at 10 Hz stands in for the node; out of memory is that process with a limit on its
+address space (RLIMIT_AS), which it runs into. In the respawn loop it dies 10 times, each time as soon as it was heard,
+and is started anew. Memory is the guard's share of all pages (PSS)
 and its anonymous ones, beside those of a bare rclpy node with the same two topics. The last line is one JSON object.
 """
 
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -28,6 +31,11 @@ while True:
     publisher.publish(LaserScan(scan_time=0.1, range_min=0.5, range_max=40.0, ranges=[9.0] * 72))
     time.sleep(0.1)
 """
+EATER = TALKER.replace(
+    "    time.sleep(0.1)", "    time.sleep(0.1); eaten = globals().get('eaten', []) + [bytearray(20 << 20)]"
+)
+LIMIT = 900 << 20  # bytes of address space
+RESPAWNS = 10
 BARE = """
 import rclpy
 from sensor_msgs.msg import LaserScan
@@ -84,6 +92,31 @@ def talker() -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", TALKER])
 
 
+def eater() -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", EATER], stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT)),
+    )  # fmt: skip
+
+
+def dies(ear: Ear, fault: str) -> float:
+    """Seconds from the last scan of a node that `fault` ends to the guard's first."""
+    node = eater() if fault == "out of memory" else talker()
+    ear.forget()
+    assert ear.until(lambda: ear.scan is not None, 20.0), "no scan came"
+    if fault == "out of memory":
+        assert ear.until(lambda: node.poll() is not None, 30.0), "the memory limit ended nobody"
+    else:
+        ear.until(lambda: False, 0.0 if fault == "respawn loop" else 1.0)
+    ear.blocked = None
+    if node.poll() is None:
+        node.send_signal(signal.SIGSTOP if fault == "SIGSTOP" else signal.SIGKILL)
+    assert ear.until(lambda: ear.blocked is not None, 5.0), "the guard did not answer"
+    node.kill()
+    node.wait()
+    return ear.blocked - ear.scan
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\\n")[0])
     parser.add_argument("--tries", type=int, default=20, help="of each fault (default %(default)s)")
@@ -94,19 +127,14 @@ def main() -> None:
     guard = subprocess.Popen([sys.executable, "-m", "vit_perception.guard", *arguments], cwd=ROOT)
     bare = subprocess.Popen([sys.executable, "-c", BARE])
     try:
-        times: dict[str, list[float]] = {"kill -9": [], "SIGSTOP": []}
-        for i in range(2 * tries):
-            fault = "kill -9" if i % 2 == 0 else "SIGSTOP"
-            node = talker()
-            ear.forget()
-            assert ear.until(lambda: ear.scan is not None, 20.0), "no scan came"
-            ear.until(lambda: False, 1.0)
-            ear.blocked = None
-            node.send_signal(signal.SIGKILL if i % 2 == 0 else signal.SIGSTOP)
-            assert ear.until(lambda: ear.blocked is not None, 5.0), "the guard did not answer"
-            times[fault].append(ear.blocked - ear.scan)
-            node.kill()
-            node.wait()
+        before, begun, used = None, 0.0, 0.0
+        times: dict[str, list[float]] = {}
+        for fault in ("kill -9", "SIGSTOP", "out of memory", "respawn loop"):
+            begun, used = time.monotonic(), cpu_s(guard.pid)
+            times[fault] = [dies(ear, fault) for _ in range(RESPAWNS if fault == "respawn loop" else tries)]
+            before = before or memory(guard.pid)
+        figures["cpu_percent_respawn_loop"] = round(100 * (cpu_s(guard.pid) - used) / (time.monotonic() - begun), 2)
+        figures["grown_mb"] = round(memory(guard.pid)["anonymous_mb"] - before["anonymous_mb"], 1)
         for fault, found in times.items():
             figures[fault] = {"p50_s": round(float(np.median(found)), 2), "max_s": round(max(found), 2)}
             print(f"{fault}: last scan to blocked {figures[fault]}", flush=True)

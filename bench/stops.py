@@ -2,16 +2,18 @@
 
     python bench/stops.py [--runs 100] [--seed 0] [--autopilot px4|ardupilot] [--quick]
 
-Somebody stands 40 m ahead, and the stick or the velocity target is held all the time. Each flight is flown twice: once
-to know when it brakes and stands, once with the fault at that moment. PX4's model gets silence (on_stale silent);
-ArduCopter's, with the parameters of config/ardupilot.parm, the blocked scan of the node or, where that is dead, of its
-guard. Stopped is who comes to rest, stays so to the end, 25 s later, and hit nothing. The last line is one JSON object.
+Somebody stands 40 m ahead, and the stick or the velocity target is held all the time. To know when it brakes and
+stands, a flight is flown without the fault first, then with it at that moment. PX4's model gets silence (on_stale
+silent); ArduCopter's, with the parameters of config/ardupilot.parm, the blocked scan of the node or, where that is
+dead, of its guard. Stopped is who comes to rest, stays so to the end, 25 s later, and hit nothing. The last line is one
+JSON object.
 """
 
 import argparse
 import json
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from closed_loop import ARDUPILOT, BASE, stopped
@@ -32,16 +34,17 @@ def person(seed: int) -> list[Thing]:
 
 def moment(run: Run, speed: float, when: str, rng: np.random.Generator) -> float | None:
     """Time of the fault in a flight that was flown without it; None: it never did that."""
-    rows = np.array(run.track)
     if when == "cruise":
         return float(rng.uniform(1.0, 0.5 * AHEAD_M / speed))
+    rows = np.array(run.track)
     slow = np.flatnonzero(rows[:, 3] < (0.8 * speed if when == "braking" else 0.1))
     later = slow[rows[slow, 0] > 0.5]
     return None if not len(later) else float(rows[later[0], 0] + rng.uniform(0.0, 0.5 if when == "braking" else 3.0))
 
 
-def one(base: Setting, seed: int, when: str, fault: str) -> Run | None:
-    """A flight with the fault, or None if it could not be brought about."""
+@cache
+def prepared(base: Setting, seed: int, when: str) -> tuple[Setting, float | None]:
+    """A flight, and the time of its fault; None: it could not be brought about."""
     rng = np.random.default_rng([seed, 22])
     speed = float(rng.uniform(1.0, 4.0 if base.autopilot == "px4" else 6.0))
     setting = replace(
@@ -49,7 +52,13 @@ def one(base: Setting, seed: int, when: str, fault: str) -> Run | None:
         fps=float(rng.uniform(10, 30)), dropped=float(rng.uniform(0, 0.3)),
         guided=base.autopilot == "ardupilot" and seed % 2 == 1,
     )  # fmt: skip
-    at = moment(fly(setting, seed, person(seed), keep_track=True), speed, when, rng)
+    run = Run() if when == "cruise" else fly(setting, seed, person(seed), keep_track=True)
+    return setting, moment(run, speed, when, rng)
+
+
+def one(base: Setting, seed: int, when: str, fault: str) -> Run | None:
+    """A flight with the fault, or None if it could not be brought about."""
+    setting, at = prepared(base, seed, when)
     if at is None:
         return None
     setting = replace(setting, duration=at + AFTER_S, **{"dead": {"kill_at": at}, "stale": {"stale_at": at}}[fault])

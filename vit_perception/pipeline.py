@@ -41,13 +41,14 @@ class FrameDetections:
         detections (Detections): in pixels of the image; those over score_threshold, and weaker ones of `tracks`.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
         tentative (list of Track): those of strong detections that are not confirmed.
+        slices: of the image, those that were looked at and those that were passed over, x1, y1, x2, y2.
         image, order, stamp_s: what was looked at. stage_ms (dict): milliseconds of each stage so far.
     """
 
-    __slots__ = ("detections", "tracks", "tentative", "image", "order", "stamp_s", "stage_ms")
+    __slots__ = ("detections", "tracks", "tentative", "slices", "image", "order", "stamp_s", "stage_ms")
 
-    def __init__(self, detections, tracks, tentative, image, order, stamp_s, stage_ms):
-        self.detections, self.tracks, self.tentative = detections, tracks, tentative
+    def __init__(self, detections, tracks, tentative, slices, image, order, stamp_s, stage_ms):
+        self.detections, self.tracks, self.tentative, self.slices = detections, tracks, tentative, slices
         self.image, self.order, self.stamp_s, self.stage_ms = image, order, stamp_s, stage_ms
 
 
@@ -108,6 +109,7 @@ class Pipeline:
         self.expansion = Expansion()
         self.publish_clear, self.range_min_m, self.range_max_m, self.on_stale = False, 0.5, 40.0, SILENT
         self.score_threshold = self.weak_score = self.tracker.high_score = detector.score_threshold
+        self.alerts.sure_score = detector.score_threshold
         self._angles, self.mount = {}, Mount.from_angles()
         self._wanted = None  # class indices, or None: all
         self._beside = ThreadPoolExecutor(1)  # OpenCV and the engine let go of Python's lock: both work at once
@@ -134,7 +136,7 @@ class Pipeline:
                 setattr(self.detector, name, value)
             elif name in _SCORES:
                 setattr(self, name, value)
-                self.tracker.high_score = self.score_threshold
+                self.tracker.high_score = self.alerts.sure_score = self.score_threshold
                 self.detector.score_threshold = min(self.score_threshold, self.weak_score)
             elif name in _OWN_VALUES:
                 setattr(self, name, value)
@@ -170,7 +172,7 @@ class Pipeline:
         detections = _published(detections, tracks, self.score_threshold)
         watch.stop("track")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
-        return FrameDetections(detections, tracks, tentative, image, order, stamp_s, stages)
+        return FrameDetections(detections, tracks, tentative, slices, image, order, stamp_s, stages)
 
     def assess(self, seen, camera=None, mount=None, ego=None):
         """The second half of a frame: ranges, memory, corridor, alert and scan. Returns a Result.
@@ -195,7 +197,9 @@ class Pipeline:
         half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
         if self.memory is not None:
             axis = mount.rotation[:, 2]
-            obstacles = self.memory.update(obstacles, seen.stamp_s, width, height, ego, axis, half_width_m)
+            obstacles = self.memory.update(
+                obstacles, seen.stamp_s, width, height, ego, axis, half_width_m, camera, mount, seen.slices
+            )
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})
         watch.stop("obstacles")

@@ -70,7 +70,8 @@ def test_an_alert_of_before_a_pause_is_cleared_not_raised_anew(pause):
 
 
 def test_an_alert_about_what_a_pause_left_in_memory_goes_on():
-    pipeline = Pipeline(Boxes([[220, 140, 420, 340]]))
+    """Somebody 5.7 m ahead of a vehicle that flies 1 m/s."""
+    pipeline = Pipeline(Script(400 * 1.7 / (5.7 - t) for t in (*np.arange(0.0, 1.8, 0.1), 3.0, 3.1)))
     pipeline.configure({"camera_motion": False, "pixel_growth": False})
     pipeline.obstacles.sizes = {0: (1.7, 0.15)}
     ego = Ego((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), np.eye(3), 1.5)

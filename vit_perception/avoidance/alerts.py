@@ -4,6 +4,7 @@ An alert tells of what the vehicle will hit: an obstacle that `avoidance.corrido
 """
 
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
+PATIENT = 3
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level
 
 
@@ -38,7 +39,9 @@ class AlertPolicy:
         max_ttc_sigma: a time to contact is believed if its sigma is below this part of it, or of one
             second.
         min_score: a track of a lower mean score raises no alert: at low scores most detections are false.
-        range_hits: from so many detections on a track's range alone raises an alert. False ones seldom last so long.
+        range_hits: from so many detections on a track's range alone raises an alert. False ones seldom last so long. If
+            its mean score is below sure_score: from PATIENT times as many.
+        sure_score: that starts a track: most false detections are weaker, most others stronger.
         object_speed_mps: that obstacles may have by themselves: where range and speed are known, a time to contact
             that asks for more is not believed, and range alone counts.
         trigger_count, release_count: consecutive frames that raise and that lower the level of a track.
@@ -59,6 +62,7 @@ class AlertPolicy:
         object_speed_mps=8.0,
         trigger_count=3,
         release_count=5,
+        sure_score=0.0,
     ):
         self.warn_ttc_s, self.error_ttc_s = warn_ttc_s, error_ttc_s
         self.warn_range_m, self.error_range_m = warn_range_m, error_range_m
@@ -66,7 +70,7 @@ class AlertPolicy:
         self.release_factor, self.max_ttc_sigma = release_factor, max_ttc_sigma
         self.min_score, self.range_hits, self.object_speed_mps = min_score, range_hits, object_speed_mps
         self._speed_mps = None  # the vehicle's, where it is known
-        self.trigger_count, self.release_count = trigger_count, release_count
+        self.trigger_count, self.release_count, self.sure_score = trigger_count, release_count, sure_score
         self._states = {}  # track id -> _TrackState
         self._level = OK
 
@@ -146,7 +150,8 @@ class AlertPolicy:
 
     def _believes_range(self, obstacle):
         """A range that is less certain than half of it tells nothing, unless even its far end is near."""
-        if obstacle.range_m is None or obstacle.track.hits < self.range_hits:
+        sure = obstacle.track.mean_score >= self.sure_score
+        if obstacle.range_m is None or obstacle.track.hits < (1 if sure else PATIENT) * self.range_hits:
             return False
         far = obstacle.range_m + obstacle.range_sigma_m
         return obstacle.range_sigma_m <= 0.5 * obstacle.range_m or far < self.warn_range_m

@@ -7,7 +7,7 @@ within 1.5 s (flown in its simulation, from 3.9 m/s). PX4 needs none: it brakes 
 import math
 
 BINS = 72
-VIEW_DEG = 90.0  # around where the camera looks; what was told of more is blocked, too
+VIEW_DEG = 90.0  # around where the camera looks, until its real view is known; what was told of more is blocked, too
 FARTHEST_M = 2.0  # that was flown: a blocked scan that is farther away may not stop the vehicle
 
 SILENT, BLOCKED = "silent", "blocked"
@@ -15,20 +15,36 @@ ON_STALE = (SILENT, BLOCKED)
 
 
 class BlockedScan:
-    """Knows the rays that the camera sees: those around where it looks, and those of which it ever told something.
+    """Knows the rays that the camera sees, and those of which it ever told something.
 
     Args:
-        yaw_deg: where the camera looks in the body, right positive.
+        yaw_deg: where the camera looks in the body, right positive: until its real view is known.
     """
 
     def __init__(self, yaw_deg=0.0):
-        first, last = (int(math.floor((180.0 + yaw_deg + side * 0.5 * VIEW_DEG) / 5.0 + 0.5)) for side in (-1, 1))
-        self._view = {i % BINS for i in range(first, last + 1)}
-        self._rays = set(self._view)
+        side = math.radians(0.5 * VIEW_DEG)
+        self._told = set()
+        self._view = _rays(math.radians(yaw_deg) - side, math.radians(yaw_deg) + side)
 
-    def hear(self, ranges):
-        """Take a scan: 72 metres as of `vit_perception.avoidance.scan.make_scan`; NaN tells nothing."""
-        self._rays.update(i for i, value in enumerate(ranges[:BINS]) if value == value)
+    def look(self, sector):
+        """Take the camera's real view: (left, right) bearings, radians, or None: it does not see its own height."""
+        if sector is not None:
+            self._view = _rays(*sector)
+
+    def hear(self, ranges, in_view=()):
+        """Take a scan.
+
+        Args:
+            ranges: 72 metres as of `vit_perception.avoidance.scan.make_scan`; NaN tells nothing.
+            in_view: `marks` of the BlockedScan of who made it; empty: not told.
+        """
+        self._told.update(i for i, value in enumerate(ranges[:BINS]) if value == value)
+        if len(in_view) == BINS:
+            self._view = {i for i, value in enumerate(in_view) if value > 0} or self._view
+
+    def marks(self):
+        """list of 72 floats: 1 where the camera looks, else 0."""
+        return [1.0 if i in self._view else 0.0 for i in range(BINS)]
 
     def is_one(self, ranges, range_min):
         """Whether a scan of 72 metres is a blocked one: everything where the camera looks is at range_min."""
@@ -36,4 +52,11 @@ class BlockedScan:
 
     def ranges(self, range_min):
         """list of 72 floats, metres: `range_min` in the view, NaN elsewhere."""
-        return [float(range_min) if i in self._rays else float("nan") for i in range(BINS)]
+        near = self._view | self._told
+        return [float(range_min) if i in near else float("nan") for i in range(BINS)]
+
+
+def _rays(left, right):
+    """The rays that bearings from left clockwise to right touch."""
+    first, last = (int(math.floor((math.degrees(b) + 180.0) / 5.0 + 0.5)) for b in (left, right))
+    return {i % BINS for i in range(first, min(last, first + BINS - 1) + 1)}

@@ -26,6 +26,7 @@ _UP = np.array([0.0, 0.0, 1.0])
 DIP = math.sin(math.radians(5.0))  # what is seen lower than this is below the vehicle, whatever its range
 MOVES_SIGMAS = 2.0  # by which a line of sight turns otherwise than to what stands
 FAR_END = 0.3  # sigma of what the inner edge of an object cut by the image's side is farther, as a part of its range
+ALONG = 0.5  # of the growth of what stands: what surely grows less than that moves along with the vehicle
 GROUND = 0.7  # of the height above ground: so much of it is left where an object stands, as far as is known
 
 
@@ -124,6 +125,8 @@ class Corridor:
         if speed < self.min_speed_mps:  # nothing is hit by hovering; what closes in comes by itself
             comes = closing is True and self._course(o, fit, direction, -1.0) is not False
             return comes and self._at_height(o, ego)
+        if self._flies_along(o, fit, direction, velocity):
+            return False
         inside = self._inside_corridor(o, velocity / speed, False, self._range_by_motion(o, direction, velocity))
         if inside is None:
             return closing is not False and self._course(o, fit, direction, -1.0) is not False
@@ -165,6 +168,14 @@ class Corridor:
         rate = norm(fit.rate)
         miss_sigma = distance / growth * math.hypot(fit.rate_sigma, rate * sigma / growth)
         return self._overlaps(miss, direction, half_width, half_height, -sigmas * miss_sigma)
+
+    def _flies_along(self, o, fit, direction, velocity):
+        """Whether it surely comes much slower than what stands there: it leads the way, or sits on the lens."""
+        if not o.whole or fit is None or o.range_m is None or o.ttc_s is not None:
+            return False
+        distance, sigma = o.sight()
+        stands = float(velocity.dot(direction)) / (distance + 2 * sigma)
+        return fit.growth + 2 * fit.growth_sigma < ALONG * stands
 
     def _moves(self, o, fit, velocity):
         """Whether its line of sight turns otherwise than it would if it stood where it is."""
@@ -213,7 +224,14 @@ class Corridor:
         sigma = math.sqrt(max(variance, 0.0))
         slack = sigma + (along * math.tan(math.radians(self.axis_spread_deg)) if spread else 0.0)
         half_width, half_height, _ = self._half_size(o, o.range_m if range_m is None else range_m)
-        return self._overlaps(across, ahead, half_width, half_height, slack)
+        aside = slack
+        if covariance is not None and not (spread or o.remembered):
+            # Its inner edge was seen: a wrong range moves it along its own line of sight, not with the middle.
+            sight, error = o.sight()
+            across_sight = max(float(np.trace(covariance)) - error**2, 0.0) / 2
+            edge = max(distance - half_width, 0.0) * min(error / max(sight, 1e-6), 1.0)
+            aside = min(slack, math.hypot(edge, math.sqrt(across_sight)))
+        return self._overlaps(across, ahead, half_width, half_height, slack, aside)
 
     def _range_by_motion(self, o, direction, velocity):
         """Range of an object that stands still: closing speed * time to contact; None if there is no such."""
@@ -231,8 +249,9 @@ class Corridor:
         half = 0.5 * angle * distance
         return half, half * (y2 - y1) / max(x2 - x1, 1.0), distance
 
-    def _overlaps(self, across, ahead, half_width, half_height, slack):
+    def _overlaps(self, across, ahead, half_width, half_height, slack, slack_aside=None):
         """Whether a body at `across`, perpendicular to `ahead`, touches the vehicle's cross-section plus margin."""
+        slack_aside = slack if slack_aside is None else slack_aside
         # Side (up x ahead) and top (ahead x side) of the cross-section, in plain numbers: this runs for every track.
         x, y, z = ahead.tolist()
         flat = math.hypot(x, y)
@@ -241,7 +260,7 @@ class Corridor:
         aside = abs(a * side_x + b * side_y)
         above = abs(z * (b * side_x - a * side_y) + c * (x * side_y - y * side_x))
         return (
-            aside - slack <= half_width + 0.5 * self.width_m + self.margin_m
+            aside - slack_aside <= half_width + 0.5 * self.width_m + self.margin_m
             and above - slack <= half_height + 0.5 * self.height_m + self.margin_m
         )
 

@@ -22,19 +22,15 @@ import math
 import numpy as np
 
 from .geometry import norm, wrap
-from .obstacles import Obstacle
+from .kept import Kept, moved
+from .vain import View
 
 LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for one on a collision course
 MOST = 100  # of the newest that are kept
-FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
-LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
 CREEPS_MPS = 1.0  # a slower vehicle is held up, by what is remembered perhaps: that is kept as while it hovers
 SWING_S = 3.0  # over which its velocity is averaged for that: ArduCopter bounces off its margin for ever, at 1.5 m/s
-FARTHER_SIGMAS = 3.0  # of what is remembered, which was moved nearer by one; 2 of what is seen
 HALF_WIDTH_M = 0.9  # of the corridor with its default sizes
-BACKED_OFF = 0.7  # of the size that it was lost with: what the image's side cut is whole again, about
 GAP_S = 1.0  # between images: over a longer one nobody knows where the vehicle went
-PASSED = -0.5  # cosine between the course and where it is: behind the vehicle, not only abeam of a swerve
 
 
 class Memory:
@@ -69,10 +65,13 @@ class Memory:
     def reset(self):
         """Forget everything, as at the start."""
         self._seen = {}  # track id -> (Obstacle where it was seen last, looks in a row before in which it threatened)
-        self._kept = []  # _Kept
+        self._kept = []  # Kept
         self._stamp_s = self._drift = None  # the vehicle's velocity, averaged over SWING_S
 
-    def update(self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M):
+    def update(
+        self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M, camera=None,
+        mount=None, slices=((), ()),
+    ):  # fmt: skip
         """One frame.
 
         Args:
@@ -82,6 +81,8 @@ class Memory:
             ego: `vit_perception.avoidance.geometry.Ego`, or None.
             axis: (3,) direction of the optical axis in base_link: `mount.rotation[:, 2]`.
             half_width_m: of the corridor: half of the vehicle and the margin beside it.
+            camera, mount: `Camera` and `Mount` of this image, for looks in vain; None: none are counted.
+            slices: of the image, those that were looked at and those that were passed over.
 
         Returns:
             list of Obstacle: the frame's, then those remembered, whose tracks have no detection.
@@ -103,11 +104,17 @@ class Memory:
         self._kept += [k for k in gone if k is not None]
         # Otherwise what it remembers is no more where it would be looked for.
         knows = velocity is not None and turning is not None and dt <= GAP_S and not self.disarmed
+        view = None
+        if knows and camera is not None and mount is not None:
+            view = View(camera, mount, [o.track.box.tolist() for o in obstacles], self.border_px, slices)
         for kept in self._kept:
             sure = kept.obstacle.track.hits >= self.min_hits
-            hidden = sure and knows and way.blocked_by(kept.obstacle) and self._hides(kept, width, height, still)
-            kept.age(dt, 0.0 if hidden else dt, hold_s if sure else self.hold_s)
+            blocks = sure and way.blocked_by(kept.obstacle)
+            hidden = blocks and knows and self._hides(kept, width, height, still)
+            kept.age(dt, 0.0 if hidden else dt, hold_s if blocks else self.hold_s)
             kept.move(dt, velocity, turning)
+            if view is not None and not self._fills(kept, width, height):
+                kept.look(view, dt)
         self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         # A box that is predicted drifts: where the obstacle was seen last says more.
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
@@ -132,17 +139,20 @@ class Memory:
         """
         if kept.obstacle.position is None and not still:
             return False
+        return self._fills(kept, width, height) or kept.cut
+
+    def _fills(self, kept, width, height):
         w, h = kept.box_now()
-        return w >= self.fills * width or h >= self.fills * height or kept.cut
+        return w >= self.fills * width or h >= self.fills * height
 
     def _last_seen(self, o, dt, velocity, turning):
         seen = self._seen.get(o.track.id)
         if seen is None:
             return o, 0
-        return o if o.track.detection >= 0 else _moved(seen[0], dt, velocity, turning), _looks(*seen)
+        return o if o.track.detection >= 0 else moved(seen[0], dt, velocity, turning), _looks(*seen)
 
     def _keep(self, o, looks, near_m, width, height, way):
-        """The _Kept of an obstacle that is gone, or None."""
+        """The Kept of an obstacle that is gone, or None."""
         if o.ghost:
             return None
         looks = _looks(o, looks)
@@ -155,7 +165,7 @@ class Memory:
         near = large or (o.range_m is not None and o.range_m < near_m)
         # By the top as well: a camera that looks down never sees it whole. What leaves at the bottom is below.
         cut = x1 <= self.border_px or x2 >= width - self.border_px or y1 <= self.border_px
-        return _Kept(o, comes, cut) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
+        return Kept(o, comes, cut) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
 
 
 class _Way:
@@ -185,117 +195,8 @@ class _Way:
         return aside < 0.5 * math.pi and o.range_m is not None and o.range_m * math.sin(aside) < self._half_width_m
 
 
-class _Kept:
-    """An obstacle of the past, moved along.
-
-    spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
-    way (3,): to where it was when it was kept, turned with the vehicle, not shifted. cut: by the image's side or top.
-    """
-
-    def __init__(self, obstacle, comes, cut):
-        self.obstacle, self.comes = _copy(obstacle), obstacle.ttc_s if comes else 0.0
-        self.spent, self.frames, self.way = 0.0, 0, obstacle.position
-        self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
-        if not comes:  # what is ahead is judged by its place
-            self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
-        if obstacle.position is not None:
-            off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
-            share = 1.0 - off if off <= LARGEST else 1.0
-            self.obstacle.position, self.obstacle.range_m = share * obstacle.position, share * obstacle.range_m
-
-    @property
-    def cut(self):
-        """Whether the image's border cuts it still: the vehicle has not backed off from where it was lost."""
-        return self._cut and self._scale() > BACKED_OFF
-
-    def box_now(self):
-        """Width and height, pixels, that its box would have where it is now."""
-        x1, y1, x2, y2 = self.obstacle.track.box.tolist()
-        return self._scale() * (x2 - x1), self._scale() * (y2 - y1)
-
-    def _scale(self):
-        # Not by the horizontal range: a vehicle that climbed away from it would see it, too.
-        return 1.0 if self._kept_m is None else self._kept_m / max(norm(self.obstacle.position), 0.1)
-
-    def age(self, dt, unseen_s, hold_s):
-        """dt: since the frame before. unseen_s: of it, how long the detector would have seen it."""
-        self.spent += dt / self.comes if self.comes else unseen_s / hold_s
-        self.frames = 0 if dt > 0 else self.frames + 1
-
-    def move(self, dt, velocity, turning):
-        self.obstacle = _moved(self.obstacle, dt, velocity, turning)
-        if turning is not None and self.way is not None:
-            self.way = self.way - dt * np.cross(turning, self.way)
-
-    def lasts(self, course):
-        """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
-        passed = not self.comes and _is_behind(self.obstacle.position, course) and float(self.way.dot(course)) > 0
-        return self.spent < 1.0 and self.frames < FRAMES and not passed
-
-    def seen_again(self, now):
-        """now: {track id: Obstacle} of the frame."""
-        return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
-
-
-def _is_behind(position, course):
-    """Whether what is at `position` (3,) lies behind a vehicle on this course; None: unknown, or it hovers."""
-    if position is None or course is None:
-        return False
-    return float(position.dot(course)) < PASSED * norm(position) * norm(course)
-
-
 def _looks(o, before):
     """Looks in a row in which it threatened, now that the newest is judged; predicted ones are none."""
     if o.remembered:
         return before
     return before + 1 if o.threatens else 0
-
-
-def _moved(old, dt, velocity, turning):
-    """Where it is in base_link `dt` seconds on, if it stands still; velocity None: where it was.
-
-    Without a position it turns alone.
-    """
-    new = _copy(old)  # what was handed out stays as it was
-    if old.ttc_s is not None:
-        new.ttc_s = old.ttc_s - dt
-    if old.position is None and old.sector is not None and turning is not None:
-        turned = dt * float(turning[2])  # to the left is positive, and bearings are clockwise
-        new.bearing, new.sector = old.bearing + turned, (old.sector[0] + turned, old.sector[1] + turned)
-    if velocity is None or old.position is None:
-        return new
-    turning = np.zeros(3) if turning is None else turning
-    position = old.position - dt * (velocity + np.cross(turning, old.position))
-    new.position, new.range_m = position, max(math.hypot(position[0], position[1]), 0.1)
-    new.bearing = math.atan2(-position[1], position[0])
-    new.elevation = math.atan2(position[2], new.range_m)
-    half = min(0.5 * (old.sector[1] - old.sector[0]) * old.range_m / new.range_m, 0.5 * math.pi)
-    new.sector = (new.bearing - half, new.bearing + half)
-    return new
-
-
-def _copy(obstacle):
-    copy = Obstacle(obstacle.track)
-    copy.remembered = True
-    for name in (
-        "bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance",
-        "ttc_s", "ttc_sigma_s", "ghost", "threatens",
-    ):  # fmt: skip
-        setattr(copy, name, getattr(obstacle, name))
-    return copy
-
-
-def _same(kept, seen):
-    """Whether `seen` is what was kept: it takes at least half of its directions, and is not surely farther.
-
-    A small thing inside is not, nor is what stands behind it.
-    """
-    if seen.track.detection < 0 or kept.sector is None or seen.sector is None:
-        return False
-    if kept.range_m is not None and seen.range_m is not None:
-        nearest = seen.range_m - 2 * seen.range_sigma_m
-        if nearest > kept.range_m + FARTHER_SIGMAS * kept.range_sigma_m:
-            return False
-    turned = kept.bearing + wrap(seen.bearing - kept.bearing) - seen.bearing  # whole turns, across straight back
-    shared = min(kept.sector[1], seen.sector[1] + turned) - max(kept.sector[0], seen.sector[0] + turned)
-    return shared >= 0.5 * (kept.sector[1] - kept.sector[0])

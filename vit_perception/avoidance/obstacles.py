@@ -49,6 +49,7 @@ class Obstacle:
             height above ground are unknown.
         position (3,) or None: m in base_link FLU. covariance (3, 3) or None: of it, m^2.
         ttc_s, ttc_sigma_s (float or None): time to contact; None if it is not closing, or not known yet.
+        whole (bool): its box is detected in this frame, and no border cuts it.
         remembered (bool): seen no more, but still there: `vit_perception.avoidance.memory`.
         ghost (bool): nothing of its class can be there: `vit_perception.avoidance.plausible`. It is in nobody's way.
         threatens (bool or None): whether the vehicle is going to hit it; `vit_perception.avoidance.corridor` sets it.
@@ -56,13 +57,13 @@ class Obstacle:
 
     __slots__ = (
         "track", "bearing", "elevation", "sector", "rays", "steady", "range_m", "range_sigma_m",
-        "position", "covariance", "ttc_s", "ttc_sigma_s", "remembered", "ghost", "threatens",
+        "position", "covariance", "ttc_s", "ttc_sigma_s", "whole", "remembered", "ghost", "threatens",
     )  # fmt: skip
 
     def __init__(self, track):
         self.track = track
         self.bearing = self.elevation = self.sector = self.rays = self.range_m = self.range_sigma_m = None
-        self.steady, self.remembered, self.ghost = 0, False, False
+        self.steady, self.whole, self.remembered, self.ghost = 0, False, False, False
         self.position = self.covariance = self.ttc_s = self.ttc_sigma_s = self.threatens = None
 
     def sight(self):
@@ -160,6 +161,7 @@ class ObstacleEstimator:
         w, h = max(x2 - x1, 1e-3), max(y2 - y1, 1e-3)
         noise, _ = self._box_errors(math.sqrt(w * h))
         cut_x, cut_y = history.cut((x1, y1, x2, y2), image, self.border_px, noise * max(w, h))
+        obstacle.whole = track.detection >= 0 and not (cut_x or cut_y)
         # Angles where the camera is known: they do not change when it turns.
         wide, tall = (w, h) if view is None else (max(view.wide, 1e-9), max(view.tall, 1e-9))
         size = None
@@ -173,7 +175,7 @@ class ObstacleEstimator:
         if view is not None:
             obstacle.rays, obstacle.steady = view.rays[:3], 0 if not cut_x else 2 if x1 < image[0] - x2 else 1
             self._locate(obstacle, history, stamp_s, view, ego, size, cut_y, math.sqrt(w * h))
-            if track.detection >= 0 and not (cut_x or cut_y):
+            if obstacle.whole:
                 history.look(self._is_impossible(track, view, ego, math.sqrt(w * h)))
             obstacle.ghost = history.is_ghost()
         return obstacle

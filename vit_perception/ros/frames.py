@@ -2,11 +2,13 @@
 
 import time
 
+from ..avoidance.scan import horizon_in_view
 from ..errors import EngineLost, ImageError
 from ..health.report import stamp_problem
 from ..stats import Stopwatch
 from . import messages
 
+LOOK_S = 1.0  # between two looks at where the camera looks
 MOST_OLDER = 3  # images in a row that are rejected as out of order
 
 
@@ -27,7 +29,7 @@ class FrameProcessor:
     def __init__(self, node, reader, pipeline, debug, dump):
         self._node, self._reader, self._pipeline = node, reader, pipeline
         self._debug, self._dump = debug, dump
-        self._stamp_s, self._since, self._older = None, 0.0, 0
+        self._stamp_s, self._since, self._older, self._looked = None, 0.0, 0, -LOOK_S
         self.answered, self.mount_source = None, ""
 
     def __call__(self, item):
@@ -87,6 +89,9 @@ class FrameProcessor:
         watch = Stopwatch()
         node.outputs.detections(header, seen)  # at once: what they mean takes as long again
         watch.stop("publish_detections")
+        if camera is not None and received - self._looked >= LOOK_S:
+            self._looked = received
+            node.outputs.look(horizon_in_view(camera, self._pipeline.mount if mount is None else mount))
         result = self._pipeline.assess(seen, camera, mount, ego)
         watch.start()
         # Of a picture that stands still, the scan's timer tells: it ends the alert.

@@ -195,8 +195,11 @@ def label_message(stamp, labels, score_threshold, model):
     return msg
 
 
-def scan_message(stamp, frame_id, ranges, range_min, range_max, scan_time):
-    """LaserScan of 72 rays, CLOCKWISE as mavros takes it (a plain LaserScan is counter-clockwise)."""
+def scan_message(stamp, frame_id, ranges, range_min, range_max, scan_time, in_view=()):
+    """LaserScan of 72 rays, CLOCKWISE as mavros takes it (a plain LaserScan is counter-clockwise).
+
+    in_view: 72 intensities, 1 where the camera looks, else 0: so the guard knows what to block. mavros skips them.
+    """
     msg = LaserScan(
         angle_min=ANGLE_MIN,
         angle_max=ANGLE_MIN + (BINS - 1) * ANGLE_INCREMENT,
@@ -205,6 +208,7 @@ def scan_message(stamp, frame_id, ranges, range_min, range_max, scan_time):
         range_min=float(range_min),
         range_max=float(range_max),
         ranges=ranges.tolist(),
+        intensities=list(in_view),
     )
     msg.header.stamp, msg.header.frame_id = stamp, frame_id
     return msg

@@ -142,6 +142,7 @@ class PerceptionNode(ManagedNode):
             opening = pool.submit(open_configured, self.bundle, self.values, self._on_progress, self._stop)
             said = 0.0
             while not wait([opening], 1.0 / self.values["scan_rate_hz"]).done:
+                self.blocked_ends.hear()
                 self._nothing_known("opening the engine")
                 if time.monotonic() - said >= 1.0:
                     said = time.monotonic()

@@ -110,10 +110,16 @@ class Publishers:
         """
         v = self._values
         self._blocked.hear(ranges)
-        scan = messages.scan_message(stamp, v["scan_frame"], ranges, limits[0], limits[1], 1.0 / v["scan_rate_hz"])
+        scan = messages.scan_message(
+            stamp, v["scan_frame"], ranges, limits[0], limits[1], 1.0 / v["scan_rate_hz"], self._blocked.marks()
+        )
         self._send(self._scan, scan)
         if self._px4 is not None:
             self._px4.publish(flight_messages.obstacle_distance_message(stamp, ranges, *limits))
+
+    def look(self, sector):
+        """Take the camera's view, (left, right) bearings or None: what a blocked scan closes."""
+        self._blocked.look(sector)
 
     def blocked_scan(self):
         """The scan of a camera that tells nothing, where on_stale asks for one: everything in its view is near."""

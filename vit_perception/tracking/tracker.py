@@ -4,6 +4,10 @@ Strong detections are matched first, then the weak ones with the tracks that are
 The camera's own motion, where it is known, moves the tracks before they are predicted (Aharon et al.: BoT-SORT, 2022).
 """
 
+import math
+from collections import deque
+from typing import Deque
+
 import numpy as np
 
 from ..avoidance.geometry import turned_image
@@ -13,6 +17,7 @@ from .box_filter import BoxFilter
 
 SCORES = 10  # detections that a track's mean score is about
 SURE_HITS, SURE_COAST = 10, 3.0  # a track of more detections than this is looked for longer, up to so many times
+PROVEN = 6  # detections of a size that prove that the detector finds it at this size
 LARGE_PX = 28.0  # sqrt(w h); what is so large is near, and seldom a ghost
 MAX_BOXES = 300  # best-scored detections of a frame that are looked at, and tracks that are kept: bounds the time
 
@@ -28,14 +33,17 @@ class Track:
         detection (int): index in this frame's detections, or -1 while coasting.
         hits (int): detections so far. missed (int): frames since the newest.
         strong (bool): whether one of them was. confirmed (bool): whether they suffice.
+        frames (int): from its first detection to the newest, both included.
+        found (tuple): width and height of the newest detection, pixels.
+        proven_px (float): sqrt(w h) that the last PROVEN detections all reached.
         start_s, stamp_s (float): stamps of the first and the newest detection.
         unlooked_s (float): seconds since the newest detection for which nobody looked where it is.
         growth (tuple or None): what `vit_perception.tracking.growth` says in this frame of how much it grew.
     """
 
     __slots__ = (
-        "id", "class_index", "score", "mean_score", "box", "velocity",
-        "detection", "hits", "missed", "strong", "confirmed", "start_s", "stamp_s", "unlooked_s",
+        "id", "class_index", "score", "mean_score", "box", "velocity", "found", "_sizes",
+        "detection", "hits", "missed", "frames", "strong", "confirmed", "start_s", "stamp_s", "unlooked_s",
         "growth",
     )  # fmt: skip
 
@@ -45,7 +53,21 @@ class Track:
         self.detection, self.hits, self.missed, self.strong, self.confirmed = -1, 0, 0, False, False
         self.start_s = self.stamp_s = stamp_s
         self.unlooked_s = 0.0
-        self.growth = None
+        self.growth, self.frames, self.found = None, 0, (0.0, 0.0)
+        self._sizes: Deque[float] = deque(maxlen=PROVEN)
+
+    @property
+    def proven_px(self):
+        return min(self._sizes) if self._sizes else 0.0
+
+    def hit(self, box, score, detection, stamp_s):
+        """Take a detection."""
+        self.hits, self.frames, self.missed = self.hits + 1, self.frames + self.missed + (self.hits == 0), 0
+        self.box, self.score, self.detection, self.stamp_s, self.unlooked_s = box, score, detection, stamp_s, 0.0
+        self.mean_score += (score - self.mean_score) / min(self.hits, SCORES)
+        x1, y1, x2, y2 = box.tolist()
+        self.found = x2 - x1, y2 - y1
+        self._sizes.append(math.sqrt(max((x2 - x1) * (y2 - y1), 0.0)))
 
 
 class Tracker:
@@ -161,13 +183,10 @@ class Tracker:
             self._filter.correct(tracks, detections.boxes[found])
 
     def _hit(self, track, detections, d, stamp_s):
-        track.hits, track.missed = track.hits + 1, 0
-        track.box, track.score, track.detection = detections.boxes[d], float(detections.scores[d]), d
+        track.hit(detections.boxes[d], float(detections.scores[d]), d, stamp_s)
         track.strong = track.strong or track.score >= self.high_score
         enough = self.confirm_hits if track.strong else max(self.weak_hits, self.confirm_hits)
         track.confirmed = track.confirmed or track.hits >= enough
-        track.mean_score += (track.score - track.mean_score) / min(track.hits, SCORES)
-        track.stamp_s, track.unlooked_s = stamp_s, 0.0
 
     def _drop(self, stamp_s):
         self._keep([i for i, t in enumerate(self._tracks) if t.detection >= 0 or self._lives(t, stamp_s)])

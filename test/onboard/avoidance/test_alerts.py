@@ -181,3 +181,11 @@ def test_scores_can_be_asked_for():
     weak = obstacle(1.0, mean_score=0.4)
     assert AlertPolicy(trigger_count=1).update([weak]).level == ERROR
     assert AlertPolicy(trigger_count=1, min_score=0.5).update([weak]).level == OK
+
+
+@pytest.mark.parametrize(("score", "needs"), [(0.6, 8), (0.5, 24)])
+def test_a_range_alone_takes_longer_while_most_detections_are_weak(score, needs):
+    policy = AlertPolicy(trigger_count=1, sure_score=0.55)
+    levels = [policy.update([obstacle(range_m=4.0, hits=h, mean_score=score)]).level for h in (needs - 1, needs)]
+    assert levels == [OK, WARN]
+    assert policy.update([obstacle(ttc=1.0, hits=7, mean_score=score, track_id=2)]).level == ERROR, "contact waits not"

@@ -34,6 +34,32 @@ def test_it_is_90_degrees_where_the_camera_looks(yaw_deg):
     assert np.abs(offs).max() <= 47.5 and len(near) >= 18
 
 
+def rays(blocked_scan):
+    return np.flatnonzero(np.isfinite(blocked_scan.ranges(0.5))).tolist()
+
+
+def test_it_follows_the_cameras_real_view_and_keeps_what_was_told():
+    scan_ = blocked.BlockedScan()
+    scan_.look((math.radians(60.0), math.radians(120.0)))
+    assert rays(scan_) == list(range(48, 61)), "it looks to the right: nothing ahead is known any better than ever"
+    scan_.look((math.radians(150.0), math.radians(210.0)))
+    assert rays(scan_) == [*range(7), *range(66, 72)], "across straight back"
+    scan_.look((-math.pi, math.pi))
+    assert len(rays(scan_)) == 72
+    scan_.look(None)
+    assert len(rays(scan_)) == 72, "a camera that looks down tells no other view"
+
+
+def test_another_process_learns_the_view_from_the_marks():
+    node, guard = blocked.BlockedScan(), blocked.BlockedScan()
+    node.look((math.radians(60.0), math.radians(120.0)))
+    guard.hear([math.nan] * 72, node.marks())
+    assert rays(guard) == rays(node) and guard.is_one(node.ranges(0.5), 0.5)
+    guard.hear([math.nan] * 72, [])
+    guard.hear([math.nan] * 72, [0.0] * 72)
+    assert rays(guard) == rays(node), "an older node marks nothing"
+
+
 def test_the_guard_needs_no_numpy_for_it():
     code = "import sys; import vit_perception.avoidance.blocked; assert 'numpy' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

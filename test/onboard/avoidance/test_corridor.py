@@ -217,3 +217,39 @@ def test_agrees_with_geometry_over_random_flights():
             assert judged(start, own, seconds=seconds) is True, (start, own)
         elif miss > limit + sigma + 1.0:
             assert judged(start, own, seconds=seconds) is False, (start, own)
+
+
+@pytest.mark.parametrize(("speed", "threatens"), [(4.0, False), (2.0, True), (0.0, True)])
+def test_what_flies_along_ahead_is_not_hit(speed, threatens):
+    """The vehicle flies 4 m/s: what leads the way as fast threatens nobody, nor does a spot on the lens."""
+
+    def whole(corridor):
+        for i in range(11):
+            o = obstacle((6.0 + 0.1 * i * (speed - 4.0), 0, 0), 0.0, 100.0 + 0.1 * i)
+            o.whole = True
+            corridor.assess([o], Ego((4.0, 0, 0), (0, 0, 0), np.eye(3), None))
+        return o.threatens
+
+    assert whole(Corridor()) is threatens
+
+
+def test_a_box_that_the_border_cuts_grows_no_more_and_threatens():
+    corridor = Corridor()
+    for i in range(11):
+        o = obstacle((6.0, 0, 0), 0.0, 100.0 + 0.1 * i)  # not whole
+        corridor.assess([o], Ego((4.0, 0, 0), (0, 0, 0), np.eye(3), None))
+    assert o.threatens is True
+
+
+def test_a_range_that_is_wrong_moves_an_edge_along_its_own_line_of_sight():
+    """A car 12 m ahead and 3.9 m aside, 4.2 m wide: 1.8 m of room. Its range is uncertain by 2.4 m."""
+
+    def verdict(aside):
+        o = obstacle((12.0, aside, 0.0), 0.0, 100.0, width=4.2, height=1.5)
+        position = o.position / o.range_m
+        o.range_sigma_m = 0.2 * o.range_m
+        o.covariance = o.range_sigma_m**2 * np.outer(position, position) + 0.01 * np.eye(3)
+        Corridor().assess([o], Ego((3.0, 0, 0), (0, 0, 0), np.eye(3), None))
+        return o.threatens
+
+    assert verdict(3.9) is False and verdict(3.0) is True

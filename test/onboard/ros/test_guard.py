@@ -199,6 +199,56 @@ def test_what_the_pilot_released_stays_so_while_the_node_itself_blocks(client, t
         assert speak([9.0] * 72), "a good scan ends the release"
 
 
+def test_the_guard_follows_the_nodes_view_and_what_it_is_told_in_flight(client, tmp_path):
+    """The test is the node here: one whose camera looks to the right, and whose on_stale changes."""
+    from rcl_interfaces.msg import Parameter as ParameterMsg
+    from rcl_interfaces.msg import ParameterEvent, ParameterType, ParameterValue
+    from sensor_msgs.msg import LaserScan
+
+    events = client.node.create_publisher(ParameterEvent, "/parameter_events", 10)
+    scans = client.node.create_publisher(LaserScan, "obstacle_scan", 10)
+    right = [1.0 if 50 <= i <= 58 else 0.0 for i in range(72)]
+
+    def change(node, value):
+        said = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+        events.publish(ParameterEvent(node=node, changed_parameters=[ParameterMsg(name="on_stale", value=said)]))
+        return newest(client, 0.6)
+
+    with running("guard", tmp_path / "guard", on_stale="silent", guard_after_s=0.3):
+        assert client.wait(lambda: "on_stale silent" in guard_says(client), 8.0)
+        for _ in range(4):
+            scans.publish(LaserScan(scan_time=0.1, ranges=[float("nan")] * 72, intensities=right))
+            client.spin(0.1)
+        assert change("/elsewhere/vit_perception", "blocked") == [], "another vehicle's node"
+        heard = change("/vit_perception", "blocked")
+        assert heard and np.flatnonzero(np.isfinite(heard[-1].ranges)).tolist() == list(range(50, 59))
+        assert change("/vit_perception", "nonsense"), "what is no choice changes nothing"
+        assert change("/vit_perception", "silent") == []
+
+
+def test_a_release_is_heard_from_within_a_callback_that_lasts_long(client):
+    """As while the engine is opened: nobody spins the node that hears it."""
+    import rclpy
+
+    from vit_perception.ros.flight_stack.armed import BlockedEnds
+
+    node = rclpy.create_node("busy", context=client.node.context)
+    try:
+        ends, release = BlockedEnds(node, (Bool, None)), client.node.create_publisher(Bool, "release_blocked", 1)
+        armed = client.node.create_publisher(Bool, "armed", 1)
+        assert client.wait(lambda: release.get_subscription_count() and armed.get_subscription_count(), 5.0)
+        ends.hear()
+        assert ends.why() == ""
+        armed.publish(Bool(data=False))
+        release.publish(Bool(data=True))
+        client.spin(0.3)
+        assert ends.why() == "", "nobody took it"
+        ends.hear()
+        assert ends.why() == "released by the pilot" and ends.disarmed
+    finally:
+        node.destroy_node()
+
+
 def test_a_link_that_mavros_lost_says_nothing_of_being_disarmed():
     """mavros_msgs is not here: stand-ins for its message and for a node that subscribes."""
     from types import SimpleNamespace

@@ -65,6 +65,14 @@ class BlockedEnds:
         if state is not None:
             self._subscriptions.append(node.create_subscription(state, "state", self._take_state, BEST_EFFORT_NEWEST))
 
+    def hear(self):
+        """Take what has arrived, from within a callback that lasts long: the executor takes nothing meanwhile."""
+        for subscription in self._subscriptions:
+            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+            while taken is not None:
+                subscription.callback(taken[0])
+                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+
     def _take(self, armed):
         self._armed, self._heard = bool(armed), time.monotonic()
 

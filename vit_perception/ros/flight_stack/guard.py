@@ -8,6 +8,7 @@ import math
 import sys
 import time
 
+from rcl_interfaces.msg import ParameterEvent
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -22,6 +23,7 @@ NAMES = (
     "on_stale", "guard_after_s", "scan_frame", "scan_rate_hz", "range_min_m", "range_max_m", "obstacles.camera_yaw_deg",
     "publish_px4", "publish_mavros",
 )  # fmt: skip
+LIVE = ("on_stale", "range_min_m", "range_max_m")  # what the node may change in flight
 OK, ERROR = b"\x00", b"\x02"
 CRITICAL, INFO = 2, 6  # MAV_SEVERITY
 TIMER_S = 0.05
@@ -48,6 +50,7 @@ class Guard(Node):
         self._blocked = BlockedScan(self.values["obstacles.camera_yaw_deg"])
         self._publisher = self.create_publisher(self._scan_type, "obstacle_scan", 10)
         self.create_subscription(self._scan_type, "obstacle_scan", self._on_scan, 10)
+        self.create_subscription(ParameterEvent, "/parameter_events", self._on_event, 100)
         self._diagnostics = self.create_publisher(self._array_type, "/diagnostics", 10)
         self._ends = BlockedEnds(self, (import_message("std_msgs", "Bool"), import_message("mavros_msgs", "State")))
         self._text = self._px4 = None
@@ -79,7 +82,16 @@ class Guard(Node):
         self._heard, self._ever = time.monotonic(), True
         if len(msg.ranges) == BINS and not self._blocked.is_one(msg.ranges, msg.range_min):
             self._ends.released = False  # the node's own blocked scan is no end of what the pilot released
-        self._blocked.hear(msg.ranges)
+        self._blocked.hear(msg.ranges, msg.intensities)
+
+    def _on_event(self, event):
+        """Follow the node's parameters: those of whoever stands in this namespace and has them."""
+        if event.node.rpartition("/")[0] != self.get_namespace().rstrip("/"):
+            return
+        changed = list(event.new_parameters) + list(event.changed_parameters)
+        new = {p.name: Parameter.from_parameter_msg(p).value for p in changed if p.name in LIVE}
+        if new and not parameters.check_blocked(dict(self.values, **new)):
+            self.values.update(new)
 
     def _watch(self):
         now = time.monotonic()

@@ -12,6 +12,45 @@ from vit_perception.avoidance.scan import make_scan, sector_bins
 DT, RADIUS = 0.01, 0.25
 T, GAP, VX, VY, SPEED, X, Y, YAW = range(8)
 
+# What the real one did. Metres, m/s.
+# Loiter: PRX_FILT, AVOID_BACKUP_SPD, AVOID_BEHAVE, speed; closest, settles between (None: swings to the end), backwards
+# (negative: at most so much), brakes from (None: not told). One settling range was told of five speeds.
+STOP, SLIDE = (3.12, 3.23), (3.19, 3.26)
+LOITER = (
+    (0.25, 0.75, 1, 2.0, 2.09, None, 1.4, None), (0.25, 0.75, 1, 4.0, 1.87, None, 1.6, 6.4),
+    (0.25, 0.75, 1, 5.7, 2.16, None, 1.5, 12.2), (0.25, 0.75, 1, 6.7, 2.28, None, 1.45, 16.4),
+    (0.25, 0.75, 0, 2.0, 2.09, None, 1.4, None), (0.25, 0.75, 0, 4.0, 1.89, None, 1.6, 6.4),
+    (0.25, 0.75, 0, 5.7, 2.19, None, 1.5, 12.2), (0.25, 0.75, 0, 6.7, 2.30, None, 1.45, 16.4),
+    (0.25, 0.0, 1, 4.0, 1.91, (2.78, 2.78), 0.8, 6.4), (1.0, 0.75, 1, 4.0, 3.02, (3.16, 3.16), 0.5, 8.3),
+    (1.0, 0.0, 1, 4.0, 2.98, (3.09, 3.09), 0.4, 8.3), (5.0, 0.75, 1, 4.0, 3.16, (3.23, 3.23), 0.15, 8.9),
+    (5.0, 0.0, 1, 4.0, 3.15, (3.22, 3.22), 0.13, 8.9), (0.0, 0.75, 1, 4.0, 3.19, (3.24, 3.24), 0.06, 9.0),
+    (0.0, 0.0, 1, 4.0, 3.20, (3.26, 3.26), 0.07, 9.0), (5.0, 0.0, 1, 2.0, 3.05, STOP, -0.5, None),
+    (5.0, 0.0, 1, 5.8, 3.18, STOP, -0.5, 16.1), (5.0, 0.0, 1, 6.9, 3.18, STOP, -0.5, 21.7),
+    (5.0, 0.0, 1, 7.5, 3.18, STOP, -0.5, 24.5), (5.0, 0.0, 0, 2.0, 3.07, SLIDE, -0.5, None),
+    (5.0, 0.0, 0, 4.0, 3.16, SLIDE, -0.5, 8.9), (5.0, 0.0, 0, 5.8, 3.20, SLIDE, -0.5, 16.1),
+    (5.0, 0.0, 0, 6.9, 3.18, SLIDE, -0.5, 21.7), (5.0, 0.0, 0, 7.5, 3.17, SLIDE, -0.5, 24.5),
+)  # fmt: skip
+# ArduPilot's own defaults, AVOID_MARGIN 2 and AVOID_BEHAVE 0 among them: speed; closest. At 4 m/s it slid past.
+OWN_DEFAULTS = ((2.0, 1.00), (4.0, 0.84), (5.7, 1.12))
+# PRX_FILT 0.25, AVOID_BACKUP_SPD 0.75: latency s, speed; closest, or minus the speed at which it hits.
+LATENCY = (
+    (0.0, 4.0, 2.37), (0.15, 4.0, 1.89), (0.3, 4.0, 1.38), (0.6, 4.0, -0.47),
+    (0.0, 6.7, 2.72), (0.15, 6.7, 2.31), (0.3, 6.7, 1.82), (0.6, 6.7, 0.66),
+)  # fmt: skip
+# Somebody appears 7.8 m ahead, at 3.95 m/s: PRX_FILT; with a car 37 m ahead before, without it.
+NEARER = ((0.25, -3.06, 2.20), (1.0, 1.56, 3.01), (5.0, 2.18, 3.08), (0.0, 2.68, 2.95))
+MISSING = (
+    ("every 2nd message", lambda n: n % 2 == 0, 1.38), ("2 of 3 missing", lambda n: n % 3 == 0, -2.21),
+    ("4 of 5 missing", lambda n: n % 5 == 0, -3.24), ("9 of 10 missing", lambda n: n % 10 == 0, -3.65),
+    ("1 s in every 2 s missing", lambda n: n % 20 < 10, -2.39),
+)  # fmt: skip
+SILENCE = (
+    ("standing before the person", lambda t, gap: t > 25.0, False, -3.94),
+    ("braking, 7.8 m away", lambda t, gap: gap < 7.8, False, -3.72),
+    ("cruising, 24.7 m away", lambda t, gap: gap < 24.7, False, -4.0),
+    ("Guided, velocity target, 25 m away", lambda t, gap: gap < 25.0, True, -4.01),
+)
+
 
 def ranges_of(x, y, view=math.pi / 4):
     """The scan of a person at (x, y) m in the body, x ahead, y right, as a camera of `view` to each side sees it."""
@@ -75,3 +114,15 @@ def brakes_from(rows):
     fastest = int(np.argmax(rows[:, SPEED] > 0.98 * rows[:, SPEED].max()))
     slower = np.flatnonzero(rows[:, SPEED] < 0.9 * rows[:, SPEED].max())
     return rows[slower[slower > fastest][0], GAP]
+
+
+def silence_from(begins):
+    """`speaks` of `fly`: nothing any more once begins(t, gap) was true."""
+    gone = []
+
+    def speaks(n, t, gap):
+        if begins(t, gap):
+            gone.append(t)
+        return None if gone else True
+
+    return speaks
