@@ -117,9 +117,10 @@ def read_measured(path: Path, classes: list[str], wanted: list[str] | None = Non
 def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list[str] | None) -> list[Dataset]:
     measured: list[Dataset] = []
     findings = Findings()
+    taught = {(e.data, os.path.normpath(e.train)) for e in entries if e.train}
     for e in entries:
         for split in e.val:
-            if e.train and os.path.normpath(e.train) == os.path.normpath(split):
+            if (e.data, os.path.normpath(split)) in taught:
                 raise DataError(f"{path}: {e.data.name} trains on {split} and measures on it; name another val")
             known = _read(path, e, split, findings)
             counted = [c for c in _labelled(path, e, known, classes) if not wanted or c in wanted]
@@ -244,8 +245,11 @@ def _labelled(path: Path, entry: Entry, found: Annotations, classes: list[str]) 
     named = found.names if entry.labelled is None else entry.labelled
     labelled = [c for c in classes if c in named and c not in entry.ignore]
     if not labelled:
+        less = f", of which it ignores {', '.join(entry.ignore)}" if entry.ignore else ""
+        less += ", and 'labelled' names none" if entry.labelled == [] else ""
         raise DataError(
-            f"{path}: {found.name} labels none of {', '.join(classes)}; it has: {', '.join(found.names)}; map a class"
+            f"{path}: {found.name} labels none of {', '.join(classes)}; it has: {', '.join(found.names)}{less}; "
+            "map a class, or drop the set"
         )
     return labelled
 
