@@ -117,11 +117,8 @@ def read_measured(path: Path, classes: list[str], wanted: list[str] | None = Non
 def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list[str] | None) -> list[Dataset]:
     measured: list[Dataset] = []
     findings = Findings()
-    taught = {(e.data, os.path.normpath(e.train)) for e in entries if e.train}
     for e in entries:
         for split in e.val:
-            if (e.data, os.path.normpath(split)) in taught:
-                raise DataError(f"{path}: {e.data.name} trains on {split} and measures on it; name another val")
             known = _read(path, e, split, findings)
             counted = [c for c in _labelled(path, e, known, classes) if not wanted or c in wanted]
             if not counted:
@@ -186,7 +183,12 @@ def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
     classes = content.get("classes") or []
     if not _is_names(classes):
         raise DataError(f"{path}: classes must be a list of different names, not {classes!r}{QUOTE}")
-    return classes, [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
+    entries = [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
+    taught = {(e.data, os.path.normpath(e.train)) for e in entries if e.train}
+    for e, split in ((e, split) for e in entries for split in e.val):
+        if (e.data, os.path.normpath(split)) in taught:
+            raise DataError(f"{path}: {e.data.name} trains on {split} and measures on it; name another val")
+    return classes, entries
 
 
 def _entry(path: Path, number: int, values) -> Entry:
