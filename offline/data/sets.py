@@ -185,9 +185,9 @@ def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
         raise DataError(f"{path}: classes must be a list of different names, not {classes!r}{QUOTE}")
     entries = [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
     taught = {(e.data, os.path.normpath(e.train)) for e in entries if e.train}
-    for e, split in ((e, split) for e in entries for split in e.val):
-        if (e.data, os.path.normpath(split)) in taught:
-            raise DataError(f"{path}: {e.data.name} trains on {split} and measures on it; name another val")
+    for folder, split in ((e.data, split) for e in entries for split in e.val):
+        if (folder, os.path.normpath(split)) in taught:
+            raise DataError(f"{path}: {folder.name} trains on {split} and measures on it; name another val")
     return classes, entries
 
 
