@@ -32,6 +32,7 @@ LEAST_HALF_PX = 4.0  # of an obstacle's width
 LEAST_POINTS = 25  # fewer tell nothing of the camera's motion
 LEAST_AGREE = 0.5  # of the points must lie near their lines
 DISAGREES = 10  # images in a row before it is said
+FROZEN_S = 0.35  # so long after the last new image it is said; a slower camera is too slow anyway
 # Faster, what an image is late or a shutter rolls (30 ms) turns it by half a degree: as much as the parallax of what is
 # near shows. Then nothing new is made.
 TURNS_FAST_RAD_S = math.radians(15.0)
@@ -79,7 +80,7 @@ class MotionObstacles:
 
     def reset(self):
         """Forget all images and obstacles."""
-        self._views, self._shape, self._contrary, self._rate = [], None, 0, None
+        self._views, self._shape, self._contrary, self._rate, self._last_s = [], None, 0, None, None
         self._prior.reset()
         self.followed.reset()
 
@@ -100,22 +101,25 @@ class MotionObstacles:
             self.state = UNCALIBRATED if self.enabled else OFF
             return []
         half = half_width_m, half_height_m
-        last = self._views[-1].stamp_s if self._views else None
+        last = self._last_s
         if last is not None and stamp_s == last:
             return self._told(ego, mount, half_width_m)
         if last is not None and not (0 < stamp_s - last <= LONGEST_S and self._shape == image.shape):
             self.reset()
             last = None
-        self._shape = image.shape
+        self._shape, self._last_s = image.shape, stamp_s
         velocity, rate = _vector(ego, "velocity"), _vector(ego, "angular_velocity")
         course = ASSUMED_MPS * mount.rotation[:, 2] if velocity is None else velocity
         view = _View(_shrink(image, order), stamp_s, norm(course))
         dt = 0.0 if last is None else stamp_s - last
         self._turn(dt, rate, mount)
         frozen = bool(self._views) and np.array_equal(self._views[-1].small, view.small)
-        self._views = [v for v in self._views if stamp_s - v.stamp_s <= LONGEST_S] + [view]
+        if not frozen:
+            self._views = [v for v in self._views if stamp_s - v.stamp_s <= LONGEST_S] + [view]
         turning = self._prior.rate if rate is None or self._prior.astray else rate
         self.followed.move(dt, course, turning, mount.rotation[:, 2])
+        if frozen and stamp_s - self._views[-1].stamp_s < FROZEN_S and norm(course) >= self.min_speed_mps:
+            return self._told(ego, mount, half_width_m)  # the same image once more: nothing new
         try:
             seen = self._look(view, frozen, camera, mount, ego, course, boxes, half)
         except (cv2.error, np.linalg.LinAlgError):  # what they refuse says nothing of obstacles
@@ -158,11 +162,11 @@ class MotionObstacles:
         told = to_camera.dot(course / view.speed)
         if not lens.shows(told):
             return ASIDE
+        if frozen:
+            return FROZEN
         earlier = [v for v in self._views if view.stamp_s - v.stamp_s >= BASELINE_S]
         if not earlier:
             return STARTING
-        if frozen:
-            return FROZEN
         before = earlier[-1]
         dt = view.stamp_s - before.stamp_s
         gyro = _vector(ego, "angular_velocity") is not None and not self._prior.astray
