@@ -119,8 +119,6 @@ def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list
     findings = Findings()
     for e in entries:
         for split in e.val:
-            if e.train and os.path.normpath(e.train) == os.path.normpath(split):
-                raise DataError(f"{path}: {e.data.name} trains on {split} and measures on it; name another val")
             known = _read(path, e, split, findings)
             counted = [c for c in _labelled(path, e, known, classes) if not wanted or c in wanted]
             if not counted:
@@ -216,7 +214,10 @@ def _entry(path: Path, number: int, values) -> Entry:
         raise DataError(f"{where}: has is {values['has']}; choose from: boxes, masks")
     if values.get("teacher", "all") not in TEACHES:
         raise DataError(f"{where}: teacher is '{values['teacher']}'; choose from: {', '.join(TEACHES)}")
-    return Entry(**{k: v for k, v in values.items() if v is not None})
+    entry = Entry(**{k: v for k, v in values.items() if v is not None})
+    if entry.train and os.path.normpath(entry.train) in map(os.path.normpath, entry.val):
+        raise DataError(f"{path}: {entry.data.name} trains on {entry.train} and measures on it; name another val")
+    return entry
 
 
 def _is_names(value) -> bool:

@@ -52,9 +52,8 @@ def read_task(args, task: str, wanted: list[str] | None) -> tuple[Dataset, Datas
 
 def read_task_sets(path: Path, task: str) -> tuple[Dataset, Dataset, list[Dataset]]:
     """As `read_task`, of the sets that a yaml lists. Raises DataError."""
-    labels, entries = parse_sets(path)
+    labels, entries = settled(path, task)
     for number, e in enumerate(entries, 1):
-        _settle(path, number, e, task)
         if e.teacher == "unlabelled":
             raise DataError(f"{path}, set {number}: teacher: unlabelled is for boxes alone; say all or none")
     trained = [e for e in entries if e.train]
@@ -89,6 +88,25 @@ def read_task_sets(path: Path, task: str) -> tuple[Dataset, Dataset, list[Datase
     return train, full[0], full[1:]
 
 
+def read_measured_sets(path: Path, labels: list[str], segments: list[str]) -> list[Dataset]:
+    """The validation sets that a yaml lists, for a model that knows these classes of boxes and of masks.
+
+    One that has only masks has no `labels`, one that has only boxes no `segments`. Raises DataError.
+    """
+    _, entries = settled(path, "both" if labels else "segment")
+    measured = [_read(path, e, split, labels, segments, measured=True) for e in entries for split in e.val]
+    measured_names(path, measured)
+    return measured
+
+
+def settled(path: Path, task: str) -> tuple[list[str], list[Entry]]:
+    """The classes that a yaml names and its sets, whose `has` says what each labels for `task`. Raises DataError."""
+    labels, entries = parse_sets(path)
+    for number, e in enumerate(entries, 1):
+        _settle(path, number, e, task)
+    return labels, entries
+
+
 def _settle(path: Path, number: int, e: Entry, task: str) -> None:
     """Make `e.has` say what the set labels; refuses sets that label different things without saying so."""
     split = e.train or e.val[0]
@@ -118,7 +136,7 @@ def _settle(path: Path, number: int, e: Entry, task: str) -> None:
 
 
 def _has_masks(root: Path, split: str) -> bool:
-    return masks_beside(root, split, root / split / "image") is not None or read_polygons(root, split) is not None
+    return masks_beside(root, split) is not None or read_polygons(root, split) is not None
 
 
 def _read(path: Path, e: Entry, split: str, labels: list[str], segments: list[str], measured: bool = False) -> Dataset:
