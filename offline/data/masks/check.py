@@ -52,6 +52,8 @@ def check_masks(
             findings.warn(stray, "a mask has no image", "it is left out: add the image or delete it")
     report += [data.summary(), *_table(data, counts, images), ""]
     total = max(1, int(counts[: len(data.segments)].sum()))
+    if not counts[: len(data.segments)].any():
+        findings.fault(data.name, "no pixel of its masks is of a class", "correct the masks or the class table")
     for c, name in enumerate(data.segments):
         if not counts[c]:
             findings.warn(

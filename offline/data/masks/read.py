@@ -94,15 +94,7 @@ def attach_masks(
     findings = findings or Findings()
     folders = masks_beside(root, split)
     polygons = None if folders else read_polygons(root, split)
-    if folders:
-        table = _table_of(root, folders.masks)
-    elif polygons:
-        table = polygons[0]
-    else:
-        raise DataError(
-            f"{root} has no masks of '{split}': neither a folder masks with a file for each image, nor a COCO file "
-            "with segmentations; add them, or set task=detect in the recipe"
-        )
+    table = polygons[0] if polygons else table_of(root, split)
     becomes, names = classes_of(table, ignore, segments, rules.class_map)
     if folders:
         _attach_files(data, MaskFolder(folders), Scheme(table, becomes), findings)
@@ -132,7 +124,18 @@ def _attach_files(data: Dataset, masks: MaskFolder, scheme: Scheme, findings: Fi
             s.mask = MaskFile(found[0], scheme)
 
 
-def _table_of(root: Path, folder: Path) -> ClassTable:
+def table_of(root: Path, split: str) -> ClassTable:
+    """The classes that the masks of a split show. Raises DataError."""
+    folders = masks_beside(root, split)
+    if folders is None:
+        polygons = read_polygons(root, split)
+        if polygons is None:
+            raise DataError(
+                f"{root} has no masks of '{split}': neither a folder masks with a file for each image, nor a COCO file "
+                "with segmentations; add them, or set task=detect in the recipe"
+            )
+        return polygons[0]
+    folder = folders.masks
     path = next(filter(None, map(find_table, (root, folder, folder.parent))), None)
     if path is None:
         raise DataError(

@@ -15,7 +15,7 @@ from ..read import read_dataset, read_pair
 from ..sample import Dataset, Part
 from ..sets import Entry, is_sets_file, measured_names, merge, parse_sets, read_entry
 from .polygons import read_polygons
-from .read import attach_masks, read_masked
+from .read import attach_masks, read_masked, table_of
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ def read_task_sets(path: Path, task: str) -> tuple[Dataset, Dataset, list[Datase
     parts = []
     for e in trained:
         data = _read(path, e, e.train or "", labels, segments)
+        if "masks" in e.has:
+            _same_classes(path, e, segments)
         segments = segments or data.segments
         parts.append((e, data))
     train = merge(path, parts, labels)
@@ -114,6 +116,8 @@ def _settle(path: Path, number: int, e: Entry, task: str) -> None:
     if task == "segment":
         if not masks:
             raise DataError(f"{path}, set {number}: {e.data.name} has no masks and the task is segment; leave it out")
+        if e.labelled:
+            raise DataError(f"{path}, set {number}: labelled is for boxes; map the masks' classes, or ignore them")
         e.has = ["masks"]
         return
     if e.has:
@@ -133,6 +137,17 @@ def _settle(path: Path, number: int, e: Entry, task: str) -> None:
             "'has: [masks]'"
         ) from why
     e.has = ["boxes", "masks"]
+
+
+def _same_classes(path: Path, e: Entry, segments: list[str]) -> None:
+    """Raises DataError where a set's table lacks one of the classes: what shows it there would be taught as another."""
+    table = table_of(e.data, e.train or "")
+    named = {e.map.get(name, name) for name in table.names}
+    if missing := [name for name in segments if name not in named]:
+        raise DataError(
+            f"{path}: {table.source} has no class '{missing[0]}', which other sets have, so what shows one there would "
+            "be taught as something else; map a class to it, or, if no image of the set shows one, add it to the table"
+        )
 
 
 def _has_masks(root: Path, split: str) -> bool:

@@ -126,3 +126,55 @@ def test_sets_of_masks_are_checked_and_measured(tmp_path, capsys):
     path.write_text(json.dumps({"sets": sets}))
     with pytest.raises(DataError, match="a trains on train and measures on it; name another val"):
         read_task_sets(path, "segment")
+
+
+def test_sets_whose_masks_show_fewer_classes_are_refused(tmp_path):
+    write_masks(tmp_path / "a"), write_masks(tmp_path / "b")
+    path = tmp_path / "sets.yaml"
+    sets = [{"data": "a", "train": "train", "val": ["val"]}, {"data": "b", "train": "train"}]
+    path.write_text(json.dumps({"sets": sets}))
+    (tmp_path / "b/classes.csv").write_text(TABLE.replace("car", "road2"))
+    with pytest.raises(DataError, match="has 'road2', which is none of the classes"):
+        read_task_sets(path, "segment")
+    sets[1]["map"] = {"road2": "road"}
+    path.write_text(json.dumps({"sets": sets}))
+    with pytest.raises(DataError, match="b/classes.csv has no class 'car', which other sets have"):
+        read_task_sets(path, "segment")
+    (tmp_path / "b/classes.csv").write_text(TABLE.replace("car", "road2") + "car,1,2,3\n")
+    assert read_task_sets(path, "segment")[0].segments == ["ground", "road", "car"]
+    sets[1]["labelled"] = ["road"]
+    path.write_text(json.dumps({"sets": sets}))
+    with pytest.raises(DataError, match="set 2: labelled is for boxes"):
+        read_task_sets(path, "segment")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.full((64, 96), 300, np.uint16), r"6144 pixels of 1 colours or indices .* e.g. 300"),
+        (np.full((64, 96), -1, np.int32), "6144 pixels of 1 colours or indices .* e.g. -1"),
+        (np.full((64, 96), 70000, np.int32), "6144 pixels of 1 colours or indices .* e.g. 70000"),
+        (np.full((64, 96), 0.5, np.float32), "0.tif are no whole numbers; export the indices"),
+        (np.full((64, 96), np.nan, np.float32), "0.tif are no whole numbers"),
+        (np.full((64, 96), 2.0, np.float32), None),
+        (np.full((64, 96), 2, np.uint16), None),
+    ],
+)
+def test_numbers_that_are_no_index_are_no_class(tmp_path, values, says):
+    root = write_masks(tmp_path, "index", counts=(1, 1))
+    (root / "train/masks/0_mask.png").unlink()
+    Image.fromarray(values).save(root / "train/masks/0.tif")
+    (sample,) = read_masked(root, "train").samples
+    if says:
+        with pytest.raises(DataError, match=says):
+            read_mask(sample)
+    else:
+        assert (read_mask(sample) == 2).all()
+
+
+def test_masks_without_a_pixel_of_a_class_teach_nothing(tmp_path, capsys):
+    root = write_masks(tmp_path, "index")
+    for path in root.rglob("*_mask.png"):
+        Image.fromarray(np.full((64, 96), 255, np.uint8), "L").save(path)
+    usable, lines = check_segments(root)
+    assert not usable and any("no pixel of its masks is of a class" in line for line in lines)
