@@ -28,7 +28,8 @@ class Kept:
         self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
-        self._missed, self._start_m = MissedLooks(obstacle.track), 0.0  # m, where it is remembered; 0: without a position
+        self._missed = MissedLooks(obstacle.track)
+        self._start_m = 0.0  # where it is remembered; 0: without a position
         if obstacle.position is not None:
             off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
             share = 1.0 - off if off <= LARGEST else 1.0
