@@ -104,14 +104,17 @@ def test_what_is_not_this_vehicles_or_no_scan_of_ours_does_not_reach_the_autopil
     log, remap = tmp_path / "link", {"__ns": "/drone1"}
     with ScriptedAutopilot() as autopilot, running("mavlink", log, remap, mavlink_url=autopilot.url):
         assert client.wait(lambda: scans.get_subscription_count() > 0, 10.0)
-        for who in ("drone2/guard", "guard", "drone1/guard"):
-            status = DiagnosticStatus(level=b"\x02", name=who + ": guard", message=who)
-            said.publish(DiagnosticArray(status=[status]))
-        for wrong in ({"angle_min": 0.0}, {"range_max": math.nan}, {"range_min": math.inf}):
-            scans.publish(LaserScan(ranges=[3.0] * 72, **{**ours, **wrong}))
-        client.spin(0.3)
-        scans.publish(LaserScan(ranges=[7.0] * 72, **ours))
-        assert client.wait(lambda: autopilot.kinds("OBSTACLE_DISTANCE") and autopilot.kinds("STATUSTEXT"), 3.0)
+
+        def speak():
+            for who in ("drone2/guard", "guard", "drone1/guard"):
+                status = DiagnosticStatus(level=b"\x02", name=who + ": guard", message=who)
+                said.publish(DiagnosticArray(status=[status]))
+            for wrong in ({"angle_min": 0.0}, {"range_max": math.nan}, {"range_min": math.inf}, {}):
+                scans.publish(LaserScan(ranges=[3.0 if wrong else 7.0] * 72, **{**ours, **wrong}))
+            client.spin(0.2)
+            return autopilot.kinds("OBSTACLE_DISTANCE") and autopilot.kinds("STATUSTEXT")
+
+        assert client.wait(speak, 5.0)
         assert {m.distances[0] for m in autopilot.kinds("OBSTACLE_DISTANCE")} == {700}
         assert {m.text for m in autopilot.kinds("STATUSTEXT")} == {"obstacles: drone1/guard"}
         assert client.wait(lambda: "connected to ArduPilot" in link_says(client), 3.0)
