@@ -28,6 +28,7 @@ OK, ERROR = b"\x00", b"\x02"
 CRITICAL, INFO = 2, 6  # MAV_SEVERITY
 TIMER_S = 0.05
 LATE_S = 0.2  # a timer that comes so late: this process itself stood still, and scans wait to be heard
+PATIENCE_S = 0.15  # for them
 
 
 class Guard(Node):
@@ -58,7 +59,7 @@ class Guard(Node):
         self._optional()
         self._heard, self._ever = time.monotonic(), False
         self._silent, self._sent, self._told, self._said = False, 0.0, 0.0, ""
-        self._watched, self._late = time.monotonic(), False
+        self._watched, self._patient = time.monotonic(), 0.0
         self.failures = 0
         self.create_timer(TIMER_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -98,8 +99,10 @@ class Guard(Node):
 
     def _watch(self):
         now = time.monotonic()
-        self._late, self._watched = now - self._watched > LATE_S and not self._late, now
-        if self._late:  # once: what waits is heard before the next time
+        if now - self._watched > LATE_S and now > self._patient + 1.0:  # at most once a second, on a busy board
+            self._patient = now + PATIENCE_S
+        self._watched = now
+        if now < self._patient:
             return
         silent_s = now - self._heard
         self._silent = silent_s > self.values["guard_after_s"]
