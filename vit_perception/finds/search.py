@@ -265,6 +265,11 @@ class Search:
             return "no position has come"
         return self.poses.absent()
 
+    def count(self):
+        """How many finds there are, in words."""
+        found = list(self.finds.finds.values())
+        return "{} confirmed finds, {} in all".format(sum(f.confirmed for f in found), len(found))
+
     def area_rings(self):
         """The search area as rings (n, 2) of metres, as `Coverage.of_area` takes it; [] without one or a position."""
         if self.frame is None:

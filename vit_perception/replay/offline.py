@@ -99,6 +99,9 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search, opacity=0.0)
     table = {
         name: {"p50_ms": round(s.percentile(50), 3), "p95_ms": round(s.percentile(95), 3)} for name, s in stages.items()
     }
+    if search.writer.folder:
+        page = os.path.join(search.writer.folder, "finds.html")
+        say("{}; {} images placed, {} without a pose: {}".format(search.count(), search.placed, search.unplaced, page))
     finish(report, table, begun, stop, problem, flight.rejected, say)
 
 
