@@ -93,6 +93,8 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search, opacity=0.0)
             problem = PerceptionError(flight.problem)
     except PerceptionError as e:
         problem = e
+    if search.frame is not None:
+        tell(search, flight.told)  # what came after the last image
     search.close()
     if search.writer.folder:
         report.links.append("finds/finds.html")
@@ -105,6 +107,12 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search, opacity=0.0)
     finish(report, table, begun, stop, problem, flight.rejected, say)
 
 
+def tell(search, told):
+    """Hand over what the vehicle told, as `Frame.told` has it."""
+    for method, arguments in told:
+        getattr(search, method)(*arguments)
+
+
 def look_at(frame, pipeline, search, opacity):
     """(Result or None, Overlay or None, {stage: milliseconds}) of one frame, which `search` sees too.
 
@@ -115,8 +123,7 @@ def look_at(frame, pipeline, search, opacity):
     else:
         result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
         stage_ms = result.stage_ms
-        for method, arguments in frame.told:
-            getattr(search, method)(*arguments)
+        tell(search, frame.told)
         if search.frame is not None:
             mount = pipeline.mount if frame.mount is None else frame.mount
             search.add_image(frame.stamp_s, result.tracks, frame.image, frame.order, frame.camera, mount)
