@@ -119,8 +119,6 @@ def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list
     findings = Findings()
     for e in entries:
         for split in e.val:
-            if e.train and os.path.normpath(e.train) == os.path.normpath(split):
-                raise DataError(f"{path}: {e.data.name} trains on {split} and measures on it; name another val")
             known = _read(path, e, split, findings)
             counted = [c for c in _labelled(path, e, known, classes) if not wanted or c in wanted]
             if not counted:
@@ -185,7 +183,12 @@ def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
     classes = content.get("classes") or []
     if not _is_names(classes):
         raise DataError(f"{path}: classes must be a list of different names, not {classes!r}{QUOTE}")
-    return classes, [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
+    entries = [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
+    taught = {(e.data, os.path.normpath(e.train)) for e in entries if e.train}
+    for folder, split in ((e.data, split) for e in entries for split in e.val):
+        if (folder, os.path.normpath(split)) in taught:
+            raise DataError(f"{path}: {folder.name} trains on {split} and measures on it; name another val")
+    return classes, entries
 
 
 def _entry(path: Path, number: int, values) -> Entry:
@@ -216,7 +219,10 @@ def _entry(path: Path, number: int, values) -> Entry:
         raise DataError(f"{where}: has is {values['has']}; choose from: boxes, masks")
     if values.get("teacher", "all") not in TEACHES:
         raise DataError(f"{where}: teacher is '{values['teacher']}'; choose from: {', '.join(TEACHES)}")
-    return Entry(**{k: v for k, v in values.items() if v is not None})
+    entry = Entry(**{k: v for k, v in values.items() if v is not None})
+    if entry.train and os.path.normpath(entry.train) in map(os.path.normpath, entry.val):
+        raise DataError(f"{path}: {entry.data.name} trains on {entry.train} and measures on it; name another val")
+    return entry
 
 
 def _is_names(value) -> bool:
@@ -244,8 +250,11 @@ def _labelled(path: Path, entry: Entry, found: Annotations, classes: list[str]) 
     named = found.names if entry.labelled is None else entry.labelled
     labelled = [c for c in classes if c in named and c not in entry.ignore]
     if not labelled:
+        less = f", of which it ignores {', '.join(entry.ignore)}" if entry.ignore else ""
+        less += ", and 'labelled' names none" if entry.labelled == [] else ""
         raise DataError(
-            f"{path}: {found.name} labels none of {', '.join(classes)}; it has: {', '.join(found.names)}; map a class"
+            f"{path}: {found.name} labels none of {', '.join(classes)}; it has: {', '.join(found.names)}{less}; "
+            "map a class, or drop the set"
         )
     return labelled
 

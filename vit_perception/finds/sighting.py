@@ -22,7 +22,7 @@ COUNT = len(LASTING)
 POSTURE_SIGMA_M = 0.3
 # Of a box's centre, parts of its size: what changes from image to image and what stays with the object; as measured of
 # uav_thermal on objects of 15 and 28 px (offline/simulate/noise.json, position_jitter and position_bias).
-CENTRE_JITTER, CENTRE_BIAS = 0.066, 0.060
+CENTRE_JITTER, CENTRE_BIAS = 0.053, 0.072
 ATTITUDE_JITTER_RAD = math.radians(0.15)  # from image to image; a guess
 STEEPEST_SIGMAS = 3.0  # a ray must dip by so many sigmas of the attitude, as avoidance/ranging.py asks
 LEAST_DIP_RAD = math.radians(8.0)  # and by so much: nearer to the horizon, ground is not flat enough
