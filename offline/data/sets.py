@@ -183,7 +183,12 @@ def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
     classes = content.get("classes") or []
     if not _is_names(classes):
         raise DataError(f"{path}: classes must be a list of different names, not {classes!r}{QUOTE}")
-    return classes, [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
+    entries = [_entry(path, n, values) for n, values in enumerate(content["sets"], 1)]
+    taught = {(e.data, os.path.normpath(e.train)) for e in entries if e.train}
+    for folder, split in ((e.data, split) for e in entries for split in e.val):
+        if (folder, os.path.normpath(split)) in taught:
+            raise DataError(f"{path}: {folder.name} trains on {split} and measures on it; name another val")
+    return classes, entries
 
 
 def _entry(path: Path, number: int, values) -> Entry:
@@ -245,8 +250,11 @@ def _labelled(path: Path, entry: Entry, found: Annotations, classes: list[str]) 
     named = found.names if entry.labelled is None else entry.labelled
     labelled = [c for c in classes if c in named and c not in entry.ignore]
     if not labelled:
+        less = f", of which it ignores {', '.join(entry.ignore)}" if entry.ignore else ""
+        less += ", and 'labelled' names none" if entry.labelled == [] else ""
         raise DataError(
-            f"{path}: {found.name} labels none of {', '.join(classes)}; it has: {', '.join(found.names)}; map a class"
+            f"{path}: {found.name} labels none of {', '.join(classes)}; it has: {', '.join(found.names)}{less}; "
+            "map a class, or drop the set"
         )
     return labelled
 

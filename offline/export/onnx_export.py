@@ -55,15 +55,12 @@ def export_master(model: ViTDetector, path: Path, width: int, height: int) -> li
 
 
 def golden_inputs(spec: dict) -> list[np.ndarray]:
-    """Three synthetic inputs (1, C, H, W): two rendered flights and noise. No user's image ends up in a bundle."""
+    """Two synthetic inputs (1, C, H, W): a rendered flight and noise. No user's image ends up in a bundle."""
     look, order = ("thermal", "mono") if spec["color"] == "gray" else ("color", "bgr")
     letterbox = Letterbox(spec)
-    frames = [
-        next(iter(Flight(preset, look=look, size=(spec["width"], spec["height"]), frames=1, seed=7))).image
-        for preset in ("survey", "search")
-    ]
-    noise = np.random.default_rng(7).integers(0, 256, frames[0].shape, np.uint8)
-    return [letterbox(image, order)[0].astype(np.float16).astype(np.float32) for image in (*frames, noise)]
+    flight = next(iter(Flight("survey", look=look, size=(spec["width"], spec["height"]), frames=1, seed=7))).image
+    noise = np.random.default_rng(7).integers(0, 256, flight.shape, np.uint8)
+    return [letterbox(image, order)[0].astype(np.float16).astype(np.float32) for image in (flight, noise)]
 
 
 def check_against_torch(model: ViTDetector, engine, batches: list[np.ndarray]) -> float:

@@ -31,7 +31,6 @@ CONSUMERS = {  # of each variant
     "fp16": "TensorRT 11 and later, strongly typed",
     "int8_trt": "TensorRT 8.2 and later, on a GPU with int8",
 }
-GOLDEN_STEP = 2  # of a dense output, which is large: a flight and noise, of two flights and noise
 
 
 def export(run: Run, folder: Path) -> None:
@@ -46,7 +45,6 @@ def export(run: Run, folder: Path) -> None:
     run.note("look", training_look(run))
     engine = OnnxRuntimeEngine(str(master))
     golden = golden_inputs(run.input)
-    golden = golden[:: GOLDEN_STEP if run.segments else 1]
     difference = check_against_torch(model, engine, golden)
     int8 = {v: OnnxRuntimeEngine(str(folder / files[v]["path"]), "int8") for v in ("int8", "int8_trt") if v in files}
     write_golden(folder / "golden.npz", engine, golden, int8)

@@ -10,8 +10,8 @@ PERSON_M = (0.5, 1.7)  # width and height of somebody who stands
 # Misses of uav_thermal in one image, by sqrt(w h) in pixels (offline/simulate/noise.json, miss; HIT-UAV's unseen
 # flights); nothing is found of what is smaller than LEAST_PX (offline/simulate/world.py).
 LEAST_PX = 10.0
-SIZES_PX = (LEAST_PX, 14.8, 28.0, 47.0, 65.7, 111.5, 157.6, 219.4)
-MISSED = (0.30, 0.1215, 0.1194, 0.0256, 0.0339, 0.0988, 0.0564, 0.0645)  # the first: a guess
+SIZES_PX = (LEAST_PX, 14.8, 28.1, 47.0, 65.8, 111.8, 157.6, 217.7)
+MISSED = (0.30, 0.1651, 0.1346, 0.0214, 0.0339, 0.1000, 0.0974, 0.1129)  # the first: a guess
 SEEN_PX = 6.0  # ground where somebody would be smaller counts as not seen at all
 PASS_S = 8.0  # seconds out of view after which a cell is looked at anew: misses in neighbouring images repeat
 STEP_S = 0.4  # between two footprints
@@ -85,6 +85,10 @@ class Coverage:
         if self.corner is None:
             self.corner = np.floor(low / self.cell_m) * self.cell_m
             self._grow((0, 0), (1, 1))
+        end = self.corner + self.cell_m * np.array(self.missed.shape[::-1])
+        span = np.maximum(high, end) - np.minimum(low, self.corner)  # after a jump of the position: kilometres
+        while float(np.prod(span / self.cell_m)) > MOST_CELLS:
+            self._coarsen()
         first = np.floor((low - self.corner) / self.cell_m).astype(int)
         last = np.floor((high - self.corner) / self.cell_m).astype(int) + 2
         shape = np.array(self.missed.shape[::-1])
@@ -93,9 +97,6 @@ class Coverage:
             extra = np.where(before + after > 0, 16, 0)  # some more, so that not every image grows it
             before, after = np.where(before > 0, before + extra, 0), np.where(after > 0, after + extra, 0)
             self._grow(before, after)
-            if self.missed.size > MOST_CELLS:
-                self._coarsen()
-                return self._room(low, high)
         return first + before
 
     def _grow(self, before, after):

@@ -22,7 +22,7 @@ COUNT = len(LASTING)
 POSTURE_SIGMA_M = 0.3
 # Of a box's centre, parts of its size: what changes from image to image and what stays with the object; as measured of
 # uav_thermal on objects of 15 and 28 px (offline/simulate/noise.json, position_jitter and position_bias).
-CENTRE_JITTER, CENTRE_BIAS = 0.066, 0.060
+CENTRE_JITTER, CENTRE_BIAS = 0.053, 0.072
 ATTITUDE_JITTER_RAD = math.radians(0.15)  # from image to image; a guess
 STEEPEST_SIGMAS = 3.0  # a ray must dip by so many sigmas of the attitude, as avoidance/ranging.py asks
 LEAST_DIP_RAD = math.radians(8.0)  # and by so much: nearer to the horizon, ground is not flat enough
@@ -68,6 +68,11 @@ class View:
     def rays(self, points):
         """Pixels (n, 2) -> directions (n, 3) in ENU, of any length."""
         return self.camera.rays(points).dot(self.rotation.T)
+
+    def above_horizon(self):
+        """Whether no corner of the image looks down."""
+        w, h = self.camera.width, self.camera.height
+        return not (self.rays([(0.0, 0.0), (w, 0.0), (0.0, h), (w, h)])[:, 2] < 0).any()
 
     def ground(self, rays, above_m=0.0):
         """Where rays (n, 3) meet the plane `above_m` over the ground: (n, 2) metres; NaN where they do not."""

@@ -96,6 +96,12 @@ def test_what_the_training_is_changes_its_hash(folder):
         ([traffic(), crowd(labelled=["Dog"])], "labelled names 'Dog', which is none of the classes"),
         ([traffic(), crowd(teacher="some")], "teacher is 'some'; choose from: all, unlabelled, none"),
         ([traffic(), crowd(val="train.json")], "crowd trains on train.json and measures on it"),
+        (
+            [traffic(), crowd(), {"data": "crowd", "val": "./train.json", "invert": True}],
+            "crowd trains on ./train.json and measures on it",
+        ),
+        ([traffic(), crowd(ignore=["Person", "horse"])], "it has: Person, horse, of which it ignores Person, horse"),
+        ([traffic(), crowd(labelled=[])], "and 'labelled' names none; map a class, or drop the set"),
         ([traffic(), crowd(pictures="x")], "set 2: unknown key 'pictures'"),
         ([traffic(), {"train": "train.json"}], "set 2 names no folder"),
         ([traffic(val=None)], "has no set with 'val'"),

@@ -111,7 +111,7 @@ def test_the_told_covariance_is_that_of_the_errors():
             box = box_of((18.0, 8.0), position, rotation)
             if box is None:
                 continue
-            box = box + 20 * 0.066 * np.tile(rng.normal(size=2), 2)
+            box = box + 20 * 0.053 * np.tile(rng.normal(size=2), 2)
             wrong = rotation_z(heading) @ rotation @ rotation_y(pitch) @ rotation_x(roll)
             pose = Pose(position[:2] + (east, north), wrong, 30.0 + up)
             found = sightings(View(CAMERA, DOWN, pose), (None, None), [box], [0.85], sigmas)
