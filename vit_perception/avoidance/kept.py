@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from .geometry import norm, wrap
-from .missed_looks import MissedLooks
 from .obstacles import Obstacle
 
 FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
@@ -20,15 +19,16 @@ class Kept:
 
     spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
     way (3,): to where it was when it was kept, turned with the vehicle, not shifted. cut: by the image's side or top.
+    missed: its `MissedLooks`, counted so far.
     """
 
-    def __init__(self, obstacle, comes, cut):
+    def __init__(self, obstacle, comes, cut, missed):
         self.obstacle, self.comes = _copy(obstacle), obstacle.ttc_s if comes else 0.0
         self.spent, self.frames, self.way = 0.0, 0, obstacle.position
         self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
-        self._missed = MissedLooks(obstacle.track)
+        self._missed = missed
         self._start_m = 0.0  # where it is remembered; 0: without a position
         if obstacle.position is not None:
             off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
