@@ -112,7 +112,7 @@ def _copy(obstacle):
     copy.remembered = True
     for name in (
         "bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance",
-        "ttc_s", "ttc_sigma_s", "ghost", "threatens",
+        "ttc_s", "ttc_sigma_s", "ghost", "threatens", "appeared",
     ):  # fmt: skip
         setattr(copy, name, getattr(obstacle, name))
     return copy

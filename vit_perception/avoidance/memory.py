@@ -115,7 +115,8 @@ class Memory:
             sure = kept.obstacle.track.hits >= self.min_hits
             blocks = sure and way.blocked_by(kept.obstacle)
             hidden = blocks and knows and self._hides(kept, width, height, still)
-            kept.age(dt, 0.0 if hidden else dt, hold_s if blocks else self.hold_s)
+            lasts_s = hold_s if blocks and not kept.obstacle.appeared else self.hold_s
+            kept.age(dt, 0.0 if hidden else dt, lasts_s)
             kept.move(dt, velocity, turning)
             if view is not None and not self._fills(kept, width, height):
                 kept.look(view, dt)

@@ -19,14 +19,13 @@ CHANCE = 1e-3  # that so many looks miss what is there: then it is not
 LOOK_S = 0.1  # looks that follow each other faster tell less: what was missed is missed again in the next frame
 COVERED = 0.3  # part of the box that something seen may hide
 BACK_S = 4.0  # so long views are kept: what is in the way for longer was small and far away
-LEAST_PX = (
-    15.0  # sqrt(w h) of what is found at least: uav_thermal misses 17% of that size (offline/simulate/noise.json)
-)
+# sqrt(w h) of what a look finds at least: uav_thermal misses 17% of what is so large (offline/simulate/noise.json).
+LEAST_PX = 15.0
 # Chance that what is found near, where looks showed nothing, came from behind a cover and is no ghost: a guess. Such
 # looks count for no more than that.
 EMERGES = 0.003
-# sqrt(w h), px: what appeared is looked for up to this size, however small it was found. uav_thermal misses 10 to 11% of
-# what is 110 to 220 px large (offline/simulate/noise.json, enlarged images).
+# sqrt(w h), px: what appeared is looked for up to this size, however small it was found. uav_thermal misses 10% of what
+# is 110 to 160 px large and 11% of 220 px (the same file; enlarged images).
 LARGE_PX = 200.0
 
 
