@@ -28,7 +28,7 @@ class Kept:
         self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
-        self._missed = missed
+        self.missed = missed
         self._start_m = 0.0  # where it is remembered; 0: without a position
         if obstacle.position is not None:
             off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
@@ -55,7 +55,7 @@ class Kept:
         if self._start_m > 0:
             scale = self._start_m / max(norm(self.obstacle.position), 0.1)
             w, h = self.obstacle.track.found  # its box drifted since
-            self._missed.look(view, self.obstacle.position, (scale * w, scale * h), scale, dt)
+            self.missed.look(view, self.obstacle.position, (scale * w, scale * h), scale, dt)
 
     def age(self, dt, unseen_s, hold_s):
         """dt: since the frame before. unseen_s: of it, how long the detector would have seen it."""
@@ -70,11 +70,15 @@ class Kept:
     def lasts(self, course):
         """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
         passed = not self.comes and _is_behind(self.obstacle.position, course) and float(self.way.dot(course)) > 0
-        return self.spent < 1.0 and self.frames < FRAMES and not passed and not self._missed.enough
+        return self.spent < 1.0 and self.frames < FRAMES and not passed and not self.missed.enough
 
     def seen_again(self, now):
         """now: {track id: Obstacle} of the frame."""
-        return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
+        return any(self.is_same(o) for o in now.values())
+
+    def is_same(self, o):
+        """Whether an obstacle of this frame is what was kept."""
+        return self.obstacle.track.id == o.track.id or _same(self.obstacle, o)
 
 
 def _is_behind(position, course):

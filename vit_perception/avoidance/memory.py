@@ -120,10 +120,10 @@ class Memory:
             kept.move(dt, velocity, turning)
             if view is not None and not self._fills(kept, width, height):
                 kept.look(view, dt)
-        self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         # A box that is predicted drifts: where the obstacle was seen last says more.
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
         self._missed = {i: self._look(o, view, dt) for i, o in now.items()}
+        self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         for o in obstacles:
             _range_as_seen(o, self._seen[o.track.id][0])
         return list(obstacles) + [k.obstacle for k in self._kept]
@@ -132,10 +132,10 @@ class Memory:
         """The MissedLooks of a track, this frame counted."""
         track, missed = o.track, self._missed.get(o.track.id)
         if missed is None:
-            before = 0
+            befores = [k.missed.before for k in self._kept if k.is_same(o)]  # it was known before, as another track
             if view is not None and o.position is not None:
-                before = self._past.looks(o.position, track.found, track.start_s)
-            missed = MissedLooks(track, before)
+                befores.append(self._past.looks(o.position, track.found, track.start_s))
+            missed = MissedLooks(track, min(befores, default=0))
         seen = self._seen[track.id][0]
         if track.detection >= 0:
             missed.found(track)

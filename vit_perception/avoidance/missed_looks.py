@@ -21,6 +21,7 @@ COVERED = 0.3  # part of the box that something seen may hide
 BACK_S = 4.0  # so long views are kept: what is in the way for longer was small and far away
 # sqrt(w h) of what a look finds at least: uav_thermal misses 17% of what is so large (offline/simulate/noise.json).
 LEAST_PX = 15.0
+OUTWEIGHS = 4  # a chance of 0.3 to be found against 0.02 of a ghost at this place; a miss halves it, about
 # Chance that what is found near, where looks showed nothing, came from behind a cover and is no ghost: a guess. Such
 # looks count for no more than that.
 EMERGES = 0.003
@@ -40,17 +41,28 @@ class View:
         self._slices = slices
 
     def shows(self, position, width, height):
-        """Whether a box `width` x `height` px of what is at `position` (3,) in base_link is whole in view."""
+        """Whether a box `width` x `height` px of what is at `position` (3,) in base_link is whole in view, and free."""
+        box = self._box(position, width, height)
+        return box is not None and not self._covered(box)
+
+    def finds(self, position, width, height):
+        """Whether that box is whole in view, and something is found there or before it."""
+        box = self._box(position, width, height)
+        return box is not None and self._covered(box)
+
+    def _box(self, position, width, height):
+        """The box, x1, y1, x2, y2 px; None: it is not whole in view, or was not looked at."""
         x, y, z = self._mount.rotation.T.dot(position - self._mount.translation).tolist()
         if z <= 0.0:
-            return False
+            return None
         c, border = self._camera, self._border_px
         u, v = c.fx * x / z + c.cx, c.fy * y / z + c.cy
         box = (u - 0.5 * width, v - 0.5 * height, u + 0.5 * width, v + 0.5 * height)
         inside = box[0] > border and box[1] > border and box[2] < c.width - border and box[3] < c.height - border
-        if not inside or passed_over(np.array([box]), *self._slices)[0]:
-            return False
-        return not any(_covers(other, box) for other in self._boxes)
+        return None if not inside or passed_over(np.array([box]), *self._slices)[0] else box
+
+    def _covered(self, box):
+        return any(_covers(other, box) for other in self._boxes)
 
 
 class MissedLooks:
@@ -60,7 +72,7 @@ class MissedLooks:
     """
 
     def __init__(self, track, before=0):
-        self._before, self._spent = before, 0.0
+        self.before, self._spent = before, 0.0
         self._learn(track)
 
     def _learn(self, track):
@@ -85,12 +97,12 @@ class MissedLooks:
     @property
     def appeared(self):
         """Whether it surely was not where it was found first."""
-        return self._before * self._look >= -math.log(EMERGES)
+        return self.before * self._look >= -math.log(EMERGES)
 
     @property
     def enough(self):
         """Whether it surely is not there."""
-        return self._spent + min(self._before * self._look, -math.log(EMERGES)) > -math.log(CHANCE)
+        return self._spent + min(self.before * self._look, -math.log(EMERGES)) > -math.log(CHANCE)
 
 
 class PastViews:
@@ -113,19 +125,18 @@ class PastViews:
             self._views.popleft()
 
     def looks(self, position, box, before_s):
-        """How many looks before before_s show the place of what is at `position` (3,) now, `box` (w, h) px large."""
-        place, distance = self._place + self._rotation.dot(position), norm(position)
-        return sum(
-            _shows(view, rotation.T.dot(place - then), distance, box)
-            for stamp_s, rotation, then, view in self._views
-            if stamp_s < before_s
-        )
+        """How many looks before before_s missed what is at `position` (3,) in base_link now, `box` (w, h) px large.
 
-
-def _shows(view, position, distance, box):
-    scale = distance / max(norm(position), 0.1)
-    w, h = scale * box[0], scale * box[1]
-    return w * h >= LEAST_PX * LEAST_PX and view.shows(position, w, h)
+        Each that found something there, which is seldom a ghost twice, outweighs OUTWEIGHS of them.
+        """
+        place, distance, looks = self._place + self._rotation.dot(position), norm(position), 0
+        for stamp_s, rotation, then, view in self._views:
+            seen_from = rotation.T.dot(place - then)
+            scale = distance / max(norm(seen_from), 0.1)
+            w, h = scale * box[0], scale * box[1]
+            if stamp_s < before_s and w * h >= LEAST_PX * LEAST_PX:
+                looks += view.shows(seen_from, w, h) - OUTWEIGHS * view.finds(seen_from, w, h)
+        return max(looks, 0)
 
 
 def _covers(other, box):

@@ -142,3 +142,29 @@ def test_a_track_that_coasts_where_looks_show_nothing_is_gone_and_comes_back_wit
 
 def test_what_appeared_is_looked_for_at_sizes_at_which_it_was_never_found_too():
     assert seconds_kept(empty_s=3.0, shrink=0.6, most=4.0) < 1.0 < seconds_kept(shrink=0.6, most=4.0)
+
+
+def test_what_was_found_there_now_and_then_did_not_appear():
+    def appeared(found_in):
+        memory, o = Memory(), obstacle(POSITION, 0.0, 3.5)
+        for i in range(30):
+            boxes = [o.track.box] if i in found_in else []
+            memory.update([], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT, boxes=boxes)
+        o.track.hit(o.track.box, 0.7, 0, 3.5)
+        memory.update([o], 3.5, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+        return o.appeared
+
+    assert appeared(()) and appeared((3,)) and not appeared((3, 8, 14, 21, 27))
+
+
+def test_what_was_remembered_and_is_found_as_another_track_did_not_appear():
+    memory = Memory()
+    old, new = obstacle(POSITION, 0.0, 0.0, track_id=1), obstacle(POSITION, 0.0, 0.0, track_id=2)
+    for i in range(10):
+        old.track.hit(old.track.box, 0.7, 0, 0.1 * i)
+        memory.update([old], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+    for i in range(10, 19):
+        assert memory.update([], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+    new.track.start_s = 1.9
+    new.track.hit(new.track.box, 0.7, 0, 1.9)
+    assert memory.update([new], 1.9, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT) == [new] and not new.appeared
