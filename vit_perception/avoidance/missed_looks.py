@@ -40,18 +40,11 @@ class View:
         self._camera, self._mount, self._boxes, self._border_px = camera, mount, boxes, border_px
         self._slices = slices
 
-    def shows(self, position, width, height):
-        """Whether a box `width` x `height` px of what is at `position` (3,) in base_link is whole in view, and free."""
-        box = self._box(position, width, height)
-        return box is not None and not self._covered(box)
-
     def finds(self, position, width, height):
-        """Whether that box is whole in view, and something is found there or before it."""
-        box = self._box(position, width, height)
-        return box is not None and self._covered(box)
+        """Whether anything is found where a box `width` x `height` px of what is at `position` (3,) would be.
 
-    def _box(self, position, width, height):
-        """The box, x1, y1, x2, y2 px; None: it is not whole in view, or was not looked at."""
+        None: it would not be whole in view, or nobody looked there. What is found may stand before it.
+        """
         x, y, z = self._mount.rotation.T.dot(position - self._mount.translation).tolist()
         if z <= 0.0:
             return None
@@ -59,9 +52,8 @@ class View:
         u, v = c.fx * x / z + c.cx, c.fy * y / z + c.cy
         box = (u - 0.5 * width, v - 0.5 * height, u + 0.5 * width, v + 0.5 * height)
         inside = box[0] > border and box[1] > border and box[2] < c.width - border and box[3] < c.height - border
-        return None if not inside or passed_over(np.array([box]), *self._slices)[0] else box
-
-    def _covered(self, box):
+        if not inside or (self._slices[1] and passed_over(np.array([box]), *self._slices)[0]):
+            return None
         return any(_covers(other, box) for other in self._boxes)
 
 
@@ -91,7 +83,7 @@ class MissedLooks:
     def look(self, view, position, box, scale, dt):
         """One frame. box: (width, height) px that it would have now, `scale` times the ones that it had."""
         known = scale <= self._largest or (self.appeared and box[0] * box[1] <= LARGE_PX * LARGE_PX)
-        if known and view.shows(position, *box):
+        if known and view.finds(position, *box) is False:
             self._spent += min(dt / LOOK_S, 1.0) * self._look
 
     @property
@@ -135,7 +127,8 @@ class PastViews:
             scale = distance / max(norm(seen_from), 0.1)
             w, h = scale * box[0], scale * box[1]
             if stamp_s < before_s and w * h >= LEAST_PX * LEAST_PX:
-                looks += view.shows(seen_from, w, h) - OUTWEIGHS * view.finds(seen_from, w, h)
+                found = view.finds(seen_from, w, h)
+                looks += 0 if found is None else -OUTWEIGHS if found else 1
         return max(looks, 0)
 
 
