@@ -1,11 +1,13 @@
 """What the node adds to the bare engine, from the publication of an image to the reception of its detections.
 
     python -m tools.ros_environment python bench/node_overhead.py [--seconds 8] [--rounds 5] [--quick] [--no-naive]
+        [--by-motion]
 
 A camera process publishes rendered flights, best effort, and hears the detections; the node is a process; this process
 calls the same engine on the same images at the same rate. Blocks of these alternate, so that all see the same machine;
 medians of the rounds are told. Frame rates are such that the engine keeps up: what an overloaded node does is
 overload.py's question. The naive node (parts/naive_node.py) has the transports and the QoS that ROS gives by default.
+--by-motion: in alternation too, the same node that looks for obstacles without a class.
 The last line is one JSON object.
 """
 
@@ -98,7 +100,7 @@ class Side:
 class Case:
     """One engine and one size of images: the bare engine, the node, and naive nodes."""
 
-    def __init__(self, stack, folder, name, naive):
+    def __init__(self, stack, folder, name, naive, by_motion):
         model, threads, (size, look), crowd, self.hz = CASES[name]
         frames = render(size, look, 24, crowd)
         frames_file = folder / f"{name.replace(' ', '_')}.npy"
@@ -107,6 +109,10 @@ class Case:
         given = {"model": ROOT / "models" / model, "threads": threads}
         script = ("-m", "vit_perception.node")
         self.sides = {"node": Side(stack, folder, "vit_perception", frames_file, False, script, None, **given)}
+        if by_motion:
+            more = {"motion_obstacles.enabled": "true"}
+            side = Side(stack, folder, "vit_perception", frames_file, False, script, None, **given, **more)
+            self.sides["node, by motion"] = side
         defaults = folder / "default_transports.xml"
         defaults.write_text(DEFAULT_TRANSPORTS)
         profiles = {f"{p}_DEFAULT_PROFILES_FILE": str(defaults) for p in ("FASTRTPS", "FASTDDS")}
@@ -173,6 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one round of short blocks, 640x512 alone")
     parser.add_argument("--case", action="append", choices=CASES, help="only these")
     parser.add_argument("--no-naive", action="store_true", help="leave out the naive node")
+    parser.add_argument("--by-motion", action="store_true", help="beside it, with motion_obstacles.enabled")
     args = parser.parse_args(argv)
     if args.quick:
         args.seconds, args.rounds, args.case = 3.0, 1, args.case or ["640x512"]
@@ -182,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"{name}: left out, models/{CASES[name][0]} does not ship; make it with its recipe (docs/models.md)")
             continue
         with programs() as (stack, folder):
-            case = Case(stack, folder, name, not args.no_naive)
+            case = Case(stack, folder, name, not args.no_naive, args.by_motion)
             case.round(2.0, record=False)  # engines, transports and caches get warm
             for i in range(args.rounds):
                 print(f"\r{name}: round {i + 1} of {args.rounds}", end="", file=sys.stderr, flush=True)
@@ -199,6 +206,13 @@ def main(argv: list[str] | None = None) -> None:
             f"cpu{key}": case.middle("node", lambda b: b["cpu"]),
             f"rss_mb{key}": max(b["rss_mb"] for b in case.blocks["node"]),
         }
+        if args.by_motion:
+            side = "node, by motion"
+            figures[f"by_motion_added_ms_median{key}"] = case.added(side)
+            figures[f"by_motion_cpu{key}"] = case.middle(side, lambda b: b["cpu"])
+            figures[f"by_motion_rss_mb{key}"] = max(b["rss_mb"] for b in case.blocks[side])
+            took = case.middle(side, lambda b: float(b["diagnostics"].get("unclassed_ms_p50") or "nan"))
+            figures[f"by_motion_unclassed_ms_p50{key}"] = took
         if not args.no_naive:
             figures[f"naive_added_ms_median{key}"] = case.added("naive + picture")
             figures[f"naive_no_picture_added_ms_median{key}"] = case.added("naive")

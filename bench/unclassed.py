@@ -29,7 +29,8 @@ from offline.progress import track as progress
 from offline.simulate.ego_noise import EgoErrors, EgoSensors
 
 KINDS, LOOKS = ("Wall", "Pole", "Tree", "Facade"), ("thermal", "color")
-APPROACHES, FLAT, HARD = 104, 24, 12  # HARD: with a rolling shutter, and with vibration
+APPROACHES, FLAT, HARD = 104, 24, 12
+HARDER = ("rolling shutter", "vibration", "rolling shutter, vibration")  # HARD textured approaches each
 NEGATIVE_S, LOW_FLIGHTS, OTHER_FLIGHTS = 20.0, 12, 4  # of each kind
 ROLLING_S, VIBRATION_DEG = 0.02, 0.15
 KNOB_EVERY = 4
@@ -62,10 +63,11 @@ def jobs(quick: bool, seed: int) -> list[dict]:
     few = 4 if quick else 0
     add("textured", few or APPROACHES, KINDS)
     add("flat", few or FLAT, KINDS)
-    add("rolling shutter", 0 if quick else HARD, KINDS)
-    add("vibration", 0 if quick else HARD, KINDS)
+    for group in HARDER:
+        add(group, 0 if quick else HARD, KINDS)
     add("low", few or LOW_FLIGHTS * len(flights.LOW), flights.LOW)
     others = [k for k in flights.NEGATIVES if k not in flights.LOW]
+    add("low, vibration", 0 if quick else HARD, flights.LOW)
     add("other", few or OTHER_FLIGHTS * len(others), others)
     # In any order, so that what is there of a run that is not over says something of all.
     return [found[i] for i in np.random.default_rng(1).permutation(len(found))]
@@ -74,11 +76,11 @@ def jobs(quick: bool, seed: int) -> list[dict]:
 def fly(job: dict, quick: bool) -> list[dict]:
     """The figures of one flight, one row for each variant."""
     seed, look, group = job["seed"], job["look"], job["group"]
+    vibration = VIBRATION_DEG if "vibration" in group else 0.0
     if job["kind"] in flights.NEGATIVES:
-        sequence = flights.negative(seed, job["kind"], look, 4.0 if quick else NEGATIVE_S)
+        sequence = flights.negative(seed, job["kind"], look, 4.0 if quick else NEGATIVE_S, vibration_deg=vibration)
     else:
-        readout = ROLLING_S if group == "rolling shutter" else 0.0
-        vibration = VIBRATION_DEG if group in ("vibration", "rolling shutter") else 0.0
+        readout = ROLLING_S if "rolling shutter" in group else 0.0
         sequence = flights.approach(
             seed, job["kind"], look, group != "flat", readout_s=readout, vibration_deg=vibration
         )
@@ -125,8 +127,10 @@ def figures(rows: list[dict], ms: list[float]) -> dict:
     result["flat"], result["by_kind"] = score(of("flat")), {}
     for kind in KINDS:
         result["by_kind"][kind] = score([r for r in of("textured") if r["kind"] == kind])
-    for group in ("rolling shutter", "vibration"):
+    for group in HARDER:
         result[group] = score(of(group))
+    low = of("low, vibration")
+    result["vibration"] |= {"false": sum(r["false"] for r in low), "low_minutes": _minutes(low)}
     result["knobs"] = {}
     flown = [{r["seed"] for r in rows if r["variant"] == name} for name in VARIANTS]
     every = set.intersection(*flown)  # the same flights for each
@@ -149,7 +153,7 @@ def _rate(rows: list[dict]) -> float | None:
 def _table(result: dict) -> None:
     print(f"{'':<26}{'n':>4}{'2 s':>7}{'1.5 s':>7}{'any':>7}{'error':>8}{'p90':>7}{'1 sigma':>9}{'false/min':>11}")
     named = [("textured", result), ("flat", result["flat"])]
-    named += [(k, result[k]) for k in ("rolling shutter", "vibration")]
+    named += [(k, result[k]) for k in HARDER]
     named += [(k, v) for part in ("by_kind", "knobs") for k, v in result[part].items()]
     keys = ("warned_2s", "warned_1s5", "warned", "tau_median_rel_err", "tau_p90_rel_err", "within_1_sigma")
     for name, row in named:

@@ -37,9 +37,10 @@ from .data import (
     read_measured,
 )
 from .data.masks import attach_masks, read_masked
+from .data.masks.sets import read_measured_sets
 from .errors import DataError, one_sentence
-from .evaluation.accuracy import EVALUATION_SCORE, measure, worst
-from .evaluation.segmentation import Segmenter, beside_boxes, measure_masks
+from .evaluation.accuracy import EVALUATION_SCORE, measure
+from .evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks, merit
 from .evaluation.subsets import Grouping
 
 
@@ -78,8 +79,28 @@ def print_figures(metrics: dict) -> None:
 
 
 def print_sets(found: dict[str, dict], classes: list[str]) -> None:
-    """One table of all sets: mAP50, and of each class AP50 and the recall at half a false positive per image."""
+    """One table of all sets: mAP50, and of each class AP50 and the recall at half a false positive per image; the mIoU
+    and the IoU of each class of masks."""
     width = max(map(len, found)) + 2
+    boxed, masked = ({n: m for n, m in found.items() if key in m} for key in ("map50", "miou"))
+    if boxed:
+        _print_boxes(boxed, classes, width)
+    if masked:
+        of = {n: m.get("mask_classes", m["per_class"]) for n, m in masked.items()}
+        names = list(dict.fromkeys(c for rows in of.values() for c in rows))
+        print(f"\n{'set':<{width}}{'mIoU':>11}{'boundary F1':>13}" + "".join(f"{c + ': IoU':>17}" for c in names))
+        for name, m in masked.items():
+            cells = "".join(f"{_cell(of[name].get(c, {}).get('iou')):>17}" for c in names)
+            print(f"{name:<{width}}{_cell(m['miou'])}{_cell(m['boundary_f1']):>13}{cells}")
+    print(f"worst: {(lowest := worst(found))}, {in_words(found[lowest])}")
+
+
+def worst(found: dict[str, dict]) -> str:
+    """Of {set: figures} the one of the lowest `merit`."""
+    return min(found, key=lambda name: merit(found[name]))
+
+
+def _print_boxes(found: dict[str, dict], classes: list[str], width: int) -> None:
     print(f"\n{'set':<{width}}{'images':>7}{'mAP50':>11}" + "".join(f"{c + ': AP50, @FP':>26}" for c in classes))
     for name, m in found.items():
         cells = ""
@@ -88,8 +109,6 @@ def print_sets(found: dict[str, dict], classes: list[str]) -> None:
             pair = f"{_cell(row.get('ap50')).strip()}, {_cell(at.get('recall')).strip()}"
             cells += f"{pair:>26}"
         print(f"{name:<{width}}{m['images']:>7}{_cell(m['map50'])}{cells}")
-    lowest = worst(found)
-    print(f"worst: {lowest}, mAP50{_cell(found[lowest]['map50'])}")
 
 
 def _cell(value: float | None) -> str:
@@ -127,15 +146,15 @@ def main(argv: list[str] | None = None) -> None:
     for data in sets:
         print(data.summary())
         groups = grouping if data in fitting else Grouping()
-        metrics = measure_boxes(args, bundle, engine, data, groups) if bundle.labels else {}
-        if bundle.segmentation:
+        metrics = measure_boxes(args, bundle, engine, data, groups) if data.labels else {}
+        if data.segments:
             masks = measure_masks(Segmenter(engine, bundle.input), data)
             print_masks(masks)
             metrics = metrics | beside_boxes(masks) if metrics else masks
         found[data.name] = metrics
     engine.close()
     about = {"model": bundle.name, "backend": engine.name, "precision": engine.precision}
-    if len(sets) == 1 or not bundle.labels:
+    if len(sets) == 1:
         print(json.dumps(about | {"data": data.name} | metrics))
         return
     print_sets(found, classes)
@@ -180,12 +199,10 @@ def warn_of_sizes(bundle: Bundle, data: Dataset) -> None:
 def read_wanted(args: argparse.Namespace, bundle: Bundle, classes: list[str]) -> list[Dataset]:
     """The sets to measure on: those of a yaml, or the split of a folder; with masks where the bundle segments."""
     labels = bundle.labels
-    if bundle.segmentation and is_sets_file(args.data):
-        raise DataError(
-            f"{bundle.name} makes masks, which are measured on one folder at a time; give --data a folder and --val"
-        )
     if is_sets_file(args.data):
         check_alone(args)
+        if bundle.segmentation:
+            return read_measured_sets(args.data, classes, bundle.segmentation["labels"])
         return read_measured(args.data, labels, classes)
     if not args.val:
         raise DataError("--val names the split to measure on; give it, or a yaml that lists sets as --data")

@@ -36,7 +36,9 @@ def table(kind, lines):
     """The lines of the report."""
     text = ["{}:".format(kind)]
     for line in lines:
-        if line.value is None:
+        if line.value is None and line.safe:
+            said = "missing: nothing to set, if this firmware has it not"
+        elif line.value is None:
             said = "missing; this firmware has it not, or it did not answer"
         elif line.before is not None:
             said = "was {} and is set to {}".format(_number(line.before), _number(line.value))
@@ -45,7 +47,8 @@ def table(kind, lines):
         else:
             to_set = "" if line.to_set is None else ", set {}".format(_number(line.to_set))
             said = "{} {}".format(_number(line.value), line.unit).strip() + to_set + ": " + line.why
-        text.append("  {:7} {:18} {}".format("ok" if line.safe else "UNSAFE", line.name, said))
+        verdict = "UNSAFE" if not line.safe else "ok" if line.value is not None else "-"
+        text.append("  {:7} {:18} {}".format(verdict, line.name, said))
     return text
 
 

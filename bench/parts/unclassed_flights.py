@@ -12,7 +12,7 @@ import numpy as np
 
 from offline.render import Camera, Flight, Renderer, Scene
 from offline.render import Frame as Rendered
-from offline.render.flight import Path
+from offline.render.flight import Path, vibrating
 
 FPS, SLOW_FPS = 15.0, 10.0  # of approaches, and of the flights that meet nothing
 FROM_S, UNTIL_S = 5.0, 1.0  # to contact with the target: what is rendered of an approach
@@ -63,8 +63,11 @@ def approach(
     return Sequence(flight.camera, FPS, _frames(flight.frame, range(first, last + 1)))
 
 
-def negative(seed: int, kind: str, look: str, duration: float = 20.0, size=(320, 256)) -> Sequence:
-    """A flight of one of NEGATIVES, textured; nothing stands in its way but what walks into it."""
+def negative(
+    seed: int, kind: str, look: str, duration: float = 20.0, size=(320, 256), vibration_deg: float = 0.0
+) -> Sequence:
+    """A flight of one of NEGATIVES, textured; nothing stands in its way but what walks into it. vibration_deg: not of
+    survey and search."""
     if kind in ("survey", "search"):
         flight = Flight(kind, look, size, int(duration * SLOW_FPS), SLOW_FPS, seed, depth=True, texture=TEXTURE[look])
         render, path = flight.renderer, flight.path
@@ -72,6 +75,8 @@ def negative(seed: int, kind: str, look: str, duration: float = 20.0, size=(320,
         scene, path = Scene(seed, look), _path(seed, kind, duration)
         start, stop = path.position(0.0)[:2], path.position(duration + 5.0)[:2]
         scene.clear(start, stop + 1e-6, 1.2 if kind == "past" else 2.0, until=duration)
+        if vibration_deg:
+            path = vibrating(path, np.random.default_rng([seed, 13]), np.radians(vibration_deg))
         render = Renderer(scene, *size, seed, True, TEXTURE[look])
 
     def camera_at(t: float) -> Camera:

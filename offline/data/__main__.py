@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     classes = class_list(args.classes)
     if is_sets_file(args.data):
         check_alone(args)
-        usable, lines = check_sets(args.data, classes)
+        usable, lines = check_sets(args.data, classes, args.task)
     else:
         rules = label_rules(args)
         source = (args.data, args.train, args.val, args.format, tuple(args.ignore))

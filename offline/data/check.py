@@ -14,6 +14,7 @@ from .formats import yolo
 from .formats.annotations import Annotations, Findings
 from .images import examine
 from .masks.check import check_masks
+from .masks.sets import read_task_sets, settled
 from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, leak_warning, repeated
 from .read import (
     FORMATS,
@@ -120,25 +121,47 @@ def check_segments(
     return findings.usable, report + (findings.lines() or ["nothing to complain of"])
 
 
-def check_sets(path: Path, classes: list[str] | None = None) -> tuple[bool, list[str]]:
-    """Examine every split of the sets in a yaml (data/sets.py), and how they go together; returns as `check` does."""
+def check_sets(path: Path, classes: list[str] | None = None, task: str | None = None) -> tuple[bool, list[str]]:
+    """Examine every split of the sets in a yaml (data/sets.py), and how they go together; returns as `check` does.
+
+    task: detect, segment or both; None: found out.
+    """
     report: list[str] = []
     try:
-        train, measured = read_sets(path, classes)
+        task = task or _task_of(path)
+        if task == "detect":
+            train, measured = read_sets(path, classes)
+            entries = parse_sets(path)[1]
+        else:
+            train, val, also = read_task_sets(path, task)
+            measured, entries = [val, *also], settled(path, task)[1]
         check_colors(train)
         usable = True
-        for entry in parse_sets(path)[1]:
+        for entry in entries:
             findings = Findings(strict=False, root=entry.data)
             for split in entry.splits():
-                _check_split(
-                    entry.data, split, entry.format, tuple(entry.ignore), None, entry.rules(), findings, report
-                )
+                source = (entry.data, split, entry.format, tuple(entry.ignore))
+                if task == "detect" or "boxes" in entry.has:
+                    _check_split(*source, None, entry.rules(), findings, report)
+                if "masks" in entry.has:
+                    check_masks(*source, train.segments, entry.rules(), findings, report)
+                if entry.has == ["masks"]:
+                    report += _check_pixels(read_annotations(*source[:3], findings), findings)
             report += [*findings.lines(), ""]
             usable = usable and findings.usable
     except DataError as e:
         return False, [*report, f"error: {e}"]
     leaks = [line for data in measured if (line := leak_warning(train, data))]
     return usable, [*report, *train.part_lines(), *(f"warning: {line}" for line in [*repeats(train), *leaks])]
+
+
+def _task_of(path: Path) -> str:
+    """What the sets of a yaml are for, as far as they tell."""
+    entries = parse_sets(path)[1]
+    if any(e.has for e in entries):
+        return "both"
+    alone = [has_masks_alone(e.data, split, e.format) for e in entries for split in e.splits()]
+    return "segment" if alone and all(alone) else "detect"
 
 
 def _check_split(root, split, format, ignore, labels, rules, findings, report) -> tuple[Dataset | None, Fingerprints]:

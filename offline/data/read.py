@@ -165,8 +165,8 @@ def find_format(root: Path, split: str, format: str | None) -> str:
     if format is None:
         raise DataError(
             f"cannot tell the format of {root}: '{split}' is no .json (coco), there is no data.yaml or classes.txt "
-            f"(yolo), no Annotations folder (voc) and no split '{split}' of another known layout; name another split, "
-            "or give --format"
+            f"(yolo), no Annotations folder (voc), no folders images and masks with such a split or {split}.txt beside "
+            "(masks), and it is no split of another known layout; name another split, or give --format"
         )
     if format not in FORMATS:
         raise DataError(f"no format '{format}'; use one of {', '.join(FORMATS)}")

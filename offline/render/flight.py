@@ -76,7 +76,7 @@ class Flight:
             duration = self._frames / self.fps
             self.path, self.target = _straight(self.scene, rng, preset, kind, ending, duration, speed)
         if vibration_deg:
-            self.path = _vibrating(self.path, np.random.default_rng([seed, 13]), np.radians(vibration_deg))
+            self.path = vibrating(self.path, np.random.default_rng([seed, 13]), np.radians(vibration_deg))
         self.readout_s = readout_s
         measured = depth or readout_s > 0
         self.renderer = Renderer(self.scene, self.width, self.height, seed, measured, texture, masks)
@@ -124,7 +124,7 @@ def _shake(rng: np.random.Generator, strength: float) -> Callable[[float], np.nd
     return lambda t: strength * np.sin(rate * t + phase).sum(axis=1)
 
 
-def _vibrating(path: Path, rng: np.random.Generator, amplitude: float) -> Path:
+def vibrating(path: Path, rng: np.random.Generator, amplitude: float) -> Path:
     """The path with fast turns about yaw, tilt and roll, of this amplitude (rad) each."""
     phase, rate = rng.uniform(0, 2 * np.pi, 3), 2 * np.pi * rng.uniform(20, 60, 3)
 

@@ -20,6 +20,7 @@ from ..data import Dataset, model_sizes
 from ..data.masks import pixel_counts
 from ..data.masks.table import IGNORE
 from ..data.near_duplicates import find_leak, fingerprints
+from ..errors import DataError
 from ..evaluation.accuracy import detect, evaluate, make_detector, measure
 from ..evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks
 from ..evaluation.subsets import Grouping
@@ -80,7 +81,10 @@ class Run:
         if not self.segments:
             return None
         if "pixels" not in self.notes:
-            self.note("pixels", pixel_counts(self.train_data).tolist())
+            pixels = pixel_counts(self.train_data)
+            if not pixels.any():
+                raise DataError(f"no pixel of the masks of {self.train_data.name} is of a class; correct them")
+            self.note("pixels", pixels.tolist())
         m = self.recipe.masks
         return DenseLoss(class_weights(self.notes["pixels"], m.weights), m.focal, m.dice, m.share, m.temperature)
 

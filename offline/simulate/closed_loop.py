@@ -23,10 +23,11 @@ from offline.simulate.world import BICYCLE, CAR, PERSON, Thing, boxes, street
 from vit_perception.avoidance.alerts import ERROR, OK, WARN
 from vit_perception.avoidance.blocked import BLOCKED, SILENT, BlockedScan
 from vit_perception.avoidance.camera import Camera
+from vit_perception.avoidance.class_sizes import sizes_by_index
 from vit_perception.avoidance.geometry import OPTICAL_TO_FLU, Ego, Mount
 from vit_perception.boxes import iou
 from vit_perception.parameters import SPECS
-from vit_perception.pipeline import Pipeline, Result, sizes_by_index
+from vit_perception.pipeline import Pipeline, Result
 
 Autopilot = PositionMode | arducopter.Copter
 Wire = Callable[[np.ndarray, float, float], ObstacleDistance]

@@ -8,7 +8,20 @@ import numpy as np
 from offline.render.camera import Camera
 from vit_perception.avoidance.geometry import OPTICAL_TO_FLU, Ego, level_from_rotation, rotation_about
 
-STEP_S = 1e-3  # over which rates are taken
+# What an autopilot tells of the gyro is low-passed: PX4's IMU_GYRO_CUTOFF is 40 Hz by default, of a Butterworth filter
+# of second order (ArduPilot's INS_GYRO_FILTER is 20 Hz). Of vibration near that, the rate of the moment is in it.
+CUTOFF_HZ = 40.0
+STEP_S, STEPS = 2e-3, 15  # over which rates are taken, and how many of them the filter remembers
+
+
+def _impulse_response() -> np.ndarray:
+    """(STEPS,): weights of the rates of the last steps, the newest first."""
+    x = 2 * np.pi * CUTOFF_HZ * (np.arange(STEPS) + 0.5) * STEP_S / np.sqrt(2)
+    weights = np.exp(-x) * np.sin(x)
+    return weights / weights.sum()
+
+
+WEIGHTS = _impulse_response()
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,11 @@ class EgoSensors:
     def ego(self, t: float) -> Ego:
         """What is told of the time t."""
         e, rng, true = self._errors, self._rng, t - self._errors.offset_s
-        now, before, after = (self._camera_at(true + dt) for dt in (0.0, -STEP_S, STEP_S))
-        turned = after.rotation @ before.rotation.T  # before -> after, in the optical frame
-        axis = np.array([turned[2, 1] - turned[1, 2], turned[0, 2] - turned[2, 0], turned[1, 0] - turned[0, 1]])
-        rate = OPTICAL_TO_FLU @ (-axis / (4 * STEP_S))
+        now = self._camera_at(true)
+        seen = [now.rotation] + [self._camera_at(true - k * STEP_S).rotation for k in range(1, STEPS + 1)]
+        turned = np.stack([after @ before.T for after, before in zip(seen, seen[1:], strict=False)])  # optical frame
+        axes = turned[:, [2, 0, 1], [1, 2, 0]] - turned[:, [1, 2, 0], [2, 0, 1]]
+        rate = OPTICAL_TO_FLU @ (WEIGHTS @ axes / (-2 * STEP_S))
         gyro = rate + self._gyro + e.white * np.radians(e.gyro_deg_s) * rng.normal(size=3)
         to_world = now.rotation.T @ OPTICAL_TO_FLU.T  # base_link -> world
         velocity = to_world.T @ now.velocity

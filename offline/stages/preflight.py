@@ -137,8 +137,8 @@ def _read(args, task: str) -> tuple[Dataset, Dataset, list[Dataset]]:
     ignore, rules = tuple(args.ignore), label_rules(args)
     train, val = read_pair(args.data, args.train, args.val, args.format, ignore, wanted, rules)
     also = [read_dataset(args.data, name, args.format, ignore, val.labels, rules) for name in args.also]
-    if masks := masks_beside(args.data, args.train, train.samples[0].path):
-        log.info("%s is not read: the recipe's task is detect; segment or both would learn its masks", masks)
+    if folders := masks_beside(args.data, args.train):
+        log.info("%s is not read: the recipe's task is detect; segment or both would learn its masks", folders.masks)
     return train, val, also
 
 

@@ -74,8 +74,9 @@ def golden(of):
 def fly(of, engine):
     """Fly the first golden image past the camera; returns what the last frame of each kind of image gave."""
     from vit_perception.avoidance.camera import Camera
+    from vit_perception.avoidance.class_sizes import sizes_by_index
     from vit_perception.detector import Detector
-    from vit_perception.pipeline import Pipeline, sizes_by_index
+    from vit_perception.pipeline import Pipeline
 
     image = golden(of)["images"][0, 0].astype(np.float64) * of.input["std"][0] + of.input["mean"][0]
     mono = np.clip(np.round(255 * image), 0, 255).astype(np.uint8)

@@ -15,16 +15,16 @@ class ScriptedAutopilot:
     """Listens on a free UDP port of the loopback until `close`.
 
     Args:
-        autopilot: MAV_AUTOPILOT. parameters: {name: float or int}. system: its id.
-        clock: its time since boot, seconds, as a function. armed: in its HEARTBEAT.
+        autopilot: MAV_AUTOPILOT. parameters: {name: float or int}. system: its id. armed, type: in its HEARTBEAT.
 
     Attributes:
         url: for the other side. heard: list of (steady time, message). silent: whether it says nothing.
         streams: whether ATTITUDE and the like are sent.
     """
 
-    def __init__(self, autopilot=3, parameters=None, system=1, armed=False):
+    def __init__(self, autopilot=3, parameters=None, system=1, armed=False, type=2):
         self.autopilot, self.parameters, self.system, self.armed = autopilot, dict(parameters or {}), system, armed
+        self.type = type
         self.silent, self.streams, self.boot, self.heard = False, True, time.time(), []
         self.refuses = set()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -51,9 +51,10 @@ class ScriptedAutopilot:
     def kinds(self, kind):
         return [m for _, m in list(self.heard) if m.get_type() == kind]
 
-    def send(self, msg, system=None):
+    def send(self, msg, system=None, component=1):
+        """As the autopilot, or as another system or another component of the vehicle."""
         if self._peer is not None and not self.silent:
-            self._mav.srcSystem = system or self.system
+            self._mav.srcSystem, self._mav.srcComponent = system or self.system, component
             self._socket.sendto(msg.pack(self._mav), self._peer)
 
     def _run(self):
@@ -68,7 +69,9 @@ class ScriptedAutopilot:
             now = time.monotonic()
             if now - self._beat > 0.2:
                 self._beat = now
-                self.send(common.MAVLink_heartbeat_message(2, self.autopilot, 128 if self.armed else 0, 0, 4, 3))
+                self.send(
+                    common.MAVLink_heartbeat_message(self.type, self.autopilot, 128 if self.armed else 0, 0, 4, 3)
+                )
             if self.streams and now - self._stream > 0.05:
                 self._stream = now
                 ms = int(1e3 * (time.time() - self.boot)) % (1 << 32)

@@ -96,6 +96,18 @@ def test_evaluate_says_what_the_bundle_says(made, capsys):
     assert any(line.startswith("car") for line in out)
 
 
+def test_evaluate_measures_every_set_of_a_yaml(made, capsys):
+    data, path, _ = made
+    sets = data.parent / "sets.yaml"
+    sets.write_text(yaml.safe_dump({"sets": [{"data": "data", "val": ["val", "train"]}]}))
+    evaluate.main(["--model", str(path), "--data", str(sets)])
+    out = capsys.readouterr().out.splitlines()
+    figures = json.loads(out[-1])["sets"]
+    told = next(m for m in json.loads((path / "bundle.json").read_text())["metrics"] if m["variant"] == "fp32")
+    assert list(figures) == ["data/val", "data/train"] and figures["data/val"]["miou"] == told["miou"]
+    assert any("ground: IoU" in line for line in out) and out[-2].startswith("worst: data/")
+
+
 def test_the_card_and_the_pictures_tell_of_masks(made):
     _, path, run = made
     card = (path / "CARD.md").read_text()

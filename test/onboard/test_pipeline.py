@@ -10,8 +10,8 @@ from textured_way import flight as way_flight
 from vit_perception.avoidance.camera import Camera
 from vit_perception.avoidance.geometry import Ego, Mount
 from vit_perception.detector import Detections
-from vit_perception.errors import BundleError, PerceptionError
-from vit_perception.pipeline import Pipeline, sizes_by_index
+from vit_perception.errors import PerceptionError
+from vit_perception.pipeline import Pipeline
 
 
 class Script:
@@ -170,19 +170,6 @@ def test_weak_detections_are_told_where_they_continue_a_track():
     pipeline = Pipeline(Fading())
     pipeline.configure({"score_threshold": 0.5, "weak_score": 0.9})  # over it: without effect
     assert pipeline.detector.score_threshold == 0.5 and len(fly(pipeline, 8).detections) == 0
-
-
-def test_sizes_are_found_by_name_in_any_case():
-    table = sizes_by_index(["Person", "Car", "DontCare"], ["car", "person", "ship"], [1.5, 1.7, 9.0], [0.2, 0.1, 3.0])
-    assert table == {1: (1.5, 0.2), 0: (1.7, 0.1)}
-
-
-def test_sizes_of_the_bundle_hold_over_the_parameters():
-    table = sizes_by_index(["person", "Car"], ["car", "person"], [1.5, 1.7], [0.2, 0.1], {"car": [4.5, 1]})
-    assert table == {0: (1.7, 0.1), 1: (4.5, 1.0)}
-    for bad in ({"car": 4.5}, {"car": ["high", 1]}, {"car": [-1, 0]}, {"car": [float("nan"), 0]}, [1], {"car": [1]}):
-        with pytest.raises(BundleError, match="sizes in bundle.json"):
-            sizes_by_index(["car"], [], [], [], bad)
 
 
 class Boxes:

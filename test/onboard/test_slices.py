@@ -175,11 +175,11 @@ def test_tracks_carry_what_is_passed_over():
     assert sum(detected for t in shown[first:] for _, detected in t) == (len(shown) - first) // 4
 
 
-def test_a_track_that_is_looked_for_in_vain_ends_as_fast_in_time_that_counts():
+def test_a_track_that_is_missed_ends_as_fast_in_time_that_counts():
     small, empty = picture((200, 100, 8, 8)), picture()
     gone = tracks(1, [small] * 20 + [empty] * 60)[20:]
     left = next(i for i, t in enumerate(gone) if not t)
-    assert 8 <= left <= 40  # 0.5 s of looking in vain, in one of four images
+    assert 8 <= left <= 40  # 0.5 s of missed looks, in one of four images
     all_at_once = tracks(0, [small] * 20 + [empty] * 60)[20:]
     assert next(i for i, t in enumerate(all_at_once) if not t) == 7
 

@@ -6,12 +6,12 @@ from collections import namedtuple
 
 from ..errors import PerceptionError
 from . import parameters
-from .connection import ARDUPILOT, NAMES, PX4, Connection
+from .connection import ARDUPILOT, COPTERS, NAMES, PX4, Connection
 
 HEARTBEAT_S, ANSWER_S, TRIES = 5.0, 0.5, 4
 WHOLE = (1, 2, 3, 4, 5, 6)  # MAV_PARAM_TYPE of integers of up to 32 bits
 
-# value None: the autopilot has no such parameter. before: what it was, where it was set now.
+# value None: the autopilot has no such parameter, or did not tell. before: what it was, where it was set now.
 Line = namedtuple("Line", "name value safe to_set unit why before")
 
 
@@ -78,22 +78,33 @@ def check(url, write=False, say=None):
         beat = connection.wait_for_autopilot(HEARTBEAT_S)
         if beat.autopilot not in NAMES:
             raise PerceptionError("{} answers on {}: only PX4 and ArduPilot are known".format(connection.kind(), url))
-        if write and connection.armed:
-            raise PerceptionError("the vehicle is armed: parameters are not written in flight")
+        if write:
+            _refuse_in_flight(connection)
         return (connection.kind(), *_lines(connection, beat.autopilot, write, say or (lambda text: None)))
     finally:
         connection.close()
+
+
+def _refuse_in_flight(connection):
+    if connection.armed:
+        raise PerceptionError("the vehicle is armed: parameters are not written in flight")
 
 
 def _lines(connection, kind, write, say):
     protocol, lines, values = Parameters(connection), [], {}
     for wanted in parameters.BY_AUTOPILOT[kind]:
         say(wanted.name)
+        if write:
+            _refuse_in_flight(connection)  # it may have been armed meanwhile
         line = _line(protocol, wanted, write)
         lines.append(line)
         if line.value is not None:
             values[wanted.name] = line.value
-    sentences = []
+    sentences = [
+        "{} was set: it takes effect when the autopilot starts anew; reboot it, and check again".format(line.name)
+        for wanted, line in zip(parameters.BY_AUTOPILOT[kind], lines)
+        if wanted.name in parameters.REBOOT and line.before is not None
+    ]
     if kind == ARDUPILOT:
         options = protocol.read(parameters.GUID_OPTIONS)
         if options is not None:
@@ -101,7 +112,12 @@ def _lines(connection, kind, write, say):
         sentences.append(parameters.guided(values))
     if connection.others:
         text = "several autopilots answer: systems {}; only {} was asked"
-        sentences.append(text.format(sorted(connection.others | {connection.system}), connection.system))
+        sentences.append(text.format(sorted(connection.others + [connection.system]), connection.system))
+    if connection.autopilot.type not in COPTERS:
+        text = "it is no multicopter (MAV_TYPE {}), which alone this table was made for"
+        sentences.append(text.format(connection.autopilot.type))
+    if connection.signed:
+        sentences.append("it signs its messages, and may not take ours, which are not: neither parameters nor scans")
     if all(line.value is None for line in lines):
         sentences.append("the autopilot answers to none of these names: is it a Copter, and is the line two-way?")
     return lines, [s for s in sentences if s]
@@ -120,4 +136,4 @@ def _line(protocol, wanted, write):
                 before, value, safe = value, now, True
         unit = wanted.unit if name == wanted.name else wanted.old_unit or wanted.unit
         return Line(name, value, safe, to_set, unit, wanted.why, before)
-    return Line(wanted.name, None, False, wanted.value, wanted.unit, wanted.why, None)
+    return Line(wanted.name, None, wanted.may_miss, wanted.value, wanted.unit, wanted.why, None)

@@ -15,8 +15,12 @@ COMPONENT = 196  # MAV_COMP_ID_OBSTACLE_AVOIDANCE
 ARDUPILOT, PX4 = 3, 12  # MAV_AUTOPILOT
 NAMES = {ARDUPILOT: "ArduPilot", PX4: "PX4"}
 COPTERS = (2, 3, 4, 13, 14, 15, 29, 35)  # MAV_TYPE of what hovers by rotors
+NO_AUTOPILOT = 8  # MAV_AUTOPILOT_INVALID: a ground station, a camera, a companion
+AUTOPILOT_COMPONENT = 1  # MAV_COMP_ID_AUTOPILOT1
+SIGNED_FLAG = 1  # MAVLINK_IFLAG_SIGNED
 ARMED_FLAG = 128  # MAV_MODE_FLAG_SAFETY_ARMED
 HEARTBEAT_S = 1.0
+OTHERS_S = 10.0  # an autopilot not heard for longer is no second one any more
 
 
 def mavlink():
@@ -29,11 +33,14 @@ def mavlink():
 class Connection:
     """One line to an autopilot, from opening to close.
 
+    A vehicle's gimbal, camera and companions speak under its system id, and some of them send HEARTBEATs, ATTITUDE and
+    TIMESYNC of their own: only component 1, the autopilot itself, is heard.
+
     Args:
         url: as `transport.FORMS`. component: of this program.
 
     Attributes:
-        autopilot: its newest HEARTBEAT, or None. system: its system id.
+        autopilot: its newest HEARTBEAT, or None. system: its system id. signed: whether it signs its messages.
 
     Raises:
         PerceptionError: no pymavlink, or the URL cannot be opened.
@@ -45,28 +52,37 @@ class Connection:
         self._mav = self.dialect.MAVLink(None, srcSystem=1, srcComponent=component)
         self._mav.robust_parsing = True
         self.autopilot: Any = None
-        self.system, self.others = 0, set()
-        self._beat = 0.0
+        self.system, self.signed = 0, False
+        self._beat, self._others = 0.0, {}  # system id of another autopilot -> when it was heard
 
     def receive(self, timeout_s):
         """Messages of the autopilot that came within the time. OSError: the line is gone."""
         found = self._mav.parse_buffer(self.transport.read(timeout_s)) or []
-        return [m for m in found if self._is_its(m)]
+        its = [m for m in found if self._is_its(m)]
+        if its:
+            self.transport.settle()
+        return its
 
     def _is_its(self, msg):
-        if msg.get_type() == "BAD_DATA":
+        if msg.get_type() == "BAD_DATA" or msg.get_srcComponent() != AUTOPILOT_COMPONENT:
             return False
-        sender = msg.get_srcSystem()
-        is_autopilot = msg.get_type() == "HEARTBEAT" and msg.autopilot != 8  # MAV_AUTOPILOT_INVALID: no autopilot
-        if self.autopilot is None and is_autopilot:
+        sender, is_beat = msg.get_srcSystem(), msg.get_type() == "HEARTBEAT" and msg.autopilot != NO_AUTOPILOT
+        if self.autopilot is None and is_beat:
             self.system = self._mav.srcSystem = sender
-        if sender != self.system:
-            if is_autopilot:
-                self.others.add(sender)
+        if sender != self.system or self.system == 0:
+            if is_beat:
+                self._others[sender] = time.monotonic()
             return False
-        if is_autopilot:
+        self.signed = self.signed or bool(msg.get_header().incompat_flags & SIGNED_FLAG)
+        if is_beat:
             self.autopilot = msg
         return self.autopilot is not None
+
+    @property
+    def others(self):
+        """Sorted system ids of the other autopilots that speak here."""
+        now = time.monotonic()
+        return sorted(system for system, at in self._others.items() if now - at <= OTHERS_S)
 
     def send(self, msg):
         """Send one message of the dialect."""

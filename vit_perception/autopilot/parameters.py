@@ -10,6 +10,7 @@ class Wanted(NamedTuple):
 
     name: as the newest firmware calls it. good: (least, most) that is safe, inclusive. value: to set; None: only to
     look at. why: what is wrong otherwise. old: {earlier name: factor from its value to the newest's}, in old_unit.
+    may_miss: a firmware without it does nothing of what it would do wrong.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Wanted(NamedTuple):
     why: str
     old: Dict[str, float] = {}
     old_unit: str = ""
+    may_miss: bool = False
 
 
 ARDUPILOT = (
@@ -38,6 +40,27 @@ ARDUPILOT = (
     ),
     Wanted("WP_YAW_BEHAVIOR", (0, 0), 0, "", "nose and camera must not turn away from what is ahead"),
     Wanted("OA_TYPE", (0, 1), None, "", "2 and 3 (Dijkstra) were not flown; in Guided 1 needs GUID_OPTIONS 64"),
+    # From here on: read in its source (AP_Proximity_MAV, AP_Proximity_Backend, AC_Avoid), not flown.
+    Wanted("PRX1_ORIENT", (0, 0), 0, "", "1 mirrors the scan: left is right", {"PRX_ORIENT": 1.0}, may_miss=True),
+    Wanted("PRX1_YAW_CORR", (0, 0), 0, "deg", "it turns the scan", {"PRX_YAW_CORR": 1.0}, may_miss=True),
+    Wanted(
+        "PRX1_MIN", (0.0, 0.5), 0.0, "m", "what is nearer is ignored, and a blocked scan is at range_min_m, 0.5 m",
+        {"PRX_MIN": 1.0}, may_miss=True,
+    ),
+    # 0: no limit. 25 m: from 7.5 m/s it began to brake 24.5 m ahead.
+    Wanted(
+        "PRX1_MAX", (25.0, BIG), 0.0, "m", "what is farther is ignored: it brakes too late", {"PRX_MAX": 1.0},
+        may_miss=True,
+    ),
+    Wanted(
+        "PRX_IGN_GND", (0, 0), 0, "",
+        "1 ignores what is ahead and less than 1 m above the ground as the nose points; low, nose down, that is all",
+        may_miss=True,
+    ),
+    Wanted(
+        "AVOID_ALT_MIN", (0.0, 0.0), 0.0, "m", "nothing is avoided below it, where a rangefinder looks down",
+        may_miss=True,
+    ),
 )  # fmt: skip
 PX4 = (
     Wanted("CP_DIST", (2.0, BIG), 2.0, "m", "off (-1), or nearer than it was flown", {"MPC_COL_PREV_D": 1.0}),
@@ -52,7 +75,8 @@ PX4 = (
 BY_AUTOPILOT = {3: ARDUPILOT, 12: PX4}
 OA_TYPE, GUID_OPTIONS, WAYPOINTS_BIT = "OA_TYPE", "GUID_OPTIONS", 64
 
-OFF_IS_GOOD = ("PRX_FILT",)  # 0 switches it off, which is safe
+OFF_IS_GOOD = ("PRX_FILT", "PRX1_MAX")  # 0 switches it off, which is safe
+REBOOT = ("PRX1_TYPE",)  # what an autopilot takes when it starts anew
 
 
 def names(wanted):

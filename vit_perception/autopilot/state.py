@@ -4,6 +4,9 @@ import math
 
 DOWN = 25  # MAV_SENSOR_ROTATION_PITCH_270
 FRESH_S = 0.5
+TELLS = {
+    "ATTITUDE": "odometry", "LOCAL_POSITION_NED": "", "GLOBAL_POSITION_INT": "fix", "DISTANCE_SENSOR": "height"
+}  # fmt: skip
 
 
 class VehicleState:
@@ -15,13 +18,10 @@ class VehicleState:
     def take(self, msg, stamp_s):
         """Keep a message that is of the time `stamp_s`. Returns what can be told anew: odometry, height, fix, or ''."""
         kind = msg.get_type()
-        if kind == "DISTANCE_SENSOR" and msg.orientation != DOWN:
-            return ""
-        what = {"ATTITUDE": "odometry", "LOCAL_POSITION_NED": "", "GLOBAL_POSITION_INT": "fix"}
-        if kind != "DISTANCE_SENSOR" and kind not in what:
+        if kind not in TELLS or (kind == "DISTANCE_SENSOR" and msg.orientation != DOWN):
             return ""
         self._newest[kind] = (stamp_s, msg)
-        return what.get(kind, "height")
+        return TELLS[kind] if kind != "GLOBAL_POSITION_INT" or self.fix() else ""
 
     def odometry(self):
         """(stamp, quaternion x y z w ENU <- FLU, rates (3,) FLU, position (3,) ENU, velocity (3,) FLU) or None.
@@ -63,10 +63,10 @@ class VehicleState:
         return stamp, 0.01 * msg.current_distance, 0.01 * msg.min_distance, 0.01 * msg.max_distance
 
     def fix(self):
-        """(stamp, latitude, longitude in degrees, altitude m) or None."""
-        if "GLOBAL_POSITION_INT" not in self._newest:
+        """(stamp, latitude, longitude in degrees, altitude m) or None: before its first fix an autopilot says 0, 0."""
+        stamp, msg = self._newest.get("GLOBAL_POSITION_INT", (None, None))
+        if msg is None or (msg.lat == 0 and msg.lon == 0):
             return None
-        stamp, msg = self._newest["GLOBAL_POSITION_INT"]
         return stamp, 1e-7 * msg.lat, 1e-7 * msg.lon, 1e-3 * msg.alt
 
 

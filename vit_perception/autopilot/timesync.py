@@ -1,6 +1,6 @@
 """The autopilot's clock against ours, by MAVLink TIMESYNC. Seconds."""
 
-JUMP_S = 0.5  # by which the clocks may drift between two answers; more is a jump
+JUMP_S = 0.02  # clocks that drift by 1000 ppm differ by so much in the 10 s of KEEP answers; more is a jump
 KEEP = 10  # answers of which the one that was under way for the shortest time counts
 
 
@@ -21,8 +21,8 @@ class TimeSync:
         trip = now_s - asked_s
         if trip < 0 or trip > 1.0:
             return False
-        offset = its_s - 0.5 * (asked_s + now_s)
-        jumped = self.offset_s is not None and abs(offset - self.offset_s) > JUMP_S + trip
+        offset = its_s - 0.5 * (asked_s + now_s)  # wrong by half the trip at most, as every one is
+        jumped = self.offset_s is not None and abs(offset - self.offset_s) > JUMP_S + 0.5 * (trip + self.round_trip_s)
         if jumped:
             self.jumps, self._answers = self.jumps + 1, []
         self._answers = (self._answers + [(trip, offset)])[-KEEP:]

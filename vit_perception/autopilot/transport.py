@@ -1,6 +1,7 @@
 """Bytes to an autopilot and back: a serial port, UDP or TCP. Standard library alone."""
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -19,40 +20,58 @@ CONNECT_S = 3.0
 MOST_WAITING = 4096  # bytes that wait for a line that takes nothing: more are dropped, for they would come too late
 
 
+def parse_url(url):
+    """(kind, where, number) of a URL: ('serial', device, baud), or ('udpout', 'udpin' or 'tcp', host, port).
+
+    A device may hold colons, as those in /dev/serial/by-path do; without a baud rate it has DEFAULT_BAUD.
+
+    Raises:
+        PerceptionError: it is none.
+    """
+    kind, _, rest = url.partition(":")
+    if url.startswith("/"):
+        device, _, baud = url.rpartition(":")
+        if not device or (os.path.exists(url) and not baud.isdigit()):
+            return "serial", url, DEFAULT_BAUD
+        return "serial", device, _whole(baud, url, "baud rate")
+    host, _, port = rest.rpartition(":")
+    if kind not in ("udpout", "udpin", "tcp") or not host:
+        raise PerceptionError("'{}' is no MAVLink URL; it must be {}".format(url, FORMS))
+    if _whole(port, url, "port") > 65535:
+        raise PerceptionError("'{}' is no MAVLink URL: ports end at 65535".format(url))
+    return kind, host, int(port)
+
+
 def open_transport(url):
     """The Transport that `url` names.
 
     Raises:
         PerceptionError: it names none, or what it names is missing, busy or without rights.
     """
-    kind, _, rest = url.partition(":")
+    kind, where, number = parse_url(url)
     try:
-        if url.startswith("/"):
-            device, _, baud = url.partition(":")
-            return _Serial(device, _whole(baud or str(DEFAULT_BAUD), url))
-        if kind in ("udpout", "udpin", "tcp"):
-            host, _, port = rest.rpartition(":")
-            if host:
-                return {"udpout": _UdpOut, "udpin": _UdpIn, "tcp": _Tcp}[kind]((host, _whole(port, url)))
-    except PerceptionError:
-        raise
-    except (OSError, OverflowError) as e:
+        if kind == "serial":
+            return _Serial(where, number)
+        return {"udpout": _UdpOut, "udpin": _UdpIn, "tcp": _Tcp}[kind]((where, number))
+    except (OSError, UnicodeError) as e:  # the latter: a name that is none of a host
         reason = getattr(e, "strerror", None) or str(e)
-        raise PerceptionError("cannot open {}: {}{}".format(url, reason, _remedy(e))) from None
-    raise PerceptionError("'{}' is no MAVLink URL; it must be {}".format(url, FORMS))
+        raise PerceptionError("cannot open {}: {}{}".format(url, reason, _remedy(kind, e))) from None
 
 
-def _whole(text, url):
-    if not text.isdigit():
-        raise PerceptionError("'{}' is no MAVLink URL: '{}' is no number; it must be {}".format(url, text, FORMS))
+def _whole(text, url, what):
+    if not text.isdecimal():
+        problem = "'{}' is no MAVLink URL: '{}' is no number, but stands where the {} must; it must be {}"
+        raise PerceptionError(problem.format(url, text, what, FORMS))
     return int(text)
 
 
-def _remedy(error):
-    if isinstance(error, PermissionError):
+def _remedy(kind, error):
+    if kind == "serial" and isinstance(error, PermissionError):
         return "; add the user to the group dialout"
-    if isinstance(error, FileNotFoundError):
+    if kind == "serial" and isinstance(error, FileNotFoundError):
         return "; is the cable in, and is it another device?"
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        return "; another program listens there"
     return ""
 
 
@@ -92,6 +111,9 @@ class Transport:
         except BlockingIOError:
             return
         self._waiting = self._waiting[sent:]
+
+    def settle(self):
+        """Whom we heard last is the autopilot: it is the one to answer."""
 
     def _receive(self):
         raise NotImplementedError
@@ -139,14 +161,23 @@ class _UdpOut(_Socket):
 
 
 class _UdpIn(_Socket):
-    """Answers whoever spoke last."""
+    """Answers the address of the autopilot; before that is known, whoever spoke last."""
 
     def __init__(self, address):
         super().__init__(socket.SOCK_DGRAM, socket.socket.bind, address)
-        self._peer = None
+        self._last = self._peer = None
+        self._settled = False
+
+    def settle(self):
+        self._settled, self._peer = True, self._last
 
     def _receive(self):
-        data, self._peer = self._socket.recvfrom(65536)
+        try:
+            data, self._last = self._socket.recvfrom(65536)
+        except BlockingIOError:  # a datagram whose checksum was wrong
+            return b""
+        if not self._settled:
+            self._peer = self._last
         return data
 
     def _send(self, data):
@@ -184,6 +215,7 @@ class _Serial(Transport):
             tty.setraw(fd)
             mode = termios.tcgetattr(fd)
             mode[2] |= termios.CLOCAL | termios.CREAD
+            mode[2] &= ~(termios.CSTOPB | getattr(termios, "CRTSCTS", 0))  # as another program may have left it
             mode[4] = mode[5] = speed
             termios.tcsetattr(fd, termios.TCSANOW, mode)
         except Exception:
@@ -201,6 +233,8 @@ class _Serial(Transport):
         return os.write(self._fd, data)
 
     def close(self):
+        with contextlib.suppress(termios.error):  # it is unplugged
+            termios.tcflush(self._fd, termios.TCIOFLUSH)  # or close waits until a line that takes nothing took all
         os.close(self._fd)
 
 

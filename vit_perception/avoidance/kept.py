@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from .geometry import norm, wrap
+from .missed_looks import MissedLooks
 from .obstacles import Obstacle
-from .vain import VainLooks
 
 FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
 LARGEST = 0.5  # sigma, as a part of the range: beyond, a near end says nothing
@@ -28,7 +28,8 @@ class Kept:
         self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
-        self._vain, self._start_m = VainLooks(obstacle.track), 0.0  # m, where it is remembered; 0: without a position
+        self._missed = MissedLooks(obstacle.track)
+        self._start_m = 0.0  # where it is remembered; 0: without a position
         if obstacle.position is not None:
             off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
             share = 1.0 - off if off <= LARGEST else 1.0
@@ -50,11 +51,11 @@ class Kept:
         return 1.0 if self._kept_m is None else self._kept_m / max(norm(self.obstacle.position), 0.1)
 
     def look(self, view, dt):
-        """Count a look in vain, if this frame was one."""
+        """Count a missed look, if this frame was one."""
         if self._start_m > 0:
             scale = self._start_m / max(norm(self.obstacle.position), 0.1)
             w, h = self.obstacle.track.found  # its box drifted since
-            self._vain.look(view, self.obstacle.position, (scale * w, scale * h), scale, dt)
+            self._missed.look(view, self.obstacle.position, (scale * w, scale * h), scale, dt)
 
     def age(self, dt, unseen_s, hold_s):
         """dt: since the frame before. unseen_s: of it, how long the detector would have seen it."""
@@ -69,7 +70,7 @@ class Kept:
     def lasts(self, course):
         """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
         passed = not self.comes and _is_behind(self.obstacle.position, course) and float(self.way.dot(course)) > 0
-        return self.spent < 1.0 and self.frames < FRAMES and not passed and not self._vain.enough
+        return self.spent < 1.0 and self.frames < FRAMES and not passed and not self._missed.enough
 
     def seen_again(self, now):
         """now: {track id: Obstacle} of the frame."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from .geometry import norm, wrap
 from .kept import Kept, moved
-from .vain import View
+from .missed_looks import View
 
 LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for one on a collision course
 MOST = 100  # of the newest that are kept
@@ -81,7 +81,7 @@ class Memory:
             ego: `vit_perception.avoidance.geometry.Ego`, or None.
             axis: (3,) direction of the optical axis in base_link: `mount.rotation[:, 2]`.
             half_width_m: of the corridor: half of the vehicle and the margin beside it.
-            camera, mount: `Camera` and `Mount` of this image, for looks in vain; None: none are counted.
+            camera, mount: `Camera` and `Mount` of this image, for missed looks; None: none are counted.
             slices: of the image, those that were looked at and those that were passed over.
 
         Returns:

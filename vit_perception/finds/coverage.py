@@ -85,6 +85,10 @@ class Coverage:
         if self.corner is None:
             self.corner = np.floor(low / self.cell_m) * self.cell_m
             self._grow((0, 0), (1, 1))
+        end = self.corner + self.cell_m * np.array(self.missed.shape[::-1])
+        span = np.maximum(high, end) - np.minimum(low, self.corner)  # after a jump of the position: kilometres
+        while float(np.prod(span / self.cell_m)) > MOST_CELLS:
+            self._coarsen()
         first = np.floor((low - self.corner) / self.cell_m).astype(int)
         last = np.floor((high - self.corner) / self.cell_m).astype(int) + 2
         shape = np.array(self.missed.shape[::-1])
@@ -93,9 +97,6 @@ class Coverage:
             extra = np.where(before + after > 0, 16, 0)  # some more, so that not every image grows it
             before, after = np.where(before > 0, before + extra, 0), np.where(after > 0, after + extra, 0)
             self._grow(before, after)
-            if self.missed.size > MOST_CELLS:
-                self._coarsen()
-                return self._room(low, high)
         return first + before
 
     def _grow(self, before, after):

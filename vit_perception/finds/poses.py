@@ -43,8 +43,8 @@ class _Series:
         self._values: List[Any] = []
 
     def add(self, stamp_s, value):
-        if self._stamps and not -60.0 < stamp_s - self._stamps[-1] < 3600.0:
-            self.clear()  # the clock was set: what came before belongs to another time
+        if self._stamps and clock_was_set(self._stamps[-1], stamp_s):
+            self.clear()  # what came before belongs to another time
         i = bisect_right(self._stamps, stamp_s)
         if i and self._stamps[i - 1] == stamp_s:
             return
@@ -111,6 +111,11 @@ class Poses:
         series.add(stamp_s, value)
         return ""
 
+    def forget_positions(self):
+        """What came was of another map."""
+        self._series["position"].clear()
+        self._suspects.clear()
+
     def add_orientation(self, stamp_s, rotation):
         """A rotation (3, 3) base_link -> ENU."""
         self._series["orientation"].add(stamp_s, np.array(rotation, np.float64))
@@ -151,13 +156,23 @@ class Poses:
         absent = self.absent()
         if absent:
             return absent
+        when = stamp_s + self.offset_s
+        ages = {n: when - s.newest_s for n, s in self._series.items()}
+        silent = [n for n in sorted(ages, reverse=True) if ages[n] > WAIT_S]
+        if silent and len(silent) < len(ages):
+            names = " and the ".join(NAMES[n] for n in silent)
+            return "the {} stopped {:.1f} s before the image".format(names, max(ages[n] for n in silent))
         lead = self.ahead_s(stamp_s)
         if not -WAIT_S <= lead <= LATE_S:
             text = "image stamps are {:.1f} s {} the vehicle's: synchronise the clocks, or set finds.clock_offset_s"
             return text.format(abs(lead), "behind" if lead > 0 else "ahead of")
-        when = stamp_s + self.offset_s
         late = [NAMES[n] for n, s in self._series.items() if s.around(when) is None]
         return "the {} has a gap at the image's stamp".format(" and the ".join(late))
+
+
+def clock_was_set(before_s, now_s):
+    """Whether two stamps that follow each other are of a clock that was set between them."""
+    return not -60.0 < now_s - before_s < 3600.0
 
 
 def between(first, second, part):

@@ -12,7 +12,7 @@ import numpy as np
 from .area import read_area
 from .coverage import Coverage
 from .map import FindMap, Look
-from .poses import LATE_S, WAIT_S, Poses
+from .poses import LATE_S, WAIT_S, Poses, clock_was_set
 from .sighting import STEP_S, Sigmas, View, sightings
 from .wgs84 import LocalFrame, why_no_place
 from .writer import Writer
@@ -22,6 +22,8 @@ PATH_M = 3.0  # the path keeps a point each so many metres
 MOST_PATH = 5000
 CROP_PX, CROP_BOXES = 160, 3.0  # a picture's side at most, and in sizes of the box
 LEAST_CROP_PX = 48
+FAR_M = 20e3  # the flat map is off by 0.1 m at this distance from the first position, and by 1.5 m at 50 km
+ROUGH_M = 10.0  # a receiver that is less sure: from 15 to 20 m on, nobody's speed is known well enough for a find
 BORDER_PX = 2.0  # a box so near to the image's border is cut: its middle is elsewhere
 PARAMETERS = (
     "classes", "heights_m", "min_looks", "min_duration_s", "min_score", "most", "position_sigma_m", "height_sigma_m",
@@ -61,14 +63,18 @@ class Search:
         wanted = {n.lower(): h for n, h in zip(v["classes"], v["heights_m"])}
         self._middle_m = {i: 0.5 * wanted[n.lower()] for i, n in enumerate(labels) if n.lower() in wanted}
         self._labels, self._warn = labels, warn
+        self._classes = v["classes"]
         self._sigmas = Sigmas(v["position_sigma_m"], v["height_sigma_m"], v["heading_sigma_deg"],
                               v["attitude_sigma_deg"], v["mount_sigma_deg"], v["clock_sigma_s"])  # fmt: skip
         self.poses, self.coverage = Poses(v["clock_offset_s"]), Coverage(v["cell_m"])
+        self._cell_m = v["cell_m"]
         self.frame: Any = None
+        self._strays = 0  # positions in a row that are far from the first
         self.area = read_area(os.path.expanduser(v["area"])) if v["area"] else []
         self.path = []  # (latitude, longitude)
         self._path_end: Any = None
         self._altitude_m: Any = None
+        self._newest_s: Any = None  # stamp of the newest image
         self._waiting: Deque[_Seen] = deque()
         self.placed = self.unplaced = 0
         self.lock = threading.RLock()  # who writes now, in another thread, must not see a half of an image
@@ -88,8 +94,16 @@ class Search:
             return
         height = altitude_m if altitude_m is not None and math.isfinite(altitude_m) else None
         if self.frame is None:
-            self.frame = LocalFrame(latitude_deg, longitude_deg)
-        east, north, _ = self.frame.to_enu(latitude_deg, longitude_deg).tolist()
+            self._begin(latitude_deg, longitude_deg)
+        place = self.frame.to_enu(latitude_deg, longitude_deg)
+        if float(np.sqrt(place.dot(place))) > FAR_M:
+            self._far_away(latitude_deg, longitude_deg, 1e-3 * float(np.sqrt(place.dot(place))))
+            return
+        self._strays = 0
+        east, north, _ = place.tolist()
+        if sigma_m is not None and sigma_m > ROUGH_M:
+            text = "the position is sure to {:.0f} m alone: finds are no surer, and of 15 m and more not confirmed"
+            self._warn("finds_rough", text.format(sigma_m))
         jumped = self.poses.add_position(stamp_s, east, north, sigma_m)
         if jumped:
             self._warn("finds_jump", jumped)
@@ -102,6 +116,31 @@ class Search:
             if len(self.path) > MOST_PATH:
                 self.path = self.path[::2]
 
+    def _begin(self, latitude_deg, longitude_deg):
+        """Make the map about this position."""
+        self.frame = LocalFrame(latitude_deg, longitude_deg)
+        if not self._middle_m:
+            text = "no finds: the model knows none of finds.classes ({}), but {}"
+            self._warn("finds_classes", text.format(", ".join(self._classes), ", ".join(self._labels)))
+        corners = [self.frame.to_enu(*place) for rings in self.area for ring in rings for place in ring]
+        away = min([float(np.sqrt(c.dot(c))) for c in corners] or [0.0])
+        if away > FAR_M:
+            text = "the search area is {:.0f} km from here: are longitude and latitude in its file in this order?"
+            self._warn("finds_area", text.format(1e-3 * away))
+
+    def _far_away(self, latitude_deg, longitude_deg, away_km):
+        """A position off the map: before the first find it begins anew there, once three in a row say so."""
+        text = "the position is {:.0f} km from the first one: no finds there; configure the node anew for a map there"
+        self._strays += 1
+        if self.finds.finds or self._strays < 3:
+            self._warn("finds_far", text.format(away_km))
+            return
+        self._strays, self._path_end, self.path = 0, None, []
+        self.poses.forget_positions()
+        self.coverage = Coverage(self._cell_m)
+        self._begin(latitude_deg, longitude_deg)
+        self._warn("finds_anew", "the first position was {:.0f} km away: the map begins anew here".format(away_km))
+
     def add_orientation(self, stamp_s, rotation):
         """The rotation (3, 3) base_link -> ENU, or None: what came was no rotation."""
         if rotation is None or not np.isfinite(rotation).all():
@@ -112,7 +151,8 @@ class Search:
     def add_height(self, stamp_s, height_m):
         """Height of base_link above the ground; None, zero and less tell that it is not known."""
         if height_m is None or not (math.isfinite(height_m) and height_m > 0):
-            self._warn("finds_height", "the height above ground is {}: no finds at it".format(height_m))
+            told = "not known" if height_m is None else "{:.4g} m".format(height_m)
+            self._warn("finds_height", "the height above ground is {}: no finds at it".format(told))
         else:
             self.poses.add_height(stamp_s, height_m)
 
@@ -131,6 +171,10 @@ class Search:
             return []
         if not self._in_time(stamp_s):
             return []
+        before_s, self._newest_s = self._newest_s or stamp_s, stamp_s
+        if clock_was_set(before_s, stamp_s):
+            text = "image stamps jumped by {:.0f} s: who was found before may be listed again"
+            self._warn("finds_clock", text.format(stamp_s - before_s))
         boxes = []
         for track in tracks:
             middle = self._middle_m.get(track.class_index)
@@ -170,8 +214,9 @@ class Search:
 
     def _place(self, seen, pose):
         view = View(seen.camera, seen.mount, pose)
-        if not view.eye[2] > 0:
-            self._warn("finds_height", "the camera is {:.1f} m above the ground: no finds".format(view.eye[2]))
+        problem = self._sees_nothing(view)
+        if problem:
+            self._warn("finds_view", problem)
             return []
         self.placed += 1
         self.coverage.add(seen.stamp_s, view)
@@ -201,6 +246,15 @@ class Search:
                     self.writer.picture(find.id, crops[look.track], look.label, look.score, seen.stamp_s)
         return self.finds.news(seen.stamp_s, [f for _, f in pairs])
 
+    def _sees_nothing(self, view):
+        """Why a view shows nobody on the ground, as one sentence, or ''."""
+        if not view.eye[2] > max(self._middle_m.values() or [0.0]):
+            return "the camera is {:.1f} m above the ground: no finds so low".format(view.eye[2])
+        if view.above_horizon():
+            text = "the whole image is above the horizon: no finds; is the camera's mount right? {}"
+            return text.format("obstacles.camera_pitch_deg below 0 looks down")
+        return ""
+
     # What it knows
 
     def missing(self):
@@ -227,7 +281,8 @@ class Search:
 
 def _cut(box, shape):
     x1, y1, x2, y2 = (float(v) for v in box)
-    return x1 < BORDER_PX or y1 < BORDER_PX or x2 > shape[1] - BORDER_PX or y2 > shape[0] - BORDER_PX
+    whole = x1 >= BORDER_PX and y1 >= BORDER_PX and x2 <= shape[1] - BORDER_PX and y2 <= shape[0] - BORDER_PX
+    return not whole  # what is no number is not whole
 
 
 def _crop(image, order, box):

@@ -69,6 +69,11 @@ class View:
         """Pixels (n, 2) -> directions (n, 3) in ENU, of any length."""
         return self.camera.rays(points).dot(self.rotation.T)
 
+    def above_horizon(self):
+        """Whether no corner of the image looks down."""
+        w, h = self.camera.width, self.camera.height
+        return not (self.rays([(0.0, 0.0), (w, 0.0), (0.0, h), (w, h)])[:, 2] < 0).any()
+
     def ground(self, rays, above_m=0.0):
         """Where rays (n, 3) meet the plane `above_m` over the ground: (n, 2) metres; NaN where they do not."""
         reach = np.full(len(rays), np.nan)

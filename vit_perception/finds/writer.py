@@ -18,6 +18,7 @@ from .page import page
 PAGE_EVERY_S = 10.0  # the page holds all pictures, so it is written less often
 MOST_PICTURES, MOST_EVENTS = 512, 20000  # that wait for a disk that is full
 JPEG_QUALITY = 85
+REST = 3.0  # times as long as a write took, until the next: of thousands of finds it takes seconds of a core
 LAST_WORDS_S = 5.0  # how long a write under way may take when the flight ends
 LOG = "finds.log.jsonl"
 
@@ -93,7 +94,10 @@ class Writer:
 
     def _write(self, snapshot, with_page):
         with self._writing:  # one at a time
+            begun = time.monotonic()
             self._write_all(snapshot, with_page)
+            ended = time.monotonic()
+            self._due = max(self._due, ended + REST * (ended - begun))
 
     def _write_all(self, snapshot, with_page):
         try:
@@ -120,10 +124,15 @@ class Writer:
         if not self.folder:
             path = os.path.join(self._root, time.strftime("%Y%m%d_%H%M%S")) if self._own else self._root
             number, free = 1, path
-            while self._own and os.path.exists(free):  # a node that was started anew in the same second
-                number += 1
+            while True:
+                try:
+                    os.makedirs(free, exist_ok=not self._own)
+                    break
+                except FileExistsError:
+                    if not os.path.isdir(free):
+                        raise
+                number += 1  # a node that was started in the same second
                 free = "{}_{}".format(path, number)
-            os.makedirs(os.path.join(free, "crops"), exist_ok=True)
             self.folder = free
         os.makedirs(os.path.join(self.folder, "crops"), exist_ok=True)
 
@@ -150,14 +159,19 @@ class Writer:
     def _write_log(self):
         with self._lock:
             events, self._events = self._events, []
+        path, size = os.path.join(self.folder, LOG), None
         try:
-            with open(os.path.join(self.folder, LOG), "ab") as f:
+            with open(path, "ab") as f:
+                size = f.tell()
                 f.write("".join(json.dumps(e) + "\n" for e in events).encode("utf-8"))
                 f.flush()
                 os.fsync(f.fileno())
         except OSError:
             with self._lock:
                 self._events = events + self._events
+            if size is not None:
+                with contextlib.suppress(OSError):
+                    os.truncate(path, size)  # what was written of them comes again
             raise
 
 

@@ -11,14 +11,15 @@ import math
 import cv2
 import numpy as np
 
-from ..avoidance.geometry import cross, norm, rotation_about
+from ..avoidance.geometry import norm, rotation_about
 from ..images.formats import to_gray
-from .ego_motion import STEPS, Motion, refine
+from .ego_motion import STEPS, refine
 from .flow import Texture, follow
 from .followed import Followed
 from .groups import Way, make_groups
 from .lens import Lens
 from .parallax import Points
+from .prior import Prior
 
 WIDTH = 320  # px; the longer side of the images that are compared
 BASELINE_S, LONGEST_S = 0.25, 0.7  # between them; 0.6 s and half the size gained nothing
@@ -31,25 +32,22 @@ LEAST_HALF_PX = 4.0  # of an obstacle's width
 LEAST_POINTS = 25  # fewer tell nothing of the camera's motion
 LEAST_AGREE = 0.5  # of the points must lie near their lines
 DISAGREES = 10  # images in a row before it is said
-GYRO_SIGMA_RAD_S, NO_GYRO_RAD_S = math.radians(0.6), math.radians(8.0)
-DIRECTION_SIGMA, NO_DIRECTION = math.radians(3.0), math.radians(10.0)  # of the velocity's
+FROZEN_S = 0.35  # so long after the last new image it is said; a slower camera is too slow anyway
 # Faster, what an image is late or a shutter rolls (30 ms) turns it by half a degree: as much as the parallax of what is
 # near shows. Then nothing new is made.
 TURNS_FAST_RAD_S = math.radians(15.0)
 FASTEST_MPS = 60.0  # no small vehicle's speed: odometry in a wrong unit
 ASSUMED_MPS = 4.5  # where no velocity is told
 FIRST_STEPS = 3  # of the refinement before the focus of expansion is looked at
-LEARNT = 8  # images after which what was carried halves the priors' sigmas
-CARRY = 0.3  # of what the refinement found, for the next image
-MOST_CARRIED, MOST_TURN_CARRIED = math.radians(10.0), math.radians(3.0)  # rad, rad/s
 
 WATCHING, STANDS, ASIDE = "watching", "blind: no motion", "blind: flies aside of the view"
 OFF, NO_VELOCITY, NO_GYRO = "off", "no velocity: alerts only, no range", "no gyro: turning from images"
+GYRO_ASTRAY = "gyro tells otherwise than the images (vibration, sign, frame, delay?): turning from images"
 TURNS = "turns fast: nothing new, keeps what it knew"
 FLAT, FROZEN = "blind: too little texture", "blind: the image stands still"
 TOO_FAST = "blind: odometry tells an impossible speed (unit?)"
 UNCALIBRATED, STARTING = "blind: no calibrated camera", "blind: too few images yet"
-CONTRADICTED = "blind: the image moves otherwise than odometry and gyro tell (frame, sign, delay?)"
+CONTRADICTED = "blind: the image moves otherwise than odometry tells (frame, mount, delay?)"
 
 
 class _View:
@@ -76,14 +74,14 @@ class MotionObstacles:
         self.enabled, self.least_points, self.max_sigma = enabled, least_points, max_sigma
         self.min_size_m, self.min_speed_mps = min_size_m, min_speed_mps
         self.refined = self.masked = True
-        self.followed, self._texture = Followed(), Texture()
+        self.followed, self._texture, self._prior = Followed(), Texture(), Prior()
         self.state = STARTING
         self.reset()
 
     def reset(self):
         """Forget all images and obstacles."""
-        self._views, self._shape, self._carried, self._contrary = [], None, (np.zeros(3), np.zeros(3)), 0
-        self._rate, self._learnt, self._turned_rad_s = None, 0, 0.0
+        self._views, self._shape, self._contrary, self._rate, self._last_s = [], None, 0, None, None
+        self._prior.reset()
         self.followed.reset()
 
     def update(self, image, order, stamp_s, camera, mount, ego, boxes, half_width_m, half_height_m):
@@ -103,31 +101,37 @@ class MotionObstacles:
             self.state = UNCALIBRATED if self.enabled else OFF
             return []
         half = half_width_m, half_height_m
-        last = self._views[-1].stamp_s if self._views else None
+        last = self._last_s
         if last is not None and stamp_s == last:
             return self._told(ego, mount, half_width_m)
         if last is not None and not (0 < stamp_s - last <= LONGEST_S and self._shape == image.shape):
             self.reset()
             last = None
-        self._shape = image.shape
+        self._shape, self._last_s = image.shape, stamp_s
         velocity, rate = _vector(ego, "velocity"), _vector(ego, "angular_velocity")
         course = ASSUMED_MPS * mount.rotation[:, 2] if velocity is None else velocity
         view = _View(_shrink(image, order), stamp_s, norm(course))
         dt = 0.0 if last is None else stamp_s - last
         self._turn(dt, rate, mount)
         frozen = bool(self._views) and np.array_equal(self._views[-1].small, view.small)
-        self._views = [v for v in self._views if stamp_s - v.stamp_s <= LONGEST_S] + [view]
-        self.followed.move(dt, course, np.zeros(3) if rate is None else rate, mount.rotation[:, 2])
+        if not frozen:
+            self._views = [v for v in self._views if stamp_s - v.stamp_s <= LONGEST_S] + [view]
+        turning = self._prior.rate if rate is None or self._prior.astray else rate
+        self.followed.move(dt, course, turning, mount.rotation[:, 2])
+        if frozen and stamp_s - self._views[-1].stamp_s < FROZEN_S and norm(course) >= self.min_speed_mps:
+            return self._told(ego, mount, half_width_m)  # the same image once more: nothing new
         try:
             seen = self._look(view, frozen, camera, mount, ego, course, boxes, half)
         except (cv2.error, np.linalg.LinAlgError):  # what they refuse says nothing of obstacles
             seen = FLAT
         if isinstance(seen, str):
-            self.state = seen
+            self.state, self._prior.rate = seen, np.zeros(3)
             self.followed.wait(seen is STANDS)
         else:
-            turns = self._turned_rad_s > TURNS_FAST_RAD_S
-            told = ((velocity is None, NO_VELOCITY), (rate is None, NO_GYRO), (turns, TURNS))
+            # Of the images: a gyro's rate at an instant may be of vibration.
+            turns = norm(self._prior.rate) > TURNS_FAST_RAD_S
+            astray = rate is not None and self._prior.astray
+            told = (velocity is None, NO_VELOCITY), (rate is None, NO_GYRO), (astray, GYRO_ASTRAY), (turns, TURNS)
             self.state = "; ".join([WATCHING] + [text for said, text in told if said])
             self.followed.correct(seen, stamp_s, view.speed, not turns)
         return self._told(ego, mount, half_width_m)
@@ -158,42 +162,29 @@ class MotionObstacles:
         told = to_camera.dot(course / view.speed)
         if not lens.shows(told):
             return ASIDE
+        if frozen:
+            return FROZEN
         earlier = [v for v in self._views if view.stamp_s - v.stamp_s >= BASELINE_S]
         if not earlier:
             return STARTING
-        if frozen:
-            return FROZEN
         before = earlier[-1]
         dt = view.stamp_s - before.stamp_s
-        prior = self._prior(before, dt, told, ego)
+        gyro = _vector(ego, "angular_velocity") is not None and not self._prior.astray
+        prior = self._prior.motion(before.turned, told, dt, gyro, _vector(ego, "velocity") is not None)
         motion, pixels, points = self._points(view.small, before.small, dt, prior, lens, boxes)
         if len(pixels) < LEAST_POINTS:
             return FLAT
         self._contrary = self._contrary + 1 if points.agree < LEAST_AGREE else 0
         if self._contrary:
+            if gyro:
+                self._prior.doubt()
             return CONTRADICTED if self._contrary >= DISAGREES else []
-        self._carry(prior, motion, dt)
-        # Of the images: where the frame vibrates, a gyro's rate at an instant is large and says nothing.
-        self._turned_rad_s = math.acos(max(-1.0, min(1.0, 0.5 * (float(np.trace(motion.rotation)) - 1.0)))) / dt
+        self._prior.learn(prior, motion, before.turned, dt, gyro, mount)
         up = to_camera.dot(np.array([0.0, 0.0, 1.0]) if ego is None or ego.level is None else ego.level[2])
         way_m = float(np.mean([v.speed for v in self._views if v.stamp_s >= before.stamp_s])) * dt
         way = Way(motion.direction, up, way_m, *half)
         groups = make_groups(pixels, points, way, self.least_points, lens.focal, self.min_size_m)
         return [self._place(g, mount, lens) for g in groups]
-
-    def _prior(self, before, dt, told, ego):
-        """The camera's Motion since an earlier image as it was told, with the errors that were learnt taken off.
-
-        told: (3,) unit vector of flight, optical frame. dt: seconds in between.
-        """
-        bias, turn_bias = self._carried
-        known = 0.5 if self._learnt >= LEARNT else 1.0
-        return Motion(
-            rotation_about(dt * turn_bias).dot(before.turned),
-            rotation_about(bias).dot(told),
-            NO_DIRECTION if _vector(ego, "velocity") is None else known * DIRECTION_SIGMA,
-            dt * (NO_GYRO_RAD_S if _vector(ego, "angular_velocity") is None else known * GYRO_SIGMA_RAD_S),
-        )
 
     def _points(self, now, before, dt, prior, lens, boxes):
         """(Motion, refined by what was followed; places (n, 2) px in the newest small image; their `Points`)."""
@@ -210,19 +201,6 @@ class MotionObstacles:
                 motion = refine(rays_before, rays, prior, STEPS if dense else FIRST_STEPS)
         tensors = self._texture.inverse_tensors(pixels)
         return motion, pixels, Points(rays_before, rays, motion, tensors, lens.focal, self.max_sigma)
-
-    def _carry(self, prior, motion, dt):
-        """Keep a part of what the refinement found for the next image: biases stay."""
-        self._learnt += 1
-        bias, turn_bias = self._carried
-        off = cross(prior.direction, motion.direction)
-        difference = motion.rotation.dot(prior.rotation.T)
-        turn = 0.5 * np.array([difference[2, 1] - difference[1, 2], difference[0, 2] - difference[2, 0],
-                               difference[1, 0] - difference[0, 1]])  # fmt: skip
-        self._carried = (
-            _limited(bias + CARRY * off, MOST_CARRIED),
-            _limited(turn_bias + CARRY * turn / dt, MOST_TURN_CARRIED),
-        )
 
     def _follow(self, now, before, lens, motion, dt, covered, dense):
         """(points (n, 2) in the newest image, their places (n, 2) in the earlier one), px of the small images."""
@@ -287,8 +265,3 @@ def _project(matrix, points):
 def _vector(ego, name):
     value = None if ego is None else getattr(ego, name)
     return value if value is not None and np.isfinite(value).all() else None
-
-
-def _limited(vector, length):
-    size = norm(vector)
-    return vector if size <= length else vector * (length / size)

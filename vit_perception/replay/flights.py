@@ -134,9 +134,15 @@ class BagFlight:
         self._calibration = Calibration(values, self._warn)
         self._ego: Any = _ego_inputs(values, self._warn)
         self._told: List[tuple] = []
+        self._finds: Any = None
         self._drop_unknown_inputs()
-        if "fix" in self._inputs:
+        self._px4 = self._px4_inputs()
+        if "fix" in self._inputs or self._px4:
             self._listen(self._warn)
+        elif self._values["finds.heading_source"] in ("odometry", "pose"):
+            fixes = sorted(t for t, kind in self._bag.topics.items() if kind == EGO_TYPES["fix"])
+            text = "no finds, for the bag has no positions on /fix; name their topic with --topic fix:=TOPIC"
+            self._warn("no_fix", text + (" (it has {})".format(", ".join(fixes)) if fixes else ""))
         self.fps, self.rejected = mean_rate(self._bag, self._inputs["image_raw"]), 0
         self.problem = self._bag.damage
         self.source = "{} ({})".format(path, ", ".join("{} from {}".format(*i) for i in sorted(self._inputs.items())))
@@ -153,14 +159,30 @@ class BagFlight:
                 continue
             del self._inputs[name]
 
+    def _px4_inputs(self):
+        """{topic of PX4's own: which}, where finds.heading_source is px4."""
+        if self._values["finds.heading_source"] != "px4":
+            return {}
+        topics = {} if self._ego is None else _px4_topics()
+        there = {t: name for t, name in topics.items() if t in self._bag.topics}
+        if not there:
+            text = "finds.heading_source is px4, but {}: no finds"
+            reason = "reading its topics takes ROS 2 and px4_msgs"
+            if topics:
+                reason = "the bag holds neither {}".format(" nor ".join(sorted(topics)))
+            self._warn("finds_px4", text.format(reason))
+        return there
+
     def __len__(self):
         return self._bag.counts[self._inputs["image_raw"]]
 
     def __iter__(self):
         inputs = {topic: name for name, topic in self._inputs.items()}
-        for topic, stamp_ns, data in self._bag.messages(sorted(inputs)):
-            name, msg = inputs[topic], self._decode(data, self._bag.topics[topic])
-            if name == "image_raw":
+        for topic, stamp_ns, data in self._bag.messages(sorted(set(inputs) | set(self._px4))):
+            name, msg = inputs.get(topic, ""), self._decode(data, self._bag.topics[topic])
+            if topic in self._px4:
+                self._told += self._finds.read_px4(self._px4[topic], msg)
+            elif name == "image_raw":
                 frame = self._frame(msg, 1e-9 * stamp_ns)
                 if frame is not None:
                     yield frame
@@ -193,11 +215,11 @@ class BagFlight:
         """What the vehicle tells goes to the finds too."""
         from ..ros.finds import FindsInputs
 
-        finds = FindsInputs(self._values, warn)
+        self._finds = FindsInputs(self._values, warn)
 
         def on_message(name, msg, now_s):
             if name != "twist":
-                self._told += finds.read(name, msg, self._ego, now_s)
+                self._told += self._finds.read(name, msg, self._ego, now_s)
 
         self._ego.listener = on_message
 
@@ -208,6 +230,15 @@ def _ego_inputs(values, warn):
     except ImportError:
         return None
     return EgoInputs(values["base_frame"], values["height_source"], warn)
+
+
+def _px4_topics():
+    """{topic: what `FindsInputs.read_px4` calls it}; {} without px4_msgs."""
+    from ..ros import px4_pose
+
+    if px4_pose.VehicleAttitude is None:
+        return {}
+    return {px4_pose.ATTITUDE: "attitude", px4_pose.POSITION: "position"}
 
 
 def mean_rate(bag, topic):

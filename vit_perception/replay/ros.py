@@ -40,6 +40,8 @@ def replay_ros(args, given, stop, say=print):
         raise PerceptionError("--ros waits for detections, and with segment_only there are none; leave --ros out")
     source, kind = os.path.expanduser(args.source), kind_of(os.path.expanduser(args.source))
     inputs, compressed, damage, notes = {}, False, "", Notes(say)
+    if values["finds.heading_source"] == "px4":  # its topics have absolute names, as of a real vehicle
+        notes("with --ros no finds are made of PX4's own topics; leave --ros out")
     if kind == "bag":
         bag = open_bag(source)
         inputs = find_inputs(bag.topics, given)

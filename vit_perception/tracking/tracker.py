@@ -220,7 +220,7 @@ class Tracker:
 
 
 def _missed_s(track, stamp_s):
-    """Seconds for which a track was looked for in vain."""
+    """Seconds for which looks missed a track."""
     return stamp_s - track.stamp_s - track.unlooked_s
 
 

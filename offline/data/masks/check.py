@@ -46,12 +46,14 @@ def check_masks(
             counts += found
             images += found > 0
     _tell_strange(odd, findings)
-    folder = masks_beside(root, split, data.samples[0].path)
-    if folder is not None and any(isinstance(s.mask, MaskFile) for s in data.samples):
-        for stray in MaskFolder(folder).strays([s.path for s in data.samples]) if split in folder.parts else ():
+    folders = masks_beside(root, split)
+    if folders and split in folders.masks.parts and any(isinstance(s.mask, MaskFile) for s in data.samples):
+        for stray in MaskFolder(folders).strays([s.path for s in data.samples]):
             findings.warn(stray, "a mask has no image", "it is left out: add the image or delete it")
     report += [data.summary(), *_table(data, counts, images), ""]
     total = max(1, int(counts[: len(data.segments)].sum()))
+    if not counts[: len(data.segments)].any():
+        findings.fault(data.name, "no pixel of its masks is of a class", "correct the masks or the class table")
     for c, name in enumerate(data.segments):
         if not counts[c]:
             findings.warn(

@@ -92,38 +92,51 @@ def attach_masks(
 ) -> Dataset:
     """Give the samples of `data`, read from `split` of `root`, their masks; arguments as of `read_masked`."""
     findings = findings or Findings()
-    folder = masks_beside(root, split, data.samples[0].path)
-    polygons = None if folder else read_polygons(root, split)
-    if folder is None and polygons is None:
-        raise DataError(
-            f"{root} has no masks of '{split}': neither a folder masks with a file for each image, nor a COCO file "
-            "with segmentations; add them, or set task=detect in the recipe"
-        )
-    table = polygons[0] if polygons else _table_of(root, folder)
+    folders = masks_beside(root, split)
+    polygons = None if folders else read_polygons(root, split)
+    table = polygons[0] if polygons else table_of(root, split)
     becomes, names = classes_of(table, ignore, segments, rules.class_map)
-    if polygons:
+    if folders:
+        _attach_files(data, MaskFolder(folders), Scheme(table, becomes), findings)
+    elif polygons:
         values = dict(zip(table.names, becomes, strict=True))
         for s in data.samples:
             s.mask = Drawn(s.path, polygons[1].get(s.id, []), values)
-    else:
-        _attach_files(data, MaskFolder(folder or root), Scheme(table, becomes), findings)
     data.segments, data.colors = names, _colors(table, becomes, len(names))
     data.sha256 = _sha256(data, table, becomes)
     return data
 
 
 def _attach_files(data: Dataset, masks: MaskFolder, scheme: Scheme, findings: Findings) -> None:
+    owners: dict[Path, Path] = {}
     for s in data.samples:
-        path = masks.of(s.path)
-        if path is None:
+        found = masks.of(s.path)
+        if not found:
             remedy = "draw it, or take the image out of the split"
             findings.fault(s.path, f"an image has no mask in {show(masks.folder)}", remedy)
+        elif len(found) > 1:
+            names = " and ".join(show(path.name) for path in found[:2])
+            findings.fault(s.path, f"an image has {len(found)} masks, {names}", "keep the one that counts")
+        elif (first := owners.setdefault(found[0], s.path)) != s.path:
+            what = f"an image would share the mask {show(found[0])} with {show(first)}"
+            findings.fault(s.path, what, "put masks into folders that are called as those of the images are")
         else:
-            s.mask = MaskFile(path, scheme)
+            s.mask = MaskFile(found[0], scheme)
 
 
-def _table_of(root: Path, folder: Path | None) -> ClassTable:
-    path = next(filter(None, map(find_table, filter(None, (root, folder, folder and folder.parent)))), None)
+def table_of(root: Path, split: str) -> ClassTable:
+    """The classes that the masks of a split show. Raises DataError."""
+    folders = masks_beside(root, split)
+    if folders is None:
+        polygons = read_polygons(root, split)
+        if polygons is None:
+            raise DataError(
+                f"{root} has no masks of '{split}': neither a folder masks with a file for each image, nor a COCO file "
+                "with segmentations; add them, or set task=detect in the recipe"
+            )
+        return polygons[0]
+    folder = folders.masks
+    path = next(filter(None, map(find_table, (root, folder, folder.parent))), None)
     if path is None:
         raise DataError(
             f"{root} has masks and no class table; write {TABLES[0]} there: a header name,r,g,b and a row for each "

@@ -15,7 +15,7 @@ from ..read import read_dataset, read_pair
 from ..sample import Dataset, Part
 from ..sets import Entry, is_sets_file, measured_names, merge, parse_sets, read_entry
 from .polygons import read_polygons
-from .read import attach_masks, read_masked
+from .read import attach_masks, read_masked, table_of
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,8 @@ def read_task(args, task: str, wanted: list[str] | None) -> tuple[Dataset, Datas
 
 def read_task_sets(path: Path, task: str) -> tuple[Dataset, Dataset, list[Dataset]]:
     """As `read_task`, of the sets that a yaml lists. Raises DataError."""
-    labels, entries = parse_sets(path)
+    labels, entries = settled(path, task)
     for number, e in enumerate(entries, 1):
-        _settle(path, number, e, task)
         if e.teacher == "unlabelled":
             raise DataError(f"{path}, set {number}: teacher: unlabelled is for boxes alone; say all or none")
     trained = [e for e in entries if e.train]
@@ -74,6 +73,8 @@ def read_task_sets(path: Path, task: str) -> tuple[Dataset, Dataset, list[Datase
     parts = []
     for e in trained:
         data = _read(path, e, e.train or "", labels, segments)
+        if "masks" in e.has:
+            _same_classes(path, e, segments)
         segments = segments or data.segments
         parts.append((e, data))
     train = merge(path, parts, labels)
@@ -89,6 +90,25 @@ def read_task_sets(path: Path, task: str) -> tuple[Dataset, Dataset, list[Datase
     return train, full[0], full[1:]
 
 
+def read_measured_sets(path: Path, labels: list[str], segments: list[str]) -> list[Dataset]:
+    """The validation sets that a yaml lists, for a model that knows these classes of boxes and of masks.
+
+    One that has only masks has no `labels`, one that has only boxes no `segments`. Raises DataError.
+    """
+    _, entries = settled(path, "both" if labels else "segment")
+    measured = [_read(path, e, split, labels, segments, measured=True) for e in entries for split in e.val]
+    measured_names(path, measured)
+    return measured
+
+
+def settled(path: Path, task: str) -> tuple[list[str], list[Entry]]:
+    """The classes that a yaml names and its sets, whose `has` says what each labels for `task`. Raises DataError."""
+    labels, entries = parse_sets(path)
+    for number, e in enumerate(entries, 1):
+        _settle(path, number, e, task)
+    return labels, entries
+
+
 def _settle(path: Path, number: int, e: Entry, task: str) -> None:
     """Make `e.has` say what the set labels; refuses sets that label different things without saying so."""
     split = e.train or e.val[0]
@@ -96,6 +116,8 @@ def _settle(path: Path, number: int, e: Entry, task: str) -> None:
     if task == "segment":
         if not masks:
             raise DataError(f"{path}, set {number}: {e.data.name} has no masks and the task is segment; leave it out")
+        if e.labelled:
+            raise DataError(f"{path}, set {number}: labelled is for boxes; map the masks' classes, or ignore them")
         e.has = ["masks"]
         return
     if e.has:
@@ -117,8 +139,19 @@ def _settle(path: Path, number: int, e: Entry, task: str) -> None:
     e.has = ["boxes", "masks"]
 
 
+def _same_classes(path: Path, e: Entry, segments: list[str]) -> None:
+    """Raises DataError where a set's table lacks one of the classes: what shows it there would be taught as another."""
+    table = table_of(e.data, e.train or "")
+    named = {e.map.get(name, name) for name in table.names}
+    if missing := [name for name in segments if name not in named]:
+        raise DataError(
+            f"{path}: {table.source} has no class '{missing[0]}', which other sets have, so what shows one there would "
+            "be taught as something else; map a class to it, or, if no image of the set shows one, add it to the table"
+        )
+
+
 def _has_masks(root: Path, split: str) -> bool:
-    return masks_beside(root, split, root / split / "image") is not None or read_polygons(root, split) is not None
+    return masks_beside(root, split) is not None or read_polygons(root, split) is not None
 
 
 def _read(path: Path, e: Entry, split: str, labels: list[str], segments: list[str], measured: bool = False) -> Dataset:

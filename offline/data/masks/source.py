@@ -17,7 +17,7 @@ from ...errors import DataError
 from .table import IGNORE, ClassTable
 
 UNKNOWN = -1
-COLORS = 1 << 24
+COLORS, INDICES = 1 << 24, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Scheme:
 
     @cached_property
     def by_index(self) -> np.ndarray:
-        """int16 (65536,): class of an index."""
-        known = np.full(1 << 16, UNKNOWN, np.int16)
+        """int16 (65537,): class of an index; the last one is UNKNOWN, for what is no index."""
+        known = np.full(INDICES + 1, UNKNOWN, np.int16)
         known[IGNORE] = IGNORE
         known[list(self.table.indices)] = self.becomes
         return known
@@ -72,8 +72,10 @@ def raw_mask(path: Path, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
         r, g, b = (pixels[..., k].astype(np.int32) for k in range(3))
         values = r << 16 | g << 8 | b
         return values, scheme.by_color[values]
-    values = np.clip(pixels.astype(np.int64), 0, 65535)
-    return values, scheme.by_index[values]
+    if pixels.dtype.kind == "f" and not ((pixels == np.round(pixels)) & (np.abs(pixels) < 1 << 31)).all():
+        raise DataError(f"the pixels of the mask {show(path)} are no whole numbers; export the indices of the classes")
+    values = pixels.astype(np.int32)
+    return values, scheme.by_index[np.where((values < 0) | (values > INDICES), INDICES, values)]
 
 
 def _palette_mask(image: PIL.Image.Image, scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:

@@ -39,3 +39,19 @@ def test_a_late_clock_tells_the_past():
     exact = EgoSensors(lambda t: camera_at(t * t), EXACT, np.random.default_rng(1))
     assert np.allclose(late.ego(1.0).angular_velocity, exact.ego(0.9).angular_velocity, atol=1e-6)
     assert late.ego(1.0).stamp_s == 1.0
+
+
+def test_a_gyro_is_low_passed_as_an_autopilot_does():
+    """A swing of 0.01 rad: at 5 Hz its rate is told, at 40 Hz, the filter's cutoff, 3 dB less, at 120 Hz hardly any."""
+    K = intrinsics(160, 128, 1.0)
+    for hertz, gain in ((5.0, 1.0), (40.0, 0.707), (120.0, 0.11)):
+        w = 2 * np.pi * hertz
+
+        def swings(t, w=w):
+            return Camera(
+                K, 160, 128, np.array([3 * t, 0, 2.0]), attitude(0.01 * np.sin(w * t), 0.0), np.array([3.0, 0, 0])
+            )
+
+        sensors = EgoSensors(swings, EXACT, np.random.default_rng(1))
+        told = [sensors.ego(t).angular_velocity[2] for t in np.linspace(1, 2, 250)]
+        assert np.max(np.abs(told)) == pytest.approx(0.01 * w * gain, rel=0.12, abs=0.03 * 0.01 * w)

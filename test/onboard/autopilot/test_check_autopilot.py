@@ -17,6 +17,7 @@ COPTER_47 = {
     "PRX1_TYPE": 0, "PRX_FILT": 0.25, "AVOID_ENABLE": 3, "AVOID_MARGIN": 2.0, "AVOID_BEHAVE": 0,
     "AVOID_BACKUP_SPD": 0.75,
     "LOIT_SPEED_MS": 12.5, "WP_YAW_BEHAVIOR": 2, "OA_TYPE": 0, "GUID_OPTIONS": 0,
+    "PRX1_ORIENT": 0, "PRX1_YAW_CORR": 0, "PRX1_MIN": 0.0, "PRX1_MAX": 0.0, "PRX_IGN_GND": 0, "AVOID_ALT_MIN": 0.0,
 }  # fmt: skip
 COPTER_40 = {
     "PRX_TYPE": 2,
@@ -80,6 +81,47 @@ def test_an_old_copter_is_known_by_its_names_and_what_it_lacks_is_told(capsys):
     assert code == 2 and "ok      PRX_TYPE" in out and "PRX1_TYPE" not in out
     assert "UNSAFE  PRX_FILT           missing" in out and "LOIT_SPEED         1250 cm/s, set 400" in out
     assert "OA_TYPE is 1, but GUID_OPTIONS has no bit 6" in out
+
+
+def test_what_turns_cuts_or_switches_off_the_scan_is_told(capsys):
+    """Of another sensor, left behind: each alone lets the vehicle fly into what the scan tells."""
+    left = {"PRX1_ORIENT": 1, "PRX1_YAW_CORR": 90, "PRX1_MIN": 0.6, "PRX1_MAX": 12.0, "PRX_IGN_GND": 1}
+    left["AVOID_ALT_MIN"] = 2.0
+    safe = {**COPTER_47, **wanted(parameters.ARDUPILOT)}
+    with ScriptedAutopilot(3, {**safe, **left}) as autopilot:
+        code, out, _ = run(capsys, autopilot.url)
+        assert code == 2 and {line.split()[1] for line in out.splitlines() if "UNSAFE" in line} == set(left)
+        assert run(capsys, autopilot.url, "--write")[0] == 0 and autopilot.parameters == safe
+    old = {{"PRX1_ORIENT": "PRX_ORIENT"}.get(k, k): v for k, v in left.items()}
+    with ScriptedAutopilot(
+        3, {**{k: v for k, v in safe.items() if k not in left}, "PRX_ORIENT": old["PRX_ORIENT"]}
+    ) as a:
+        code, out, _ = run(capsys, a.url)
+        assert code == 2 and [line.split()[1] for line in out.splitlines() if "UNSAFE" in line] == ["PRX_ORIENT"]
+        assert "-       AVOID_ALT_MIN      missing: nothing to set" in out, "an older release does nothing of it"
+
+
+def test_what_needs_a_reboot_is_told_and_what_is_no_copter(capsys):
+    with ScriptedAutopilot(3, {"PRX_TYPE": 0, "AVOID_ENABLE": 3}, type=10) as rover:
+        _, out, _ = run(capsys, rover.url)
+        assert "reboot" not in out and "no multicopter (MAV_TYPE 10)" in out
+        _, out, _ = run(capsys, rover.url, "--write")
+        assert "PRX_TYPE was set: it takes effect when the autopilot starts anew" in out
+
+
+def test_a_vehicle_that_is_armed_while_parameters_are_written_is_left_alone(capsys):
+    with ScriptedAutopilot(3, COPTER_47) as autopilot:
+        answer = autopilot._answer
+
+        def arms(msg):
+            answer(msg)
+            if msg.get_type() == "PARAM_SET":
+                autopilot.armed = True
+                autopilot.send(common.MAVLink_heartbeat_message(2, 3, 128, 0, 4, 3))
+
+        autopilot._answer = arms
+        code, _, err = run(capsys, autopilot.url, "--write")
+        assert code == 1 and "armed" in err and len(autopilot.kinds("PARAM_SET")) <= 2
 
 
 def test_px4_and_its_integers_in_the_bytes_of_a_float(capsys):

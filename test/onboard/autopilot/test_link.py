@@ -1,5 +1,6 @@
 """The MAVLink link over the loopback, against pymavlink's own parser and a scripted autopilot (a stand-in)."""
 
+import contextlib
 import math
 import os
 import socket
@@ -14,8 +15,10 @@ pytest.importorskip("pymavlink", reason="pymavlink is the user's own, and not in
 from autopilot_readers import ardupilot_faces, mavros_distances  # noqa: E402
 from scripted_autopilot import ScriptedAutopilot, common  # noqa: E402
 
+from vit_perception.autopilot import link as linking  # noqa: E402
 from vit_perception.autopilot.connection import Connection  # noqa: E402
 from vit_perception.autopilot.link import Link, distances_cm  # noqa: E402
+from vit_perception.autopilot.state import VehicleState  # noqa: E402
 from vit_perception.autopilot.timesync import TimeSync  # noqa: E402
 from vit_perception.autopilot.transport import MOST_WAITING, open_transport  # noqa: E402
 from vit_perception.avoidance.geometry import matrix_from_quaternion  # noqa: E402
@@ -145,6 +148,127 @@ def test_a_link_that_is_lost_and_back(linked):
     assert until(lambda: link.summary()[0])
 
 
+def test_what_else_speaks_under_the_vehicles_id_is_not_the_autopilot(linked):
+    """A gimbal's ATTITUDE, the HEARTBEAT of something that is not armed, and the answer to another's TIMESYNC."""
+    autopilot, link, listener = linked
+    autopilot.armed = True
+    assert until(lambda: ("armed", True) in listener.states and link.sync.offset_s is not None)
+    offset, autopilot.streams = link.sync.offset_s, False
+    time.sleep(0.1)
+    listener.states.clear()
+    for _ in range(10):
+        autopilot.send(common.MAVLink_heartbeat_message(26, 3, 0, 0, 4, 3), component=154)
+        autopilot.send(common.MAVLink_attitude_message(1, 1.5, 0, 0, 0, 0, 0), component=154)
+        autopilot.send(common.MAVLink_timesync_message(int(5e9), int(1e9 * (time.time() - 0.1))))
+        time.sleep(0.03)
+    assert ("armed", False) not in listener.states and "odometry" not in {what for what, _ in listener.states}
+    assert link.sync.offset_s == pytest.approx(offset, abs=0.01) and link.sync.jumps == 0
+
+
+def test_a_ground_station_that_speaks_first_is_not_the_autopilot_and_gets_no_scans():
+    """Both on one UDP port; the station says MAV_AUTOPILOT_GENERIC, as many scripts do."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    station, vehicle = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    speaks = [(station, common.MAVLink(None, srcSystem=255, srcComponent=190), (6, 0)),
+              (vehicle, common.MAVLink(None, srcSystem=1, srcComponent=1), (2, 3))]  # fmt: skip
+    listener = Listener()
+    link = Link(f"udpin:127.0.0.1:{port}", listener.on_state, listener.on_problem)
+    try:
+        assert until(lambda: link.connection is not None)
+
+        def beat(who):
+            line, mav, (kind, autopilot) = speaks[who]
+            line.settimeout(1.0)
+            line.sendto(common.MAVLink_heartbeat_message(kind, autopilot, 0, 0, 4, 3).pack(mav), ("127.0.0.1", port))
+
+        beat(0)
+        beat(1)
+        assert until(lambda: link.connection.autopilot is not None) and link.connection.system == 1
+        beat(0)
+        time.sleep(0.1)
+        link.send_scan([5.0] * 72, 0.5, 40.0, time.time())
+        heard, end = [], time.monotonic() + 3.0
+        while "OBSTACLE_DISTANCE" not in heard and time.monotonic() < end:
+            heard += [m.get_type() for m in common.MAVLink(None).parse_buffer(vehicle.recv(4096)) or []]
+        assert "OBSTACLE_DISTANCE" in heard and not link.connection.others
+    finally:
+        link.close()
+        station.close(), vehicle.close()
+
+
+def test_a_request_for_streams_that_is_lost_is_made_again(monkeypatch):
+    monkeypatch.setattr(linking, "ASK_S", 0.3)
+    listener = Listener()
+    with ScriptedAutopilot() as autopilot:
+        autopilot.streams = False
+        link = Link(autopilot.url, listener.on_state, listener.on_problem)
+        assert until(lambda: len(autopilot.kinds("COMMAND_LONG")) >= 8), "four, again"
+        autopilot.streams = True
+        assert until(lambda: link.summary()[0])
+        asked = len(autopilot.kinds("COMMAND_LONG"))
+        time.sleep(0.8)
+        assert len(autopilot.kinds("COMMAND_LONG")) <= asked + 1, "what comes is not asked for"
+        link.close()
+
+
+def test_a_serial_port_that_is_not_there_yet_and_is_unplugged(tmp_path, monkeypatch):
+    """As a cable that is put in, pulled and put in again. What waited meanwhile is too old to be sent."""
+    monkeypatch.setattr(linking, "AGAIN_S", 0.1)
+    port, listener, mav = tmp_path / "tty", Listener(), common.MAVLink(None, srcSystem=1, srcComponent=1)
+    beat = common.MAVLink_heartbeat_message(2, 3, 128, 0, 4, 3).pack(mav)
+    link = Link(f"{port}:115200", listener.on_state, listener.on_problem)
+    try:
+        assert until(lambda: listener.problems) and "is the cable in" in listener.problems[0][1]
+        assert link.summary() == (False, f"the line {port}:115200 is not open")
+        for times in (1, 2):
+            main, other = os.openpty()
+            os.set_blocking(main, False)
+            port.symlink_to(os.ttyname(other))
+            assert until(lambda: link.connection is not None)
+            heard = b""
+            for _ in range(30):
+                os.write(main, beat)
+                time.sleep(0.02)
+                with contextlib.suppress(BlockingIOError):
+                    heard += os.read(main, 4096)
+            parser = common.MAVLink(None)
+            parser.robust_parsing = True
+            kinds = [m.get_type() for m in parser.parse_buffer(heard)]
+            assert "HEARTBEAT" in kinds and "OBSTACLE_DISTANCE" not in kinds, times
+            assert [k for k, _ in listener.problems] == ["line", "connected"] * times
+            os.close(main), os.close(other)
+            port.unlink()
+            assert until(lambda: link.connection is None)
+            link.send_scan([5.0] * 72, 0.5, 40.0, time.time())
+            time.sleep(0.6)
+    finally:
+        link.close()
+
+
+def test_an_autopilot_that_signs_its_messages_is_told(linked):
+    autopilot, _, listener = linked
+    autopilot._mav.signing.secret_key, autopilot._mav.signing.sign_outgoing = b"k" * 32, True
+    assert until(lambda: any("signs its messages" in s for _, s in listener.problems))
+
+
+def test_no_fix_is_no_place_in_the_gulf_of_guinea():
+    state = VehicleState()
+    assert state.take(common.MAVLink_global_position_int_message(5, 0, 0, 0, 0, 0, 0, 0, 0), 1.0) == ""
+    assert state.fix() is None
+    assert state.take(common.MAVLink_global_position_int_message(5, 1, 0, 0, 0, 0, 0, 0, 0), 1.0) == "fix"
+
+
+def test_a_clock_that_is_set_by_a_third_of_a_second_is_noticed_with_the_next_answer():
+    sync = TimeSync()
+    for t in range(5):
+        assert not sync.answer(t, t + 100.0 + 0.01, t + 0.02)
+    assert not sync.answer(5.0, 105.1, 5.2), "a slow answer is no jump"
+    assert sync.answer(6.0, 106.31, 6.02) and sync.offset_s == pytest.approx(100.3)
+    assert sync.answer(7.0, 106.97, 7.02) and sync.offset_s == pytest.approx(99.96)
+
+
 def test_a_stream_that_stops_is_told_once(linked):
     autopilot, link, listener = linked
     assert until(lambda: link.state.odometry() is not None)
@@ -177,10 +301,12 @@ def test_an_autopilot_of_another_kind_is_told(kind, wants_blocked, sentence):
     ("url", "sentence"),
     [
         ("", "no MAVLink URL"),
+        ("udpin:127.0.0.1:\N{SUPERSCRIPT TWO}", "is no number"),
+        ("tcp:" + 300 * "a" + ":1", "cannot open"),
         ("udp:14550", "no MAVLink URL"),
         ("udpout:127.0.0.1:many", "'many' is no number"),
         ("udpout::1", "no MAVLink URL"),
-        ("udpin:127.0.0.1:99999999", "cannot open"),
+        ("udpin:127.0.0.1:99999999", "ports end at 65535"),
         ("tcp:127.0.0.1:1", "cannot open tcp:127.0.0.1:1: Connection refused"),
         ("/dev/ttyNONE:57600", "is the cable in"),
         ("/dev/null:57600", "is no serial port"),
@@ -192,6 +318,31 @@ def test_a_wrong_url_is_one_sentence(url, sentence):
     with pytest.raises(PerceptionError, match=sentence) as e:
         open_transport(url)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["", ":57600"])
+def test_a_serial_port_may_hold_colons_and_need_no_baud_rate(tmp_path, name):
+    """As /dev/serial/by-path names them; another program left it with flow control and two stop bits."""
+    import termios
+
+    main, other = os.openpty()
+    mode = termios.tcgetattr(other)
+    mode[2] |= termios.CRTSCTS | termios.CSTOPB
+    termios.tcsetattr(other, termios.TCSANOW, mode)
+    port = tmp_path / "pci-0000:00:14.0-usb-0:2:1.0-port0"
+    port.symlink_to(os.ttyname(other))
+    listener = Listener()
+    link = Link(str(port) + name, listener.on_state, listener.on_problem)
+    try:
+        mav = common.MAVLink(None, srcSystem=1, srcComponent=1)
+        assert until(lambda: link.connection is not None)
+        os.write(main, common.MAVLink_heartbeat_message(2, 3, 128, 0, 4, 3).pack(mav))
+        assert until(lambda: ("armed", True) in listener.states)
+        mode = termios.tcgetattr(other)
+        assert not mode[2] & (termios.CRTSCTS | termios.CSTOPB) and mode[5] == termios.B57600
+    finally:
+        link.close()
+        os.close(main), os.close(other)
 
 
 def test_a_port_that_is_busy_or_without_rights_is_one_sentence(tmp_path):

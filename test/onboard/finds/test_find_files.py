@@ -4,12 +4,15 @@ import csv
 import json
 import os
 import re
+import subprocess
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
-from search_flights import BLACK, Flight, make_search, stands, walks
+from search_flights import BLACK, DOWN, ORIGIN, Flight, make_search, stands, walks
 
+from vit_perception.avoidance.geometry import Mount
 from vit_perception.errors import PerceptionError
 from vit_perception.finds.exports import split_at_date_line, told_time
 
@@ -150,6 +153,66 @@ def test_a_full_disk_keeps_the_old_files_and_the_next_write_has_everything(tmp_p
     assert len([e for e in events if '"confirmed"' in e]) == 2
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 400 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(small_disk):
+    said = []
+    search = make_search(lambda kind, text: said.append(text), folder=str(small_disk), finds__write_every_s=600.0)
+    flight = Flight(search, {"a": stands(0, 3), "b": stands(14, -2)})
+    flight.line((-30, 0), (-10, 0))
+    search.writer.write_now(search)
+    before = {n: (small_disk / n).read_bytes() for n in FILES[1:]}
+    (small_disk / "other").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
+    for i in range(200):  # more than the rest of the last block holds
+        search.writer.log({"event": "test", "number": i, "words": 100 * "x"})
+    with pytest.raises(PerceptionError, match="No space left on device; the flight goes on"):
+        search.writer.write_now(search)
+    assert {n: (small_disk / n).read_bytes() for n in FILES[1:]} == before, "also the log: no half of a line"
+    (small_disk / "other").unlink()
+    flight.line((-10, 0), (10, 0))
+    search.close()
+    events = [json.loads(line) for line in (small_disk / "finds.log.jsonl").read_text().splitlines()]
+    assert [e["number"] for e in events if e["event"] == "test"] == list(range(200))
+    assert len(json.loads((small_disk / "finds.geojson").read_text())["features"]) == 3
+    assert sorted(os.listdir(small_disk)) == FILES
+
+
+def test_two_nodes_that_start_in_the_same_second_have_a_folder_each(tmp_path):
+    made = []
+    for _ in range(2):
+        search = make_search(finds__folder=str(tmp_path))
+        Flight(search, {}).line((0, 0), (1, 0))
+        search.close()
+        made.append(search.writer.folder)
+    assert len(set(made)) == 2 and sorted(map(os.path.basename, made)) == sorted(os.listdir(tmp_path))
+
+
+def test_labels_come_back_as_they_are_from_every_file(tmp_path):
+    label = "Jogger, \"schnell\" & 'grün' <b>\u4eba</b>; =1+1"
+    search = make_search(folder=str(tmp_path))
+    search._labels = [label, "car"]
+    Flight(search, {"a": stands(0, 3)}).line((-30, 0), (10, 0))
+    search.close()
+    with open(tmp_path / "finds.csv", newline="", encoding="utf-8") as f:
+        assert [r["label"] for r in csv.DictReader(f)] == [label]
+    names = [n.text for n in ElementTree.parse(tmp_path / "finds.kml").iter("{http://www.opengis.net/kml/2.2}name")]
+    assert label + " 1" in names
+    features = json.loads((tmp_path / "finds.geojson").read_text(encoding="utf-8"))["features"]
+    assert features[0]["properties"]["label"] == label
+    text = (tmp_path / "finds.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
+    assert data["finds"][0]["label"] == label and "<b>" not in text.split('id="data">')[1].split("</script>")[0]
+
+
 def test_paths_are_cut_at_the_date_line():
     parts = split_at_date_line([(0.0, 179.0), (0.0, -179.0), (1.0, -178.0)])
     assert parts == [[(0.0, 179.0), (0.0, 180.0)], [(0.0, -180.0), (0.0, -179.0), (1.0, -178.0)]]
@@ -176,8 +239,8 @@ def test_bad_vehicles_are_told_once_each_and_the_flight_goes_on():
     assert [t.split(":")[0] for t in said] == [
         "latitude and longitude are exactly 0, as receivers say without a position", "the position is no number",
         "latitude 90.000 is too near a pole for a map of east and north", "the orientation that came is no rotation",
-        "the orientation that came is no rotation", "the height above ground is 0.0", "the height above ground is -3.0",
-        "the height above ground is nan", "the height above ground is None",
+        "the orientation that came is no rotation", "the height above ground is 0 m", "the height above ground is -3 m",
+        "the height above ground is nan m", "the height above ground is not known",
     ]  # fmt: skip
     flight.line((-28, 0), (10, 0))
     assert len(flight.confirmed()) == 1
@@ -194,6 +257,85 @@ def test_clocks_that_differ_by_seconds_make_no_find_but_a_sentence():
     search.add_image = lambda stamp_s, *rest: add(stamp_s + 4.0, *rest)
     flight.line((10, 0), (20, 0))
     assert search.placed == 0 and "image stamps are 4" in said[-1] and "ahead of the vehicle's" in said[-1]
+
+
+def test_positions_that_stop_are_told_apart_from_clocks_that_differ():
+    said = []
+    search = make_search(lambda kind, text: said.append(text))
+    flight = Flight(search, {"a": stands(0, 3)})
+    flight.line((-30, 0), (-20, 0))
+    search.add_fix = lambda *fix: None
+    flight.line((-20, 0), (10, 0))
+    assert "no find from this image: the position (fix) stopped 3" in said[-1] and "clock" not in " ".join(said)
+
+
+def test_a_clock_that_is_set_in_flight_is_told_and_the_flight_goes_on():
+    said = []
+    search = make_search(lambda kind, text: said.append(text))
+    flight = Flight(search, {"a": stands(0, 3)})
+    flight.line((-30, 0), (10, 0))
+    flight.pause(1e6)
+    flight.line((-30, 0), (10, 0))
+    assert said == ["image stamps jumped by 1000000 s: who was found before may be listed again"]
+    assert search.unplaced == 0 and len(flight.confirmed()) == 2
+
+
+def test_a_first_position_far_away_begins_the_map_anew():
+    said = []
+    search = make_search(lambda kind, text: said.append(kind))
+    for i in range(5):  # of another continent, as some receivers remember
+        search.add_fix(1.7e9 - 9.0 + i, 30.0, 120.0, 10.0)
+    flight = Flight(search, {"a": stands(0, 3)})
+    for i in range(3):
+        search.add_fix(1.7e9 - 3.0 + i, *ORIGIN, 430.0)
+    flight.line((-30, 0), (10, 0))
+    (find,) = flight.confirmed()
+    assert search.frame.origin[:2] == ORIGIN and said == ["finds_far", "finds_far", "finds_anew"]
+    assert np.hypot(*(find.state[:2] - (0, 3))) < 0.3
+
+
+def test_positions_far_from_the_finds_are_refused_and_cost_no_memory():
+    said = []
+    search = make_search(lambda kind, text: said.append(text))
+    flight = Flight(search, {"a": stands(0, 3)})
+    flight.line((-30, 0), (0, 0))
+    flight.offset = np.array([300e3, 0.0])
+    flight.line((0, 0), (30, 0))
+    flight.offset = np.zeros(2)
+    flight.line((30, 0), (-30, 0))
+    flight.end()
+    assert len(flight.confirmed()) == 1 and search.coverage.missed.size < 10000
+    assert "the position is 300 km from the first one: no finds there; configure the node anew" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"height": 0.5}, "the camera is 0.5 m above the ground: no finds so low"),
+        ({"up": True}, "the whole image is above the horizon: no finds; is the camera's mount right?"),
+        ({"sigma": 25.0}, "the position is sure to 25 m alone"),
+        ({"classes": ["pedestrian"]}, "the model knows none of finds.classes (pedestrian), but person, car"),
+    ],
+)
+def test_what_keeps_everybody_off_the_map_is_said(changes, words):
+    said = []
+    more = {"finds__classes": changes["classes"]} if "classes" in changes else {}
+    search = make_search(lambda kind, text: said.append(text), **more)
+    flight = Flight(search, {"a": stands(0, 3)}, height=changes.get("height", 30.0))
+    add = search.add_fix
+    search.add_fix = lambda *fix: add(*fix, changes.get("sigma"))
+    flight.line((-5, 0), (10, 0), mount=Mount.from_angles(pitch_deg=60.0) if changes.get("up") else DOWN)
+    assert flight.confirmed() == [] and any(words in text for text in said), said
+
+
+def test_a_search_area_far_away_is_told(tmp_path):
+    said = []
+    ring = [[lat, lon] for lon, lat in [(8.5, 47.4), (8.51, 47.4), (8.51, 47.41), (8.5, 47.4)]]  # the wrong way round
+    (tmp_path / "area.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    search = make_search(lambda kind, text: said.append(text), finds__area=str(tmp_path / "area.geojson"))
+    Flight(search, {}).line((0, 0), (1, 0))
+    (text,) = said
+    assert "are longitude and latitude in its file in this order?" in text
 
 
 def test_a_known_offset_of_the_clocks_is_mended_by_the_parameter():

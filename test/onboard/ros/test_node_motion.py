@@ -82,7 +82,7 @@ def test_bad_input_is_told_in_diagnostics_and_alerts_nobody(client, bundle, log)
         client.connect()
         assert told("blind: no calibrated camera", turning)
         client.calibrate(width=SIZE[0], height=SIZE[1], k=K)
-        assert told("blind: the image moves otherwise", turning, yaw=0.3)  # to the left, the twist says
+        assert told("watching; gyro tells otherwise", turning, yaw=0.3)  # to the left, the twist says
         assert told("blind: odometry tells an impossible speed", turning, speed=1e3 * SPEED)
         assert told("blind: the image stands still", lambda k: still)
         assert told("blind: too little texture", lambda k: np.full(SIZE[::-1], 30 + k % 2, np.uint8))

@@ -16,7 +16,7 @@ from std_msgs.msg import Bool
 
 from ... import parameters
 from ...autopilot.link import Link
-from ...avoidance.blocked import BLOCKED
+from ...avoidance.blocked import BINS, BLOCKED
 from ..messages import seconds_to_stamp, stamp_to_seconds
 from ..process import run
 from ..qos import BEST_EFFORT_NEWEST
@@ -48,6 +48,7 @@ class Mavlink(Node):
         url = self.declare_parameter("mavlink_url", "udpout:127.0.0.1:14551").value
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._level, self._told = 0, {}
+        self._own = (self.get_namespace().strip("/") + "/").lstrip("/")  # other vehicles' parts may be heard, too
         self.failures = 0
         self._armed = self.create_publisher(Bool, "armed", 1)
         self._height = self.create_publisher(Range, "height", BEST_EFFORT_NEWEST)
@@ -67,8 +68,9 @@ class Mavlink(Node):
     # In the executor's thread
 
     def _on_scan(self, msg):
-        if len(msg.ranges) != 72 or abs(math.degrees(msg.angle_increment) - 5.0) > 0.01:
-            self._on_problem("scan", "obstacle_scan has no 72 rays of 5 degrees: it is not sent")
+        if not _is_ours(msg):
+            text = "obstacle_scan has no 72 rays of 5 degrees from straight back, or no limits: it is not sent"
+            self.get_logger().warning(text, throttle_duration_sec=5.0)
             return
         self._scan_at = time.monotonic()
         self.link.send_scan(msg.ranges, msg.range_min, msg.range_max, stamp_to_seconds(msg.header.stamp))
@@ -80,11 +82,16 @@ class Mavlink(Node):
             self.link.send_text(SEVERITIES.get(level, 4), msg.message if level else "obstacle: clear")
 
     def _on_diagnostics(self, msg):
-        """A part that goes wrong, or comes back, is told to the pilot."""
+        """A part of this vehicle that goes wrong, or comes back, is told to the pilot."""
         for status in msg.status:
             part, level, now = status.name, ord(status.level), time.monotonic()
             before, at = self._told.get(part, (0, -TEXT_S))
-            if part.endswith(TOLD) and (level >= 2) != (before >= 2) and (level > before or now - at >= TEXT_S):
+            if (
+                part.endswith(TOLD)
+                and part.startswith(self._own)
+                and (level >= 2) != (before >= 2)
+                and (level > before or now - at >= TEXT_S)
+            ):
                 self._told[part] = (level, now)
                 self.link.send_text(SEVERITIES.get(level, 4), "obstacles: " + status.message)
 
@@ -106,7 +113,10 @@ class Mavlink(Node):
     # In the link's thread; publishers may be used from any
 
     def _on_problem(self, kind, sentence):
-        self.get_logger().warning(sentence)
+        if kind == "connected":
+            self.get_logger().info(sentence)
+        else:
+            self.get_logger().warning(sentence)
 
     def _on_state(self, what, state):
         if what == "armed":
@@ -147,6 +157,12 @@ class Mavlink(Node):
         """Count an exception that a callback raised into the executor."""
         self.failures += 1
         self.get_logger().error("a callback failed: {!r}".format(error), throttle_duration_sec=5.0)
+
+
+def _is_ours(scan):
+    """Whether a LaserScan has the rays that OBSTACLE_DISTANCE is told to have, and limits that it can hold."""
+    rays = len(scan.ranges) == BINS and abs(math.degrees(scan.angle_increment) - 5.0) < 0.01
+    return rays and abs(scan.angle_min + math.pi) < 0.01 and 0.0 <= scan.range_min < scan.range_max < math.inf
 
 
 def main(args=None):

@@ -1,4 +1,4 @@
-"""Looks in vain: what would surely be found where it is remembered, and is not, is forgotten soon; nothing else is."""
+"""Missed looks: what would surely be found where it is remembered, and is not, is forgotten soon; nothing else is."""
 
 import math
 

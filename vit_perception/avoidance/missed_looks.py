@@ -1,4 +1,4 @@
-"""Looks in vain: what is remembered was a ghost, or has gone, if the detector would surely find it where it must be.
+"""Missed looks: what is remembered was a ghost, or has gone, if the detector would surely find it where it must be.
 
 A look counts where the box would be whole in view, covered by nothing that is seen, and no larger than one that the
 detector found before: nobody knows whether it finds what is larger. How surely it would be found tells the track: the
@@ -42,8 +42,8 @@ class View:
         return not any(_covers(other, box) for other in self._boxes)
 
 
-class VainLooks:
-    """Counts the looks in vain at one remembered obstacle. track: its `Track`."""
+class MissedLooks:
+    """Counts the missed looks at one remembered obstacle. track: its `Track`."""
 
     def __init__(self, track):
         found = track.hits / max(track.frames, track.hits, 1)
