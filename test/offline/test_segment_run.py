@@ -118,7 +118,7 @@ def test_the_card_and_the_pictures_tell_of_masks(made):
     assert (run / "masks.png").is_file() and not (path / "frames.png").exists()
 
 
-def test_both_tasks_share_one_model(tmp_path):
+def test_both_tasks_share_one_model(tmp_path, capsys):
     data = write_both(tmp_path / "data", counts=(6, 2))
     recipe = RECIPE | {"task": "both", "model": SMALL | {"strides": [4, 8]}, "lowrank": {"saving": 1.0, "epochs": 0}}
     recipe |= {
@@ -141,6 +141,16 @@ def test_both_tasks_share_one_model(tmp_path):
     assert prove(engine, bundle)
     card = (tmp_path / "both/CARD.md").read_text()
     assert "A ViT detector of car, which also tells ground, road, car apart" in card and "mAP50" in card
+    write_masks(tmp_path / "masks", counts=(1, 2)), write_both(tmp_path / "boxes", counts=(1, 2), masks=False)
+    entries = [{"data": "data", "val": ["val.json"]}, {"data": "masks", "val": ["val"], "has": ["masks"]}]
+    entries.append({"data": "boxes", "val": ["val.json"], "has": ["boxes"]})
+    (tmp_path / "sets.yaml").write_text(yaml.safe_dump({"sets": entries}))
+    evaluate.main(["--model", str(tmp_path / "both"), "--data", str(tmp_path / "sets.yaml"), "--precision", "fp32"])
+    out = capsys.readouterr().out.splitlines()
+    sets = json.loads(out[-1])["sets"]
+    keys = {name: {k for k in ("map50", "miou") if k in figures} for name, figures in sets.items()}
+    assert keys == {"data/val.json": {"map50", "miou"}, "masks/val": {"miou"}, "boxes/val.json": {"map50"}}
+    assert sets["data/val.json"]["miou"] == told["miou"] and out[-2].startswith("worst: ")
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,10 @@ def classes_of(
     names = segments or [n for n in dict.fromkeys(mapped) if n not in ignore]
     if not names:
         raise DataError(f"{table.source} leaves no class once {', '.join(ignore)} is ignored")
+    if len(names) == 1 and segments is None:
+        raise DataError(
+            f"{table.source} leaves one class, {names[0]}, and nothing to tell it from; add a row for the rest"
+        )
     lost = [n for n in dict.fromkeys(mapped) if n not in names and n not in ignore]
     if lost:
         raise DataError(

@@ -172,6 +172,13 @@ def test_numbers_that_are_no_index_are_no_class(tmp_path, values, says):
         assert (read_mask(sample) == 2).all()
 
 
+def test_one_class_alone_is_refused(tmp_path):
+    root = write_masks(tmp_path)
+    for ignore in (("road", "car"), ("ground", "road")):
+        with pytest.raises(DataError, match="leaves one class, (ground|car), and nothing to tell it from; add a row"):
+            read_masked(root, "train", ignore=ignore)
+
+
 def test_masks_without_a_pixel_of_a_class_teach_nothing(tmp_path, capsys):
     root = write_masks(tmp_path, "index")
     for path in root.rglob("*_mask.png"):

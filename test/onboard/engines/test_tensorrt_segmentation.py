@@ -11,6 +11,7 @@ from engines import NANO  # noqa: E402
 from segment_bundle import LABELS, make_segment_bundle, picture  # noqa: E402
 from tensorrt_surfaces import VERSIONS  # noqa: E402
 
+from tools.ros_environment import ROOT  # noqa: E402
 from vit_perception.bundles.bundle import open_bundle  # noqa: E402
 from vit_perception.engines import open_engine  # noqa: E402
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine  # noqa: E402
@@ -67,3 +68,16 @@ def test_the_file_for_torch2trt_names_the_outputs_of_the_task(standin, tmp_path,
     done = standin.build(make_segment_bundle(tmp_path / task, task), "--precision", "fp32", "--torch2trt", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert torch.load(path, weights_only=True)["output_names"] == names
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_the_shipped_bundle_proves_itself_on_a_nano(standin, precision):
+    bundle = open_bundle(ROOT / "models" / "rendered_segmentation")
+    standin.use("8.2", gpu=NANO)
+    engine = open_engine(bundle, "tensorrt", precision, cache=standin.cache)
+    assert float(engine.proof.split("%")[0].rsplit(" ", 1)[-1]) > 99.9
+    image = np.random.default_rng(3).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    said = Segmenter(bundle, engine).segment(image, "rgb")
+    wanted = Segmenter(bundle, OnnxRuntimeEngine(bundle.file("fp32"))).segment(image, "rgb")
+    assert said.shape == (64, 80) and (said == wanted).mean() > 0.999
+    engine.close()
