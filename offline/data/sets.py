@@ -220,8 +220,9 @@ def _entry(path: Path, number: int, values) -> Entry:
     if values.get("teacher", "all") not in TEACHES:
         raise DataError(f"{where}: teacher is '{values['teacher']}'; choose from: {', '.join(TEACHES)}")
     entry = Entry(**{k: v for k, v in values.items() if v is not None})
-    if entry.train and os.path.normpath(entry.train) in map(os.path.normpath, entry.val):
-        raise DataError(f"{path}: {entry.data.name} trains on {entry.train} and measures on it; name another val")
+    for split in entry.val:
+        if entry.train and os.path.normpath(entry.train) == os.path.normpath(split):
+            raise DataError(f"{path}: {entry.data.name} trains on {split} and measures on it; name another val")
     return entry
 
 
