@@ -31,8 +31,10 @@ while True:
     publisher.publish(LaserScan(scan_time=0.1, range_min=0.5, range_max=40.0, ranges=[9.0] * 72))
     time.sleep(0.1)
 """
-EATER = TALKER.replace(
-    "    time.sleep(0.1)", "    time.sleep(0.1); eaten = globals().get('eaten', []) + [bytearray(20 << 20)]"
+EATER = TALKER.replace(  # it begins once the guard and the ear hear it
+    "    time.sleep(0.1)",
+    "    time.sleep(0.1)\n    if publisher.get_subscription_count() > 1:\n"
+    "        eaten = globals().get('eaten', []) + [bytearray(20 << 20)]",
 )
 LIMIT = 900 << 20  # bytes of address space
 RESPAWNS = 10

@@ -93,6 +93,8 @@ def measured(autopilot: Autopilot, url: str, seconds: float) -> dict:
     finally:
         link.close()
         autopilot.over = True
+        if autopilot.ident is not None:
+            autopilot.join(2.0)  # before its line is closed
 
 
 def wait(condition, seconds: float) -> None:

@@ -3,6 +3,7 @@
 ros2 launch vit_perception drone.launch.py camera:=v4l2_camera flight_stack:=ardupilot
 """
 
+import importlib.util
 import os
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
@@ -128,6 +129,8 @@ def check(arguments):
             raise RuntimeError("{}: no file '{}'".format(name, text))
         if name == "threads" and text and not text.isdigit():
             raise RuntimeError("threads is '{}', but must be a whole number, 0 or more".format(text))
+    if arguments.get("flight_stack") == "mavlink" and importlib.util.find_spec("pymavlink") is None:
+        raise RuntimeError("flight_stack mavlink needs pymavlink, which is not installed: pip install pymavlink")
     if arguments.get("camera", "none") != "none":
         try:
             get_package_share_directory(arguments["camera"])

@@ -196,9 +196,9 @@ class Pipeline:
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
         if self.memory is not None:
-            axis = mount.rotation[:, 2]
+            axis, boxes = mount.rotation[:, 2], seen.detections.boxes
             obstacles = self.memory.update(
-                obstacles, seen.stamp_s, width, height, ego, axis, half_width_m, camera, mount, seen.slices
+                obstacles, seen.stamp_s, width, height, ego, axis, half_width_m, camera, mount, seen.slices, boxes
             )
         if self.tracker.restarted:  # after a pause: what is neither seen nor remembered alerts no more
             self.alerts.reset({o.track.id for o in obstacles})
@@ -214,7 +214,7 @@ class Pipeline:
             single_frame = self.obstacles.single_frame_obstacles(
                 seen.tentative, seen.stamp_s, camera, width, height, mount, ego
             )
-            seen_now = [o for o in obstacles + single_frame if self.corridor.others_fly or not o.ghost]
+            seen_now = [o for o in obstacles + single_frame if not o.gone and (self.corridor.others_fly or not o.ghost)]
             scan = self._scan(seen_now, limits, camera, mount, ego)
         watch.stop("alerts")
         stages = dict(seen.stage_ms, **watch.stage_ms)

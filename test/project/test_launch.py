@@ -1,7 +1,11 @@
 """The launch files: parse for old Pythons, agree with each other, and describe what they should where `launch` is."""
 
 import ast
+import importlib.util
+import runpy
+import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 from xml.etree import ElementTree
 
 import pytest
@@ -166,6 +170,20 @@ def test_ardupilot_gets_a_blocked_scan_and_a_guard_and_px4_silence(monkeypatch):
     assert set(found) == {"/vit_perception"} and found["/vit_perception"][1]["on_stale"] == "silent"
     found = nodes("drone.launch.py", monkeypatch, flight_stack="ardupilot", publish_mavros="false")
     assert {f[2]["state"] for f in found.values()} == {"/mavros/state"}, "who is armed is no matter of texts"
+
+
+def test_a_link_without_pymavlink_is_refused_before_anything_starts(monkeypatch):
+    """Stand-ins for the packages of launch, of which this needs nothing; what is refused is told in one sentence."""
+    names = ("launch", "launch.actions", "launch.substitutions", "launch_ros.actions", "ament_index_python.packages")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    check = runpy.run_path(str(LAUNCH / "drone.launch.py"))["check"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pymavlink" else object())
+    check({"flight_stack": "ardupilot"})
+    with pytest.raises(RuntimeError, match="pip install pymavlink"):
+        check({"flight_stack": "mavlink"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    check({"flight_stack": "mavlink"})
 
 
 @pytest.mark.parametrize("camera, prefix", [("v4l2_camera", ""), ("gscam", "camera/")])

@@ -82,7 +82,7 @@ class Connection:
     def others(self):
         """Sorted system ids of the other autopilots that speak here."""
         now = time.monotonic()
-        return sorted(system for system, at in self._others.items() if now - at <= OTHERS_S)
+        return sorted(system for system, at in list(self._others.items()) if now - at <= OTHERS_S)  # of two threads
 
     def send(self, msg):
         """Send one message of the dialect."""

@@ -150,7 +150,7 @@ class AlertPolicy:
 
     def _believes_range(self, obstacle):
         """A range that is less certain than half of it tells nothing, unless even its far end is near."""
-        sure = obstacle.track.mean_score >= self.sure_score
+        sure = obstacle.track.mean_score >= self.sure_score and not obstacle.appeared
         if obstacle.range_m is None or obstacle.track.hits < (1 if sure else PATIENT) * self.range_hits:
             return False
         far = obstacle.range_m + obstacle.range_sigma_m

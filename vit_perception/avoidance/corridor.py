@@ -105,7 +105,7 @@ class Corridor:
         return Stopping(speed_mps, self.reaction_s + braking_s, speed_mps * (self.reaction_s + 0.5 * braking_s))
 
     def _threatens(self, o, history, direction, velocity, speed, axis, ego):
-        if o.ghost and not self.others_fly:
+        if o.gone or (o.ghost and not self.others_fly):
             return False
         if self._is_near(o):
             return True

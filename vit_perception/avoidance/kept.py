@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from .geometry import norm, wrap
-from .missed_looks import MissedLooks
 from .obstacles import Obstacle
 
 FRAMES = 50  # while stamps do not advance nobody knows the time: it lasts for so many frames
@@ -20,15 +19,16 @@ class Kept:
 
     spent: 1 is as long as it may last. frames: in a row whose stamp did not advance. comes: its time to contact, or 0.
     way (3,): to where it was when it was kept, turned with the vehicle, not shifted. cut: by the image's side or top.
+    missed: its `MissedLooks`, counted so far.
     """
 
-    def __init__(self, obstacle, comes, cut):
+    def __init__(self, obstacle, comes, cut, missed):
         self.obstacle, self.comes = _copy(obstacle), obstacle.ttc_s if comes else 0.0
         self.spent, self.frames, self.way = 0.0, 0, obstacle.position
         self._cut, self._kept_m = cut, None if obstacle.position is None else norm(obstacle.position)
         if not comes:  # what is ahead is judged by its place
             self.obstacle.ttc_s = self.obstacle.ttc_sigma_s = None
-        self._missed = MissedLooks(obstacle.track)
+        self.missed = missed
         self._start_m = 0.0  # where it is remembered; 0: without a position
         if obstacle.position is not None:
             off = obstacle.range_sigma_m / max(obstacle.range_m, 1e-6)
@@ -55,7 +55,7 @@ class Kept:
         if self._start_m > 0:
             scale = self._start_m / max(norm(self.obstacle.position), 0.1)
             w, h = self.obstacle.track.found  # its box drifted since
-            self._missed.look(view, self.obstacle.position, (scale * w, scale * h), scale, dt)
+            self.missed.look(view, self.obstacle.position, (scale * w, scale * h), scale, dt)
 
     def age(self, dt, unseen_s, hold_s):
         """dt: since the frame before. unseen_s: of it, how long the detector would have seen it."""
@@ -70,11 +70,15 @@ class Kept:
     def lasts(self, course):
         """course: the vehicle's velocity (3,) in base_link while it is known and moves, or None."""
         passed = not self.comes and _is_behind(self.obstacle.position, course) and float(self.way.dot(course)) > 0
-        return self.spent < 1.0 and self.frames < FRAMES and not passed and not self._missed.enough
+        return self.spent < 1.0 and self.frames < FRAMES and not passed and not self.missed.enough
 
     def seen_again(self, now):
         """now: {track id: Obstacle} of the frame."""
-        return self.obstacle.track.id in now or any(_same(self.obstacle, o) for o in now.values())
+        return any(self.is_same(o) for o in now.values())
+
+    def is_same(self, o):
+        """Whether an obstacle of this frame is what was kept."""
+        return self.obstacle.track.id == o.track.id or _same(self.obstacle, o)
 
 
 def _is_behind(position, course):
@@ -112,7 +116,7 @@ def _copy(obstacle):
     copy.remembered = True
     for name in (
         "bearing", "elevation", "sector", "range_m", "range_sigma_m", "position", "covariance",
-        "ttc_s", "ttc_sigma_s", "ghost", "threatens",
+        "ttc_s", "ttc_sigma_s", "ghost", "threatens", "appeared",
     ):  # fmt: skip
         setattr(copy, name, getattr(obstacle, name))
     return copy

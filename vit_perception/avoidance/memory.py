@@ -23,7 +23,7 @@ import numpy as np
 
 from .geometry import norm, wrap
 from .kept import Kept, moved
-from .missed_looks import View
+from .missed_looks import MissedLooks, PastViews, View
 
 LOOKS = 3  # in a row that an obstacle must have threatened in, to be taken for one on a collision course
 MOST = 100  # of the newest that are kept
@@ -66,11 +66,12 @@ class Memory:
         """Forget everything, as at the start."""
         self._seen = {}  # track id -> (Obstacle where it was seen last, looks in a row before in which it threatened)
         self._kept = []  # Kept
+        self._missed, self._past = {}, PastViews()  # track id -> MissedLooks
         self._stamp_s = self._drift = None  # the vehicle's velocity, averaged over SWING_S
 
     def update(
         self, obstacles, stamp_s, width, height, ego=None, axis=(1.0, 0.0, 0.0), half_width_m=HALF_WIDTH_M, camera=None,
-        mount=None, slices=((), ()),
+        mount=None, slices=((), ()), boxes=None,
     ):  # fmt: skip
         """One frame.
 
@@ -83,6 +84,7 @@ class Memory:
             half_width_m: of the corridor: half of the vehicle and the margin beside it.
             camera, mount: `Camera` and `Mount` of this image, for missed looks; None: none are counted.
             slices: of the image, those that were looked at and those that were passed over.
+            boxes: (n, 4) px of all that was detected; None: of the obstacles alone.
 
         Returns:
             list of Obstacle: the frame's, then those remembered, whose tracks have no detection.
@@ -106,19 +108,41 @@ class Memory:
         knows = velocity is not None and turning is not None and dt <= GAP_S and not self.disarmed
         view = None
         if knows and camera is not None and mount is not None:
-            view = View(camera, mount, [o.track.box.tolist() for o in obstacles], self.border_px, slices)
+            seen = [o.track.box for o in obstacles if o.track.detection >= 0] if boxes is None else boxes
+            view = View(camera, mount, [b.tolist() for b in seen], self.border_px, slices)
+        self._past.add(stamp_s, view, dt, velocity, turning)
         for kept in self._kept:
             sure = kept.obstacle.track.hits >= self.min_hits
             blocks = sure and way.blocked_by(kept.obstacle)
             hidden = blocks and knows and self._hides(kept, width, height, still)
-            kept.age(dt, 0.0 if hidden else dt, hold_s if blocks else self.hold_s)
+            lasts_s = hold_s if blocks and not kept.obstacle.appeared else self.hold_s
+            kept.age(dt, 0.0 if hidden else dt, lasts_s)
             kept.move(dt, velocity, turning)
             if view is not None and not self._fills(kept, width, height):
                 kept.look(view, dt)
-        self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
         # A box that is predicted drifts: where the obstacle was seen last says more.
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
+        self._missed = {i: self._look(o, view, dt) for i, o in now.items()}
+        self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
+        for o in obstacles:
+            _range_as_seen(o, self._seen[o.track.id][0])
         return list(obstacles) + [k.obstacle for k in self._kept]
+
+    def _look(self, o, view, dt):
+        """The MissedLooks of a track, this frame counted."""
+        track, missed = o.track, self._missed.get(o.track.id)
+        if missed is None:
+            befores = [k.missed.before for k in self._kept if k.is_same(o)]  # it was known before, as another track
+            if view is not None and o.position is not None:
+                befores.append(self._past.looks(o.position, track.found, track.start_s))
+            missed = MissedLooks(track, min(befores, default=0))
+        seen = self._seen[track.id][0]
+        if track.detection >= 0:
+            missed.found(track)
+        elif view is not None and seen.position is not None:
+            missed.look(view, seen.position, track.found, 1.0, dt)
+        o.appeared, o.gone = missed.appeared, track.detection < 0 and missed.enough
+        return missed
 
     def _is_held_up(self, velocity, turning, dt):
         """Whether the vehicle, by its velocity now or averaged, gets nowhere."""
@@ -165,7 +189,9 @@ class Memory:
         near = large or (o.range_m is not None and o.range_m < near_m)
         # By the top as well: a camera that looks down never sees it whole. What leaves at the bottom is below.
         cut = x1 <= self.border_px or x2 >= width - self.border_px or y1 <= self.border_px
-        return Kept(o, comes, cut) if lost or (o.track.hits >= self.min_hits and (comes if beside else near)) else None
+        if lost or (o.track.hits >= self.min_hits and (comes if beside else near)):
+            return Kept(o, comes, cut, self._missed[o.track.id])
+        return None
 
 
 class _Way:
@@ -193,6 +219,18 @@ class _Way:
         if aside <= 0.0:
             return True
         return aside < 0.5 * math.pi and o.range_m is not None and o.range_m * math.sin(aside) < self._half_width_m
+
+
+def _range_as_seen(o, seen):
+    """A predicted box grows and shrinks by what its last sizes jittered: the range of the last detection says more.
+
+    seen: the obstacle where it was detected last, moved since.
+    """
+    if o is seen or o.position is None or seen.position is None:
+        return
+    share = norm(seen.position) / max(norm(o.position), 0.1)
+    o.position, o.range_m = share * o.position, share * o.range_m
+    o.covariance, o.range_sigma_m = seen.covariance, seen.range_sigma_m
 
 
 def _looks(o, before):

@@ -52,18 +52,22 @@ class Obstacle:
         whole (bool): its box is detected in this frame, and no border cuts it.
         remembered (bool): seen no more, but still there: `vit_perception.avoidance.memory`.
         ghost (bool): nothing of its class can be there: `vit_perception.avoidance.plausible`. It is in nobody's way.
+        appeared (bool): looks at its place, before it was found first, missed it: `vit_perception.avoidance.memory`.
+        gone (bool): it is predicted, and looks that would find it do not.
         threatens (bool or None): whether the vehicle is going to hit it; `vit_perception.avoidance.corridor` sets it.
     """
 
     __slots__ = (
         "track", "bearing", "elevation", "sector", "rays", "steady", "range_m", "range_sigma_m",
         "position", "covariance", "ttc_s", "ttc_sigma_s", "whole", "remembered", "ghost", "threatens",
+        "appeared", "gone",
     )  # fmt: skip
 
     def __init__(self, track):
         self.track = track
         self.bearing = self.elevation = self.sector = self.rays = self.range_m = self.range_sigma_m = None
         self.steady, self.whole, self.remembered, self.ghost = 0, False, False, False
+        self.appeared = self.gone = False
         self.position = self.covariance = self.ttc_s = self.ttc_sigma_s = self.threatens = None
 
     def sight(self):

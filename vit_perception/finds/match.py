@@ -19,9 +19,9 @@ from .find import Find
 from .people import speeds
 from .sighting import FADES_S
 
-# Somebody not seen before stands anywhere: so many a square metre. A guess, 30 m from one to the next. It decides close
+# Somebody not seen before stands anywhere: so many a square metre. A guess, 55 m from one to the next. It decides close
 # calls alone.
-NEW_PER_M2 = 1.0 / 1000.0
+NEW_PER_M2 = 1.0 / 3000.0
 GATE = 18.47  # chi-square of 4: 99.9%
 FIRST_PAIRS = 6  # pairs that the search begins with
 

@@ -61,6 +61,10 @@ class _Series:
         return self._stamps[-1] if self._stamps else None
 
     @property
+    def oldest_s(self):
+        return self._stamps[0] if self._stamps else None
+
+    @property
     def newest(self):
         return self._values[-1] if self._values else None
 
@@ -146,6 +150,10 @@ class Poses:
         ends = [s.newest_s for s in self._series.values() if s.newest_s is not None]
         return min(ends) - (stamp_s + self.offset_s) if ends else -float("inf")
 
+    def begun(self, stamp_s):
+        """Whether messages of every kind came before an image stamp."""
+        return all(s.oldest_s is not None and s.oldest_s <= stamp_s + self.offset_s for s in self._series.values())
+
     def absent(self):
         """What has not come at all, as a clause, or ''."""
         absent = [NAMES[n] for n in sorted(self._series, reverse=True) if self._series[n].newest_s is None]
@@ -161,13 +169,14 @@ class Poses:
         silent = [n for n in sorted(ages, reverse=True) if ages[n] > WAIT_S]
         if silent and len(silent) < len(ages):
             names = " and the ".join(NAMES[n] for n in silent)
-            return "the {} stopped {:.1f} s before the image".format(names, max(ages[n] for n in silent))
+            return "the newest {} is {:.1f} s older than the image".format(names, max(ages[n] for n in silent))
         lead = self.ahead_s(stamp_s)
         if not -WAIT_S <= lead <= LATE_S:
             text = "image stamps are {:.1f} s {} the vehicle's: synchronise the clocks, or set finds.clock_offset_s"
             return text.format(abs(lead), "behind" if lead > 0 else "ahead of")
         late = [NAMES[n] for n, s in self._series.items() if s.around(when) is None]
-        return "the {} has a gap at the image's stamp".format(" and the ".join(late))
+        verb = "has" if len(late) == 1 else "have"
+        return "the {} {} a gap at the image's stamp".format(" and the ".join(late), verb)
 
 
 def clock_was_set(before_s, now_s):

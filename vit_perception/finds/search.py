@@ -102,7 +102,7 @@ class Search:
         self._strays = 0
         east, north, _ = place.tolist()
         if sigma_m is not None and sigma_m > ROUGH_M:
-            text = "the position is sure to {:.0f} m alone: finds are no surer, and of 15 m and more not confirmed"
+            text = "the position is sure to {:.3g} m alone: finds are no surer, and of 15 m and more not confirmed"
             self._warn("finds_rough", text.format(sigma_m))
         jumped = self.poses.add_position(stamp_s, east, north, sigma_m)
         if jumped:
@@ -210,7 +210,9 @@ class Search:
 
     def _unplaced(self, stamp_s):
         self.unplaced += 1
-        self._warn("finds_pose", "no find from this image: {}".format(self.poses.missing(stamp_s)))
+        late = self.poses.ahead_s(stamp_s) > LATE_S
+        if self.placed or late or self.poses.begun(stamp_s) or self.poses.absent():  # else it was before the first
+            self._warn("finds_pose", "no find from this image: {}".format(self.poses.missing(stamp_s)))
 
     def _place(self, seen, pose):
         view = View(seen.camera, seen.mount, pose)
@@ -262,6 +264,11 @@ class Search:
         if self.frame is None:
             return "no position has come"
         return self.poses.absent()
+
+    def count(self):
+        """How many finds there are, in words."""
+        found = list(self.finds.finds.values())
+        return "{} confirmed finds, {} in all".format(sum(f.confirmed for f in found), len(found))
 
     def area_rings(self):
         """The search area as rings (n, 2) of metres, as `Coverage.of_area` takes it; [] without one or a position."""

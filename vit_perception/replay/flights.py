@@ -81,6 +81,8 @@ class PictureFlight:
     A file that cannot be read is rejected, its place in time is kept, and `problem` tells in the end.
     """
 
+    told: List[tuple] = []
+
     def __init__(self, pictures, path, values, fps, warn):
         self._pictures, self._values, self.source, self.rejected, self.problem = pictures, values, path, 0, ""
         self._warn, self.fps = Once(warn), fps or pictures.fps
@@ -123,7 +125,10 @@ class PictureFlight:
 
 
 class BagFlight:
-    """A bag: stamps, calibration and what it tells of the vehicle as recorded; ages are judged by recording time."""
+    """A bag: stamps, calibration and what it tells of the vehicle as recorded; ages are judged by recording time.
+
+    told: what the vehicle told since the newest frame, as of `Frame`.
+    """
 
     def __init__(self, path, values, given, warn):
         self._bag, self._values, self._decode = open_bag(path), values, make_decoder()
@@ -133,7 +138,7 @@ class BagFlight:
             self._warn(note, note)
         self._calibration = Calibration(values, self._warn)
         self._ego: Any = _ego_inputs(values, self._warn)
-        self._told: List[tuple] = []
+        self.told: List[tuple] = []
         self._finds: Any = None
         self._drop_unknown_inputs()
         self._px4 = self._px4_inputs()
@@ -181,7 +186,7 @@ class BagFlight:
         for topic, stamp_ns, data in self._bag.messages(sorted(set(inputs) | set(self._px4))):
             name, msg = inputs.get(topic, ""), self._decode(data, self._bag.topics[topic])
             if topic in self._px4:
-                self._told += self._finds.read_px4(self._px4[topic], msg)
+                self.told += self._finds.read_px4(self._px4[topic], msg)
             elif name == "image_raw":
                 frame = self._frame(msg, 1e-9 * stamp_ns)
                 if frame is not None:
@@ -208,7 +213,7 @@ class BagFlight:
                 self._warn("mount_frame", self._ego.mount_problem)
             ego = self._ego.ego(recorded_s)
         stamp_s = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
-        told, self._told = self._told, []
+        told, self.told = self.told, []
         return Frame(image, order, stamp_s, camera, mount, ego, told=told)
 
     def _listen(self, warn):
@@ -219,7 +224,7 @@ class BagFlight:
 
         def on_message(name, msg, now_s):
             if name != "twist":
-                self._told += self._finds.read(name, msg, self._ego, now_s)
+                self.told += self._finds.read(name, msg, self._ego, now_s)
 
         self._ego.listener = on_message
 

@@ -93,13 +93,24 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search, opacity=0.0)
             problem = PerceptionError(flight.problem)
     except PerceptionError as e:
         problem = e
+    if search.frame is not None:
+        tell(search, flight.told)  # what came after the last image
     search.close()
     if search.writer.folder:
         report.links.append("finds/finds.html")
     table = {
         name: {"p50_ms": round(s.percentile(50), 3), "p95_ms": round(s.percentile(95), 3)} for name, s in stages.items()
     }
+    if search.writer.folder:
+        page = os.path.join(search.writer.folder, "finds.html")
+        say("{}; {} images placed, {} without a pose: {}".format(search.count(), search.placed, search.unplaced, page))
     finish(report, table, begun, stop, problem, flight.rejected, say)
+
+
+def tell(search, told):
+    """Hand over what the vehicle told, as `Frame.told` has it."""
+    for method, arguments in told:
+        getattr(search, method)(*arguments)
 
 
 def look_at(frame, pipeline, search, opacity):
@@ -112,8 +123,7 @@ def look_at(frame, pipeline, search, opacity):
     else:
         result = pipeline.process(frame.image, frame.order, frame.stamp_s, frame.camera, frame.mount, frame.ego)
         stage_ms = result.stage_ms
-        for method, arguments in frame.told:
-            getattr(search, method)(*arguments)
+        tell(search, frame.told)
         if search.frame is not None:
             mount = pipeline.mount if frame.mount is None else frame.mount
             search.add_image(frame.stamp_s, result.tracks, frame.image, frame.order, frame.camera, mount)

@@ -61,7 +61,10 @@ class FindsInputs:
         if self._heading == "px4":
             return []  # PX4 tells where it is itself
         if msg.status.status < NavSatStatus.STATUS_FIX:
-            self._warn("finds_fix", "the receiver has no fix: no finds until it has one")
+            text = "the receiver has no fix: no finds until it has one"
+            if msg.status.status < NavSatStatus.STATUS_NO_FIX:  # STATUS_UNKNOWN, what newer messages begin with
+                text = "status.status in fix is {}: its publisher does not say whether it has a fix, so no finds"
+            self._warn("finds_fix", text.format(msg.status.status))
             return []
         for source, text in ((self._heading, "finds.heading_source"), (self._height, "height_source")):
             if source == "none":

@@ -404,6 +404,30 @@ def test_noise_on_the_line_is_skipped(linked):
     assert link.summary()[0] and not any(k == "error" for k, _ in listener.problems), listener.problems
 
 
+def test_what_is_whole_is_taken_beside_what_is_cut_and_of_the_older_protocol(linked):
+    autopilot, link, listener = linked
+    autopilot.streams = False
+    time.sleep(0.1)
+    mav, line = common.MAVLink(None, srcSystem=1, srcComponent=1), autopilot._socket
+    listener.states.clear()
+    for _ in range(5):
+        line.sendto(common.MAVLink_attitude_message(1, 0.4, 0, 0, 0, 0, 0).pack(mav, True), autopilot._peer)
+    assert until(lambda: len(listener.states) >= 5), "MAVLink 1"
+    rng = np.random.default_rng(2)
+    for _ in range(40):
+        whole = common.MAVLink_attitude_message(1, 0.5, 0, 0, 0, 0, 0).pack(mav)
+        line.sendto(whole[: rng.integers(1, len(whole))], autopilot._peer)
+    listener.states.clear()
+    for _ in range(20):
+        line.sendto(whole, autopilot._peer)
+        time.sleep(0.01)
+    assert until(lambda: sum(what == "odometry" for what, _ in listener.states) >= 10)
+    autopilot.heard.clear()
+    link.send_scan([5.0] * 72, 0.5, 700.0, time.time())
+    assert until(lambda: autopilot.kinds("OBSTACLE_DISTANCE")), "nor does a range beyond 655 m stop it"
+    assert not any(k == "error" for k, _ in listener.problems), listener.problems
+
+
 def test_without_pymavlink_it_says_what_to_install(monkeypatch):
     from vit_perception.autopilot import connection
 

@@ -17,13 +17,15 @@ POSITION = (4.0, 0.2, 0.0)
 
 def seconds_kept(
     position=POSITION, found=1.0, shrink=1.0, ego=HOVERS, others=(), camera=CAMERA, mount=MOUNT, box=None, most=8.0,
-    fps=10.0, slices=((), ()),
+    fps=10.0, slices=((), ()), empty_s=0.0,
 ):  # fmt: skip
     """How long an object is remembered that was detected in `found` of 20 frames, `shrink` smaller before, then never.
 
-    others: obstacles that are detected all the time.
+    others: obstacles that are detected all the time. empty_s: for how long its place was looked at before.
     """
     memory, o = Memory(), obstacle(position, 0.0, 0.0)
+    for i in range(round(empty_s * fps)):
+        memory.update(list(others), i / fps - empty_s, 640, 512, ego, camera=camera, mount=mount, slices=slices)
     if box is not None:
         o.track.box = np.array(box, np.float32)
     last = o.track.box.copy()
@@ -84,3 +86,85 @@ def test_what_hides_behind_another_is_not_looked_for():
 def test_a_vehicle_that_turned_away_looks_elsewhere():
     turned = Ego((0.0, 0.0, 0.0), (0.0, 0.0, 2.0), np.eye(3), 1.5)
     assert seconds_kept(ego=turned, most=1.0) == math.inf
+
+
+def test_what_appeared_where_looks_showed_nothing_is_forgotten_sooner_when_looks_show_nothing_again():
+    assert 0.2 <= seconds_kept(empty_s=3.0) <= 0.6 * seconds_kept()
+    assert seconds_kept(empty_s=3.0) == seconds_kept(empty_s=30.0)  # it may have come from behind a cover
+
+
+def test_looks_elsewhere_and_looks_that_could_not_show_it_are_no_looks_before():
+    assert seconds_kept(empty_s=3.0, slices=([(0, 0, 200, 512)], [(150, 0, 640, 512)]), most=4.0) == math.inf
+    before = obstacle((2.0, 0.1, 0.0), 0.0, 0.0, width=0.3, height=1.0, track_id=2)
+    before.sector = (before.bearing - 0.01, before.bearing + 0.01)
+    memory, o = Memory(), obstacle(POSITION, 0.0, 3.0)
+    for i in range(30):  # something hides the place
+        memory.update([before], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+    memory.update([o], 3.0, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+    assert not o.appeared
+
+
+@pytest.mark.parametrize("speed", [0.0, 4.0])
+def test_a_look_before_shows_the_place_from_where_the_vehicle_was(speed):
+    ego, memory = Ego((speed, 0.0, 0.0), (0.0, 0.0, 0.0), np.eye(3), 1.5), Memory()
+    for i in range(30):
+        memory.update([], 0.1 * i, 640, 512, ego, camera=CAMERA, mount=MOUNT)
+    o = obstacle((6.0, 0.2, 0.0), 0.0, 3.0)
+    o.track.hit(o.track.box, 0.7, 0, 3.0)
+    memory.update([o], 3.0, 640, 512, ego, camera=CAMERA, mount=MOUNT)
+    assert o.appeared
+
+
+def test_what_the_vehicle_turned_to_did_not_appear():
+    memory, turns = Memory(), Ego((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), np.eye(3), 1.5)
+    for i in range(30):  # 3 rad
+        memory.update([], 0.1 * i, 640, 512, turns, camera=CAMERA, mount=MOUNT)
+    o = obstacle(POSITION, 0.0, 3.0)
+    o.track.hit(o.track.box, 0.7, 0, 3.0)
+    memory.update([o], 3.0, 640, 512, turns, camera=CAMERA, mount=MOUNT)
+    assert not o.appeared
+
+
+def test_a_track_that_coasts_where_looks_show_nothing_is_gone_and_comes_back_with_its_next_detection():
+    memory = Memory()
+    for i in range(30):
+        memory.update([], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+    o, states = obstacle(POSITION, 0.0, 3.0), []
+    for i in range(12):
+        if i < 6 or i == 11:
+            o.track.hit(o.track.box, 0.7, 0, 3.0 + 0.1 * i)
+        else:
+            o.track.detection = -1
+        memory.update([o], 3.0 + 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+        states.append(o.gone)
+    assert not any(states[:7]) and all(states[8:11]) and not states[11]  # one missed look is not enough
+
+
+def test_what_appeared_is_looked_for_at_sizes_at_which_it_was_never_found_too():
+    assert seconds_kept(empty_s=3.0, shrink=0.6, most=4.0) < 1.0 < seconds_kept(shrink=0.6, most=4.0)
+
+
+def test_what_was_found_there_now_and_then_did_not_appear():
+    def appeared(found_in):
+        memory, o = Memory(), obstacle(POSITION, 0.0, 3.5)
+        for i in range(30):
+            boxes = [o.track.box] if i in found_in else []
+            memory.update([], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT, boxes=boxes)
+        o.track.hit(o.track.box, 0.7, 0, 3.5)
+        memory.update([o], 3.5, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+        return o.appeared
+
+    assert appeared(()) and appeared((3,)) and not appeared((3, 8, 14, 21, 27))
+
+
+def test_what_was_remembered_and_is_found_as_another_track_did_not_appear():
+    memory = Memory()
+    old, new = obstacle(POSITION, 0.0, 0.0, track_id=1), obstacle(POSITION, 0.0, 0.0, track_id=2)
+    for i in range(10):
+        old.track.hit(old.track.box, 0.7, 0, 0.1 * i)
+        memory.update([old], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+    for i in range(10, 19):
+        assert memory.update([], 0.1 * i, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT)
+    new.track.start_s = 1.9
+    new.track.hit(new.track.box, 0.7, 0, 1.9)
+    assert memory.update([new], 1.9, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT) == [new] and not new.appeared

@@ -186,6 +186,17 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(small_disk):
     assert sorted(os.listdir(small_disk)) == FILES
 
 
+@pytest.mark.parametrize(("order", "pixel"), [("rgb", (200, 90, 20)), ("bgr", (20, 90, 200)), ("mono", 90)])
+def test_pictures_have_the_colours_of_the_image(tmp_path, order, pixel):
+    search = make_search(folder=str(tmp_path))
+    add, image = search.add_image, np.full((512, 640) if order == "mono" else (512, 640, 3), pixel, np.uint8)
+    search.add_image = lambda stamp_s, tracks, _, __, *rest: add(stamp_s, tracks, image, order, *rest)
+    Flight(search, {"a": stands(0, 3)}).line((-30, 0), (10, 0))
+    search.close()
+    expected = (90, 90, 90) if order == "mono" else (20, 90, 200)
+    np.testing.assert_allclose(cv2.imread(str(tmp_path / "crops" / "1.jpg"))[100, 100], expected, atol=3)
+
+
 def test_two_nodes_that_start_in_the_same_second_have_a_folder_each(tmp_path):
     made = []
     for _ in range(2):
@@ -266,7 +277,7 @@ def test_positions_that_stop_are_told_apart_from_clocks_that_differ():
     flight.line((-30, 0), (-20, 0))
     search.add_fix = lambda *fix: None
     flight.line((-20, 0), (10, 0))
-    assert "no find from this image: the position (fix) stopped 3" in said[-1] and "clock" not in " ".join(said)
+    assert "no find from this image: the newest position (fix) is 3" in said[-1] and "clock" not in " ".join(said)
 
 
 def test_a_clock_that_is_set_in_flight_is_told_and_the_flight_goes_on():

@@ -74,6 +74,7 @@ def test_files_of_finds(recording, bundle, tmp_path, options):
     if options:
         folder = folder / os.listdir(folder)[0]  # the node makes one for each flight
     else:
+        assert "confirmed finds, 1 in all; 29 images placed, 0 without a pose" in done.stdout
         assert 'href="finds/finds.html"' in (tmp_path / "index.html").read_text()
     with open(folder / "finds.csv", newline="") as f:
         (row,) = csv.DictReader(f)

@@ -115,6 +115,7 @@ def test_a_person_becomes_a_find_on_the_topics_in_the_service_and_in_the_files(c
     [
         ({"finds.heading_source": "none"}, {}, "finds.heading_source is none: no finds without it"),
         ({"height_source": "none"}, {}, "height_source is none: no finds without it"),
+        ({}, {"status": -2}, "status.status in fix is -2: its publisher does not say whether it has a fix"),
         ({}, {"status": -1}, "the receiver has no fix: no finds until it has one"),
         ({}, {"latitude": 0.0, "longitude": 0.0}, "exactly 0, as receivers say without a position"),
         ({}, {"latitude": 90.0}, "latitude 90.000 is too near a pole"),

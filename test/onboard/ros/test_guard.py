@@ -19,9 +19,9 @@ from std_msgs.msg import Bool  # noqa: E402
 BLOCKED = {"on_stale": "blocked", "publish_clear": True}
 
 
-def blocked(msg):
-    """Whether a LaserScan says that everything ahead is near."""
-    return bool((np.array(msg.ranges)[27:46] == msg.range_min).all())
+def blocked(msg, rays=slice(27, 46)):
+    """Whether a LaserScan says that everything ahead is near: in 90 degrees, or where the tests' camera looks."""
+    return bool((np.array(msg.ranges)[rays] == msg.range_min).all())
 
 
 def newest(client, seconds=0.4):
@@ -124,8 +124,8 @@ def test_a_stopped_node_is_guarded_and_a_second_guard_does_no_harm(guarded, tmp_
         client.fly(PERSON, 0.8)
         node.send_signal(signal.SIGSTOP)
         time.sleep(0.7)
-        heard = newest(client, 0.6)
-        assert heard and all(blocked(m) and m.scan_time == 0 for m in heard)
+        heard = newest(client, 0.6)  # the second guard heard none but scans of a calibrated camera
+        assert heard and all(blocked(m, slice(30, 44)) and m.scan_time == 0 for m in heard)
         node.send_signal(signal.SIGCONT)
         client.fly(PERSON, 1.0)
         assert all(m.scan_time > 0 for m in newest(client, 0.3)), "two guards do not keep each other going"
@@ -199,6 +199,33 @@ def test_what_the_pilot_released_stays_so_while_the_node_itself_blocks(client, t
         assert speak([9.0] * 72), "a good scan ends the release"
 
 
+def test_a_guard_that_itself_stood_still_hears_first_what_waits(client, tmp_path):
+    """A busy board: the node went on meanwhile, so nothing is to be blocked. The test is the node here."""
+    from sensor_msgs.msg import LaserScan
+
+    scans = client.node.create_publisher(LaserScan, "obstacle_scan", 10)
+
+    def fly(seconds):
+        for _ in range(int(10 * seconds)):
+            scans.publish(LaserScan(scan_time=0.1, range_min=0.5, range_max=40.0, ranges=[9.0] * 72))
+            client.spin(0.1)
+
+    with running("guard", tmp_path / "guard", on_stale="blocked", guard_after_s=0.5) as guard:
+        assert client.wait(lambda: guard_says(client), 8.0)
+        fly(1.0)
+        client.forget()
+        for _ in range(4):
+            guard.send_signal(signal.SIGSTOP)
+            fly(1.0)
+            guard.send_signal(signal.SIGCONT)
+            fly(0.5)
+        assert [m for m in client.messages("obstacle_scan") if m.scan_time == 0] == []
+        guard.send_signal(signal.SIGSTOP)
+        client.spin(1.0)
+        guard.send_signal(signal.SIGCONT)
+        assert any(m.scan_time == 0 for m in newest(client, 0.5)), "nobody spoke meanwhile"
+
+
 def test_the_guard_follows_the_nodes_view_and_what_it_is_told_in_flight(client, tmp_path):
     """The test is the node here: one whose camera looks to the right, and whose on_stale changes."""
     from rcl_interfaces.msg import Parameter as ParameterMsg
@@ -223,6 +250,9 @@ def test_the_guard_follows_the_nodes_view_and_what_it_is_told_in_flight(client, 
         heard = change("/vit_perception", "blocked")
         assert heard and np.flatnonzero(np.isfinite(heard[-1].ranges)).tolist() == list(range(50, 59))
         assert change("/vit_perception", "nonsense"), "what is no choice changes nothing"
+        lost = ParameterMsg(name="range_min_m", value=ParameterValue(type=ParameterType.PARAMETER_NOT_SET))
+        events.publish(ParameterEvent(node="/vit_perception", changed_parameters=[lost]))
+        assert newest(client, 0.4)[-1].range_min == 0.5, "nor does what has no value"
         assert change("/vit_perception", "silent") == []
 
 

@@ -93,6 +93,63 @@ def test_an_alert_becomes_a_text(client, tmp_path):
         ]  # fmt: skip
 
 
+def test_what_is_not_this_vehicles_or_no_scan_of_ours_does_not_reach_the_autopilot(client, tmp_path):
+    """Two vehicles in one DDS domain, and a lidar's scan that begins straight ahead on our topic."""
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+    from sensor_msgs.msg import LaserScan
+
+    said = client.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+    scans = client.node.create_publisher(LaserScan, "/drone1/obstacle_scan", 10)
+    ours = {"angle_min": -math.pi, "angle_increment": math.radians(5), "range_min": 0.5, "range_max": 40.0}
+    log, remap = tmp_path / "link", {"__ns": "/drone1"}
+    with ScriptedAutopilot() as autopilot, running("mavlink", log, remap, mavlink_url=autopilot.url):
+        assert client.wait(lambda: scans.get_subscription_count() > 0, 10.0)
+
+        def speak():
+            for who in ("drone2/guard", "guard", "drone1/guard"):
+                status = DiagnosticStatus(level=b"\x02", name=who + ": guard", message=who)
+                said.publish(DiagnosticArray(status=[status]))
+            for wrong in ({"angle_min": 0.0}, {"range_max": math.nan}, {"range_min": math.inf}, {}):
+                scans.publish(LaserScan(ranges=[3.0 if wrong else 7.0] * 72, **{**ours, **wrong}))
+            client.spin(0.2)
+            return autopilot.kinds("OBSTACLE_DISTANCE") and autopilot.kinds("STATUSTEXT")
+
+        assert client.wait(speak, 5.0)
+        assert {m.distances[0] for m in autopilot.kinds("OBSTACLE_DISTANCE")} == {700}
+        assert {m.text for m in autopilot.kinds("STATUSTEXT")} == {"obstacles: drone1/guard"}
+        assert client.wait(lambda: "connected to ArduPilot" in link_says(client), 3.0)
+    assert "it is not sent" in log.read_text() and "ArduPilot answers on" in log.read_text()
+
+
+def test_a_pilot_in_flight_is_told_that_neither_node_nor_guard_speak(client, tmp_path):
+    from sensor_msgs.msg import LaserScan
+
+    scans = client.node.create_publisher(LaserScan, "obstacle_scan", 10)
+    ours = {"angle_min": -math.pi, "angle_increment": math.radians(5), "range_min": 0.5, "range_max": 40.0}
+    with ScriptedAutopilot() as autopilot, running("mavlink", tmp_path / "link", mavlink_url=autopilot.url):
+        assert client.wait(lambda: "connected" in link_says(client), 10.0)
+        client.spin(2.5)
+        assert autopilot.kinds("STATUSTEXT") == [], "on the ground silence is no matter"
+        autopilot.armed = True
+        assert client.wait(lambda: "no scan arrives" in link_says(client), 4.0)
+        for _ in range(15):
+            scans.publish(LaserScan(ranges=[7.0] * 72, **ours))
+            client.spin(0.1)
+        texts = [(m.severity, m.text) for m in autopilot.kinds("STATUSTEXT")]
+        assert texts == [(2, "obstacles: no scan arrives: nobody looks"), (6, "obstacles: scans arrive again")]
+
+
+def link_says(client):
+    said = [s.message for m in client.messages("diagnostics") for s in m.status if s.name.endswith("link")]
+    return said[-1] if said else ""
+
+
+def test_a_line_that_is_not_there_yet_ends_nothing(client, tmp_path):
+    with running("mavlink", tmp_path / "link", mavlink_url="/dev/ttyNONE:57600"):
+        assert client.wait(lambda: "is not open" in link_says(client), 10.0)
+    assert (tmp_path / "link").read_text().count("is the cable in") == 1, "said once"
+
+
 def test_a_wrong_url_ends_it_with_one_sentence(tmp_path):
     process = start("mavlink", tmp_path / "log", mavlink_url="com7")
     assert process.wait(15) == 1

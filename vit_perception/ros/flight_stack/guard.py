@@ -27,6 +27,8 @@ LIVE = ("on_stale", "range_min_m", "range_max_m")  # what the node may change in
 OK, ERROR = b"\x00", b"\x02"
 CRITICAL, INFO = 2, 6  # MAV_SEVERITY
 TIMER_S = 0.05
+LATE_S = 0.2  # a timer that comes so late: this process itself stood still, and scans wait to be heard
+PATIENCE_S = 0.15  # for them
 
 
 class Guard(Node):
@@ -57,6 +59,7 @@ class Guard(Node):
         self._optional()
         self._heard, self._ever = time.monotonic(), False
         self._silent, self._sent, self._told, self._said = False, 0.0, 0.0, ""
+        self._watched, self._patient = time.monotonic(), 0.0
         self.failures = 0
         self.create_timer(TIMER_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -90,11 +93,17 @@ class Guard(Node):
             return
         changed = list(event.new_parameters) + list(event.changed_parameters)
         new = {p.name: Parameter.from_parameter_msg(p).value for p in changed if p.name in LIVE}
+        new = {name: value for name, value in new.items() if isinstance(value, type(self.values[name]))}
         if new and not parameters.check_blocked(dict(self.values, **new)):
             self.values.update(new)
 
     def _watch(self):
         now = time.monotonic()
+        if now - self._watched > LATE_S and now > self._patient + 1.0:  # at most once a second, on a busy board
+            self._patient = now + PATIENCE_S
+        self._watched = now
+        if now < self._patient:
+            return
         silent_s = now - self._heard
         self._silent = silent_s > self.values["guard_after_s"]
         ended = self._ends.why()

@@ -28,6 +28,7 @@ except ImportError:
 
 NAMES = ("on_stale", "base_frame")
 SEVERITIES = {0: 6, 1: 4, 2: 2, 3: 4}  # MAV_SEVERITY by level of a DiagnosticStatus
+SILENT_S = 2.0  # without a scan: neither node nor guard speak, and an ArduCopter in flight tells nobody
 TEXT_S = 5.0  # the same text of /diagnostics is not sent again sooner
 TOLD = (": guard", ": detector")  # whose changes on /diagnostics a pilot reads
 
@@ -55,7 +56,7 @@ class Mavlink(Node):
         self._fix = self.create_publisher(NavSatFix, "fix", BEST_EFFORT_NEWEST)
         self._odometry = Odometry and self.create_publisher(Odometry, "odometry", BEST_EFFORT_NEWEST)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._scan_at = None
+        self._scan_at, self._began, self._deaf = None, time.monotonic(), False
         self.link = Link(url, self._on_state, self._on_problem, self.values["on_stale"] == BLOCKED, self._now)
         self.create_subscription(LaserScan, "obstacle_scan", self._on_scan, 10)
         self.create_subscription(DiagnosticStatus, "vit_perception/alert", self._on_alert, 10)
@@ -95,8 +96,22 @@ class Mavlink(Node):
                 self._told[part] = (level, now)
                 self.link.send_text(SEVERITIES.get(level, 4), "obstacles: " + status.message)
 
+    def _watch_scan(self):
+        """Tell the pilot of an armed vehicle that no scan arrives, and that it does again. Returns whether it is so."""
+        c = self.link.connection
+        silent = time.monotonic() - (self._scan_at or self._began) > SILENT_S
+        deaf = silent and c is not None and bool(c.armed)
+        if deaf and not self._deaf:
+            self.link.send_text(SEVERITIES[2], "obstacles: no scan arrives: nobody looks")
+        elif self._deaf and not silent:
+            self.link.send_text(SEVERITIES[0], "obstacles: scans arrive again")
+        self._deaf = deaf
+        return deaf
+
     def _report(self):
         fine, text = self.link.summary()
+        if self._watch_scan():
+            fine, text = False, text + "; no scan arrives"
         status = DiagnosticStatus(level=b"\x00" if fine else b"\x02", message=text)
         status.name = "{}: link".format(self.get_fully_qualified_name().lstrip("/"))
         sync = self.link.sync

@@ -13,9 +13,10 @@ class Px4Blocked:
     def __init__(self, node):
         kind = installed(flight_messages.ObstacleDistance, "publish_px4", "px4_msgs")
         self._publisher = node.create_publisher(kind, PX4_TOPIC, BEST_EFFORT_NEWEST)
-        self._limits = node.values["range_min_m"], node.values["range_max_m"]
+        self._values = node.values  # followed: they change in flight
 
     def publish(self, stamp, ranges):
         """stamp: builtin_interfaces/Time. ranges: 72 metres."""
         ranges = np.array(ranges, np.float32)
-        self._publisher.publish(flight_messages.obstacle_distance_message(stamp, ranges, *self._limits))
+        limits = self._values["range_min_m"], self._values["range_max_m"]
+        self._publisher.publish(flight_messages.obstacle_distance_message(stamp, ranges, *limits))
