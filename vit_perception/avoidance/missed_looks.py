@@ -7,6 +7,7 @@ part of its frames in which it was.
 
 import math
 from collections import deque
+from typing import Deque
 
 import numpy as np
 
@@ -101,7 +102,8 @@ class PastViews:
     """The views of the last BACK_S, and from where they were taken: did they show the place of what is found now?"""
 
     def __init__(self):
-        self._views = deque()  # (stamp_s, rotation (3, 3) and place (3,) of base_link in a frame that stands, View)
+        # (stamp_s, rotation (3, 3) and place (3,) of base_link in a frame that stands, View)
+        self._views: Deque[tuple] = deque()
         self._rotation, self._place = np.eye(3), np.zeros(3)
 
     def add(self, stamp_s, view, dt, velocity, turning):
