@@ -219,11 +219,7 @@ def _entry(path: Path, number: int, values) -> Entry:
         raise DataError(f"{where}: has is {values['has']}; choose from: boxes, masks")
     if values.get("teacher", "all") not in TEACHES:
         raise DataError(f"{where}: teacher is '{values['teacher']}'; choose from: {', '.join(TEACHES)}")
-    entry = Entry(**{k: v for k, v in values.items() if v is not None})
-    for split in entry.val:
-        if entry.train and os.path.normpath(entry.train) == os.path.normpath(split):
-            raise DataError(f"{path}: {entry.data.name} trains on {split} and measures on it; name another val")
-    return entry
+    return Entry(**{k: v for k, v in values.items() if v is not None})
 
 
 def _is_names(value) -> bool:
