@@ -124,8 +124,6 @@ class Memory:
         self._seen = {i: self._last_seen(o, dt, velocity, turning) for i, o in now.items()}
         self._missed = {i: self._look(o, view, dt) for i, o in now.items()}
         self._kept = [k for k in self._kept if k.lasts(course) and not k.seen_again(now)][-MOST:]
-        for o in obstacles:
-            _range_as_seen(o, self._seen[o.track.id][0])
         return list(obstacles) + [k.obstacle for k in self._kept]
 
     def _look(self, o, view, dt):
@@ -219,18 +217,6 @@ class _Way:
         if aside <= 0.0:
             return True
         return aside < 0.5 * math.pi and o.range_m is not None and o.range_m * math.sin(aside) < self._half_width_m
-
-
-def _range_as_seen(o, seen):
-    """A predicted box grows and shrinks by what its last sizes jittered: the range of the last detection says more.
-
-    seen: the obstacle where it was detected last, moved since.
-    """
-    if o is seen or o.position is None or seen.position is None:
-        return
-    share = norm(seen.position) / max(norm(o.position), 0.1)
-    o.position, o.range_m = share * o.position, share * o.range_m
-    o.covariance, o.range_sigma_m = seen.covariance, seen.range_sigma_m
 
 
 def _looks(o, before):
