@@ -265,6 +265,21 @@ def test_a_camera_that_sends_each_image_twice_sees_as_well():
     assert not any(state == words.FROZEN for _, state, _ in seen)
 
 
+@pytest.mark.parametrize("corner", [(416, 0), (416, 272), (208, 272)])
+def test_what_is_fixed_to_the_camera_is_no_obstacle(corner):
+    """Landing gear or a propeller guard: texture that stays where it is in the image."""
+    rng, (y, x) = np.random.RandomState(5), corner
+    gear = np.clip(cv2.resize(rng.uniform(0, 255, (24, 24)), (96, 96), interpolation=cv2.INTER_CUBIC), 0, 255)
+
+    def fixed(i, picture):
+        picture = picture.astype(float)
+        picture[y : y + 96, x : x + 96] = gear
+        return np.clip(picture + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
+
+    _, seen = fly(flight(frames=24, wall=False), change=fixed)
+    assert seen[-1][1] == words.WATCHING and not any(found for found, _, _ in seen)
+
+
 def test_dropped_frames_and_stamps_that_jump():
     frames = list(flight(frames=45))
     kept = [f for i, f in enumerate(frames) if i % 3 != 1]
