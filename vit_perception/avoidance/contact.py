@@ -27,6 +27,7 @@ RESCALED_SPREAD = 0.06  # 1 / s: what is added to the rate's uncertainty then
 CLOSING_SIGMAS = 3.5  # a rate nearer to zero is not told from a standstill, and its time to contact would be a guess
 # One frame is not enough: in so many frames in a row the rate must be at least this far from a standstill.
 MAYBE_CLOSING_SIGMAS, CLOSING_FRAMES = 1.75, 3
+LEAST_SIGMA = 1e-4  # of y, as a part of it, and of its rate, 1 / s: a fiftieth of the least that 300 approaches came to
 PRIOR_LOOKS = 40.0  # looks that the assumed noise counts for when the noise is estimated from the innovations
 
 
@@ -92,6 +93,8 @@ class ContactFilter:
             surprise, cross_y, cross_v, total = self._expect(ratio, sigma, since_s)
         else:
             self.contradictions = 0
+        if total <= 0:  # y underflows
+            return
         self.growths += 1
         gain_y, gain_v = cross_y / total, cross_v / total
         self._y, self._v = self._y + gain_y * surprise, self._v + gain_v * surprise
@@ -100,6 +103,7 @@ class ContactFilter:
             self._yv - gain_y * cross_v,
             self._vv - gain_v * cross_v,
         )
+        self._keep_valid()
         self._count_closing()
 
     def rescale(self, factor):
@@ -135,7 +139,7 @@ class ContactFilter:
         if not self.hits:
             return None
         y, _, yy, _, _ = self._predicted(max(stamp_s - self.stamp_s, 0.0))
-        return (1.0 / y, math.sqrt(yy) / y) if y > 0 else None
+        return (1.0 / y, math.sqrt(max(yy, 0.0)) / y) if y > 0 else None
 
     def _count_closing(self):
         self.closing_frames = self.closing_frames + 1 if self._closing_sigmas() >= MAYBE_CLOSING_SIGMAS else 0
@@ -177,7 +181,17 @@ class ContactFilter:
         gain_y, gain_v = yy / total, yv / total
         self._y, self._v = y + gain_y * surprise, v + gain_v * surprise
         self._yy, self._yv, self._vv = (1 - gain_y) * yy, (1 - gain_y) * yv, vv - gain_v * yv
+        self._keep_valid()
         return True
+
+    def _keep_valid(self):
+        """Near contact y is tiny, and with it the noise of what is measured: rounding must not make variances negative."""
+        least = (LEAST_SIGMA * self._y) ** 2
+        self._yy, self._vv = max(self._yy, least), max(self._vv, least)
+        limit = (1.0 - LEAST_SIGMA) * math.sqrt(
+            self._yy * self._vv
+        )  # a correlation of one knows the rate without doubt
+        self._yv = max(-limit, min(self._yv, limit))
 
     def _outlier(self, stamp_s, ratio, noise):
         """A size that is `ratio` of the expected one (in y). Returns whether it is taken for the new scale."""

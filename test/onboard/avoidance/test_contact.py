@@ -163,3 +163,21 @@ def test_angular_size_is_width_over_distance_and_does_not_change_with_rotation()
     c, s = math.cos(0.7), math.sin(0.7)
     turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     assert angular_size(a @ turn.T, 3 * b @ turn.T) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 10))
+def test_rounding_makes_no_variance_negative(seed):
+    """Growths that are nearly exact, and contact itself: the filter answers, and its correlation is below one."""
+    for k in range(seed, seed + 10):
+        rng = np.random.default_rng(k)
+        contact, stamp, ttc = ContactFilter(), 0.0, rng.uniform(0.3, 20.0)
+        while stamp < 1.5 * ttc:
+            stamp += rng.choice([0.03, 0.05, 0.1, 0.5])
+            left = max(ttc - stamp, 1e-12)
+            contact.add(stamp, 100.0 / left * np.exp(rng.normal(0, 0.03)), rng.choice([0.02, 0.05, 0.3]))
+            since = rng.uniform(0.1, 1.5)
+            contact.grow(stamp, (left + since) / left, 10 ** rng.uniform(-9, -1), since)
+            size, rate = contact.size_at(stamp), contact.rate_at(stamp)
+            assert (size is None) == (rate is None) and (size is None or (size[1] > 0 and rate[1] > 0))
+            assert contact._yv**2 < contact._yy * contact._vv
+            contact.at(stamp)
