@@ -185,7 +185,7 @@ class ContactFilter:
         return True
 
     def _keep_valid(self):
-        """Near contact y is tiny, and with it the noise of what is measured: rounding must not make variances negative."""
+        """Near contact y is tiny, and so is the noise of what is measured: rounding must make no variance negative."""
         least = (LEAST_SIGMA * self._y) ** 2
         self._yy, self._vv = max(self._yy, least), max(self._vv, least)
         limit = (1.0 - LEAST_SIGMA) * math.sqrt(
