@@ -68,13 +68,14 @@ def stopping() -> list[float]:
     return off
 
 
-def line(what: str, measured: float, rows: np.ndarray) -> float:
+def line(what: str, measured: float, rows: np.ndarray) -> tuple[float, bool]:
+    """Print one flight; by how much it differs, m of the closest gap or m/s of the impact, and whether it hit."""
     modelled = came(rows)
     print(f"| {what} | {outcome(measured)} | {outcome(modelled)} |", flush=True)
-    return abs(measured - modelled) if (measured >= 0) == (modelled >= 0) else math.inf
+    return abs(measured - modelled) if (measured >= 0) == (modelled >= 0) else math.inf, measured < 0
 
 
-def others() -> list[float]:
+def others() -> list[tuple[float, bool]]:
     print("\n| | measured | modelled |\n|---|---|---|")
     slow = Parameters(PRX_FILT=0.25, AVOID_BACKUP_SPD=0.75)
     off = []
@@ -114,11 +115,18 @@ def blocked() -> None:
 
 
 def main() -> None:
-    off = stopping() + others()
+    off = [(gap, False) for gap in stopping()] + others()
     blocked()
-    agree = [v for v in off if math.isfinite(v)]
-    figures = {"flights": len(off), "stops_or_hits_alike": len(agree)}
-    print(json.dumps({**figures, "median_off": round(float(np.median(agree)), 2), "largest_off": round(max(agree), 2)}))
+    agree = [v for v, _ in off if math.isfinite(v)]
+    gaps, speeds = ([v for v, hits in off if math.isfinite(v) and hits is kind] for kind in (False, True))
+    figures = {
+        "flights": len(off),
+        "stops_or_hits_alike": len(agree),
+        "median_gap_off_m": round(float(np.median(gaps)), 2),
+        "largest_gap_off_m": round(max(gaps), 2),
+        "largest_speed_off_mps": round(max(speeds), 2),
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

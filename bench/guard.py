@@ -120,7 +120,7 @@ def dies(ear: Ear, fault: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tries", type=int, default=20, help="of each fault (default %(default)s)")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()

@@ -40,7 +40,7 @@ from .data.masks import attach_masks, read_masked
 from .data.masks.sets import read_measured_sets
 from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure
-from .evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks, merit
+from .evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks, worst
 from .evaluation.subsets import Grouping
 
 
@@ -93,11 +93,6 @@ def print_sets(found: dict[str, dict], classes: list[str]) -> None:
             cells = "".join(f"{_cell(of[name].get(c, {}).get('iou')):>17}" for c in names)
             print(f"{name:<{width}}{_cell(m['miou'])}{_cell(m['boundary_f1']):>13}{cells}")
     print(f"worst: {(lowest := worst(found))}, {in_words(found[lowest])}")
-
-
-def worst(found: dict[str, dict]) -> str:
-    """Of {set: figures} the one of the lowest `merit`."""
-    return min(found, key=lambda name: merit(found[name]))
 
 
 def _print_boxes(found: dict[str, dict], classes: list[str], width: int) -> None:

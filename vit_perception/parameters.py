@@ -120,7 +120,7 @@ SPECS = (
     _live(
         "alerts.range_hits",
         8,
-        "detections from which on a range alone alerts; 3 times as many if most are weak",
+        "detections from which on a range alone alerts; 3 times as many if weak or it appeared",
         1,
         1000,
     ),

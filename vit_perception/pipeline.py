@@ -39,16 +39,18 @@ class FrameDetections:
 
     Attributes:
         detections (Detections): in pixels of the image; those over score_threshold, and weaker ones of `tracks`.
+        found (n, 4): boxes of all that the detector found, weak ones too.
         tracks (list of Track): the confirmed ones; `track.detection` is an index into detections.
         tentative (list of Track): those of strong detections that are not confirmed.
         slices: of the image, those that were looked at and those that were passed over, x1, y1, x2, y2.
         image, order, stamp_s: what was looked at. stage_ms (dict): milliseconds of each stage so far.
     """
 
-    __slots__ = ("detections", "tracks", "tentative", "slices", "image", "order", "stamp_s", "stage_ms")
+    __slots__ = ("detections", "found", "tracks", "tentative", "slices", "image", "order", "stamp_s", "stage_ms")
 
-    def __init__(self, detections, tracks, tentative, slices, image, order, stamp_s, stage_ms):
-        self.detections, self.tracks, self.tentative, self.slices = detections, tracks, tentative, slices
+    def __init__(self, detections, found, tracks, tentative, slices, image, order, stamp_s, stage_ms):
+        self.detections, self.found, self.tracks, self.tentative = detections, found, tracks, tentative
+        self.slices = slices
         self.image, self.order, self.stamp_s, self.stage_ms = image, order, stamp_s, stage_ms
 
 
@@ -168,11 +170,11 @@ class Pipeline:
         turning = _turning(camera, self.mount if mount is None else mount, ego)
         slices = getattr(self.detector, "looked_at", ()), getattr(self.detector, "passed_over", ())
         tracks = self.tracker.update(detections, stamp_s, motion, turning, slices)
-        tentative = self.tracker.tentative
+        tentative, found = self.tracker.tentative, detections.boxes
         detections = _published(detections, tracks, self.score_threshold)
         watch.stop("track")
         stages = dict(self.detector.stage_ms, **watch.stage_ms)
-        return FrameDetections(detections, tracks, tentative, slices, image, order, stamp_s, stages)
+        return FrameDetections(detections, found, tracks, tentative, slices, image, order, stamp_s, stages)
 
     def assess(self, seen, camera=None, mount=None, ego=None):
         """The second half of a frame: ranges, memory, corridor, alert and scan. Returns a Result.
@@ -196,7 +198,7 @@ class Pipeline:
         obstacles = self.obstacles.update(seen.tracks, seen.stamp_s, camera, width, height, mount, ego)
         half_width_m = 0.5 * self.corridor.width_m + self.corridor.margin_m
         if self.memory is not None:
-            axis, boxes = mount.rotation[:, 2], seen.detections.boxes
+            axis, boxes = mount.rotation[:, 2], seen.found
             obstacles = self.memory.update(
                 obstacles, seen.stamp_s, width, height, ego, axis, half_width_m, camera, mount, seen.slices, boxes
             )

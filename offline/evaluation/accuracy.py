@@ -233,10 +233,5 @@ def figures(data: Dataset, results: list[Detections], score: float) -> dict:
     }
 
 
-def worst(found: dict[str, dict]) -> str:
-    """Of {set: what `figures` returned} the one with the lowest mAP50."""
-    return min(found, key=lambda name: found[name]["map50"] or 0.0)
-
-
 def _round(value) -> float:
     return round(float(value), 4)

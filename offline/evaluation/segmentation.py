@@ -119,6 +119,11 @@ def merit(figures: dict) -> float:
     return sum(parts) / len(parts)
 
 
+def worst(found: dict[str, dict]) -> str:
+    """Of {set: figures} the one of the lowest `merit`."""
+    return min(found, key=lambda name: merit(found[name]))
+
+
 def _border(inside: np.ndarray) -> np.ndarray:
     """bool (H, W) -> uint8: pixels inside that touch what is not; the image's edge is no border."""
     return (inside & (cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)).astype(np.uint8)

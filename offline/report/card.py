@@ -6,7 +6,7 @@ import platform
 import numpy as np
 
 from ..data.sample import sides
-from ..evaluation.accuracy import worst
+from ..evaluation.segmentation import worst
 from ..progress import clock
 from ..run.run import Run
 from . import mask_card, tables

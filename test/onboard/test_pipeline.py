@@ -348,3 +348,20 @@ def test_a_wall_without_a_class_reaches_scan_and_alert_and_a_detection_in_front_
     assert result.scan_ranges[36] == pytest.approx(20 - 5 * 37 / 15, rel=0.25)
     _, result = last([[100, 50, 540, 460]])
     assert all(t.class_index == 0 for t in (o.track for o in result.obstacles))
+
+
+def test_a_weak_detection_that_is_no_track_yet_is_no_missed_look():
+    """What is remembered comes back weak: it is looked for, and something was found there."""
+
+    class Weak(Script):
+        def detect(self, image, order):
+            found = super().detect(image, order)
+            return Detections(found.boxes, [0.3], [0])
+
+    pipeline = Pipeline(Weak([80.0]))
+    seen = pipeline.detect_and_track(IMAGE, "mono", 0.0)
+    assert len(seen.detections) == 0 and seen.found.tolist() == [[280.0, 200.0, 360.0, 280.0]]
+    views = []
+    pipeline.memory.update = lambda obstacles, *rest: views.append(rest[-1]) or obstacles
+    pipeline.assess(seen, CAMERA)
+    assert views[0] is seen.found

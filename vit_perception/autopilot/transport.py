@@ -218,8 +218,10 @@ class _Serial(Transport):
             mode[2] &= ~(termios.CSTOPB | getattr(termios, "CRTSCTS", 0))  # as another program may have left it
             mode[4] = mode[5] = speed
             termios.tcsetattr(fd, termios.TCSANOW, mode)
-        except Exception:
+        except Exception as e:
             os.close(fd)
+            if isinstance(e, termios.error):  # unplugged meanwhile
+                raise OSError(*e.args) from None
             raise
         super().__init__(fd)
 

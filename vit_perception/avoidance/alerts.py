@@ -115,8 +115,9 @@ class AlertPolicy:
         return limits
 
     def _step(self, state, obstacle, limits):
-        asked = self._asked(obstacle, limits, 1.0)
-        held = max(asked, min(self._asked(obstacle, limits, self.release_factor), state.level))
+        alerted = state.level > OK
+        asked = self._asked(obstacle, limits, 1.0, alerted)
+        held = max(asked, min(self._asked(obstacle, limits, self.release_factor, alerted), state.level))
         # Trigger on the level that every one of the last frames reached; release likewise.
         state.rising = (state.rising + [asked])[-self.trigger_count :]
         state.falling = (state.falling + [held])[-self.release_count :]
@@ -125,14 +126,17 @@ class AlertPolicy:
         elif len(state.falling) == self.release_count and max(state.falling) < state.level:
             state.level = max(state.falling)
 
-    def _asked(self, obstacle, limits, factor):
-        """The level that the obstacle's values ask for, with the thresholds times `factor`."""
+    def _asked(self, obstacle, limits, factor, alerted):
+        """The level that the obstacle's values ask for, with the thresholds times `factor`.
+
+        alerted: it does already: what was believed is not doubted when it is too near to be detected.
+        """
         if obstacle is None or obstacle.threatens is False or obstacle.track.mean_score < self.min_score:
             return OK
         for level, ttc, distance in limits:
             if self._believes_ttc(obstacle) and obstacle.ttc_s < ttc * factor:
                 return level
-            if distance > 0 and self._believes_range(obstacle) and _near_end(obstacle) < distance * factor:
+            if distance > 0 and self._believes_range(obstacle, alerted) and _near_end(obstacle) < distance * factor:
                 return level
         return OK
 
@@ -148,9 +152,9 @@ class AlertPolicy:
         nearest = obstacle.range_m - 2 * obstacle.range_sigma_m
         return nearest > (self._speed_mps + self.object_speed_mps) * (obstacle.ttc_s + 2 * obstacle.ttc_sigma_s)
 
-    def _believes_range(self, obstacle):
+    def _believes_range(self, obstacle, alerted):
         """A range that is less certain than half of it tells nothing, unless even its far end is near."""
-        sure = obstacle.track.mean_score >= self.sure_score and not obstacle.appeared
+        sure = alerted or (obstacle.track.mean_score >= self.sure_score and not obstacle.appeared)
         if obstacle.range_m is None or obstacle.track.hits < (1 if sure else PATIENT) * self.range_hits:
             return False
         far = obstacle.range_m + obstacle.range_sigma_m

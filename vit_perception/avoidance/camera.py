@@ -14,6 +14,9 @@ _NUMBERS = {_BROWN: "4, 5, 8, 12 or 14", _FISHEYE: "4"}
 _ITERATIONS = (cv2.TERM_CRITERIA_MAX_ITER + cv2.TERM_CRITERIA_EPS, 30, 1e-8)
 
 
+SAME_RAY = 0.02  # slope; a direction farther off the one that its pixel has is outside what the lens's model describes
+
+
 class Camera:
     """Pinhole camera with the lens's distortion.
 
@@ -89,6 +92,23 @@ class Camera:
             sane = np.isfinite(undone).all(axis=1) & (np.abs(undone) < 1e3).all(axis=1)
             rays[sane, :2] = undone[sane]
         return rays
+
+    def pixels(self, slopes):
+        """Image points of directions: (n, 2) x / z and y / z in the optical frame -> (n, 2) float64 pixels, distorted.
+
+        NaN where the lens's model does not hold: where the pixel's own direction is another one.
+        """
+        slopes = np.array(slopes, np.float64).reshape(-1, 2)
+        if self.distortion is None or not len(slopes):
+            return slopes * (self.fx, self.fy) + (self.cx, self.cy)
+        points, none = np.concatenate([slopes, np.ones((len(slopes), 1))], 1), np.zeros(3)
+        k = np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+        if self.fisheye:
+            pixels = cv2.fisheye.projectPoints(points[None], none, none, k, self.distortion)[0].reshape(-1, 2)
+        else:
+            pixels = cv2.projectPoints(points[:, None], none, none, k, self.distortion)[0].reshape(-1, 2)
+        same = np.abs(self.rays(pixels)[:, :2] - slopes).max(axis=1) < SAME_RAY
+        return np.where(same[:, None], pixels, np.nan)
 
     def bearing(self, u, v=None):
         """Angle right of the optical axis of image column `u`, in row `v` (None: the principal point's)."""

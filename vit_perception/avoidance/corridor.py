@@ -175,7 +175,7 @@ class Corridor:
             return False
         distance, sigma = o.sight()
         stands = float(velocity.dot(direction)) / (distance + 2 * sigma)
-        return fit.growth + 2 * fit.growth_sigma < ALONG * stands
+        return fit.side_growth < ALONG * stands
 
     def _moves(self, o, fit, velocity):
         """Whether its line of sight turns otherwise than it would if it stood where it is."""

@@ -136,9 +136,10 @@ class Memory:
             missed = MissedLooks(track, min(befores, default=0))
         seen = self._seen[track.id][0]
         if track.detection >= 0:
-            missed.found(track)
+            missed.found(track, 0.0 if o.position is None else norm(o.position))
         elif view is not None and seen.position is not None:
-            missed.look(view, seen.position, track.found, 1.0, dt)
+            nearer = missed.distance_m / max(norm(seen.position), 0.1) if missed.distance_m else 1.0
+            missed.look(view, seen.position, (nearer * track.found[0], nearer * track.found[1]), nearer, dt)
         o.appeared, o.gone = missed.appeared, track.detection < 0 and missed.enough
         return missed
 

@@ -50,7 +50,10 @@ class View:
         if z <= 0.0:
             return None
         c, border = self._camera, self._border_px
-        u, v = c.fx * x / z + c.cx, c.fy * y / z + c.cy
+        pixel = c.pixels([(x / z, y / z)])[0].tolist()
+        if pixel[0] != pixel[0]:
+            return None
+        u, v = pixel
         box = (u - 0.5 * width, v - 0.5 * height, u + 0.5 * width, v + 0.5 * height)
         inside = box[0] > border and box[1] > border and box[2] < c.width - border and box[3] < c.height - border
         if not inside or (self._slices[1] and passed_over(np.array([box]), *self._slices)[0]):
@@ -65,7 +68,7 @@ class MissedLooks:
     """
 
     def __init__(self, track, before=0):
-        self.before, self._spent = before, 0.0
+        self.before, self.distance_m, self._spent = before, 0.0, 0.0
         self._learn(track)
 
     def _learn(self, track):
@@ -76,9 +79,9 @@ class MissedLooks:
             GROWN * track.proven_px / max(math.sqrt(track.found[0] * track.found[1]), 1e-3) if known else 0.0
         )
 
-    def found(self, track):
-        """It was found in this frame: the looks since it was found last say nothing any more."""
-        self._spent = 0.0
+    def found(self, track, distance_m):
+        """It was found in this frame: the looks since it was found last say nothing any more. 0 m: no range."""
+        self.distance_m, self._spent = distance_m, 0.0
         self._learn(track)
 
     def look(self, view, position, box, scale, dt):

@@ -101,10 +101,10 @@ class Followed:
                 self._all.append(one)
             else:
                 # On inverse distances, of which the errors are even.
-                old, new = 1.0 / norm(one.place), 1.0 / norm(place)
+                before, now = 1.0 / norm(one.place), 1.0 / norm(place)
                 weight = max(GAIN, one.part**2 / (one.part**2 + part**2))
-                ray = (1 - weight) * one.place * old + weight * place * new
-                one.place = ray / norm(ray) / (old + weight * (new - old))
+                ray = (1 - weight) * one.place * before + weight * place * now
+                one.place = ray / norm(ray) / (before + weight * (now - before))
                 one.part = math.sqrt((1 - weight) ** 2 * one.part**2 + weight**2 * part**2)
                 one.half_rad = 0.5 * (one.half_rad + half_rad)
                 one.seen.append(True)

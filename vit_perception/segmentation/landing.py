@@ -16,7 +16,6 @@ MOST_CELLS = 512  # of the grid each way
 LARGEST = 3.0  # times the radius that the vehicle needs: a circle that is larger is told as one of this size
 SIGMAS = 2.0  # of the height, which scales the circle, by which it must be large enough
 SLOPE = 0.1  # a ray to the ground must dip by more (6 degrees): beyond, a pixel covers metres
-SAME_RAY = 0.02  # slope; a direction farther off the one that its pixel has is outside what the lens's model describes
 
 
 class Place:
@@ -141,20 +140,11 @@ class Ground:
         rays = np.stack([x - self.camera_at[0], y - self.camera_at[1], below], 1).dot(self._rotation)  # optical frame
         ahead = rays[:, 2] > 1e-6
         slopes = rays[:, :2] / np.where(ahead, rays[:, 2], 1.0)[:, None]
-        c = self.camera
-        u, v = (self._distorted(slopes) if c.distortion is not None else slopes * (c.fx, c.fy) + (c.cx, c.cy)).T
-        seen = ahead & (u >= 0) & (v >= 0) & (u < c.width) & (v < c.height)
-        seen[seen] = np.abs(c.rays(np.stack([u[seen], v[seen]], 1))[:, :2] - slopes[seen]).max(axis=1) < SAME_RAY
+        pixels = self.camera.pixels(slopes)
+        u, v = np.where(np.isfinite(pixels), pixels, -1.0).T  # what the lens's model does not tell is outside
+        seen = ahead & (u >= 0) & (v >= 0) & (u < self.camera.width) & (v < self.camera.height)
         return np.where(seen, u, 0.0), np.where(seen, v, 0.0), seen
 
     def to_base(self, point):
         """(3,) in base_link of a ground point (x, y)."""
         return self._level.T.dot([point[0], point[1], -self._base_height_m])
-
-    def _distorted(self, slopes):
-        c, none = self.camera, np.zeros(3)
-        k = np.array([[c.fx, 0.0, c.cx], [0.0, c.fy, c.cy], [0.0, 0.0, 1.0]])
-        points = np.concatenate([slopes, np.ones((len(slopes), 1))], 1)
-        if c.fisheye:
-            return cv2.fisheye.projectPoints(points[None], none, none, k, c.distortion)[0].reshape(-1, 2)
-        return cv2.projectPoints(points[:, None], none, none, k, c.distortion)[0].reshape(-1, 2)

@@ -23,6 +23,7 @@ CLEAR = make_scan([], (-math.pi / 4, math.pi / 4), publish_clear=True)
 FLOWN = [(0.25, 0.75, 4.0), (0.25, 0.75, 6.7), (0.25, 0.0, 4.0), (1.0, 0.0, 4.0), (5.0, 0.75, 4.0), (5.0, 0.0, 4.0),
          (0.0, 0.0, 4.0), (5.0, 0.0, 2.0), (5.0, 0.0, 6.9)]  # fmt: skip
 LOITER_ROWS = [(*r[:2], *r[3:]) for r in LOITER if r[2] == 1 and (*r[:2], r[3]) in FLOWN]
+assert len(LOITER_ROWS) == len(FLOWN)
 
 
 @pytest.mark.parametrize(("cutoff", "backup", "speed", "closest", "settle", "back", "brake"), LOITER_ROWS)
@@ -30,7 +31,8 @@ def test_it_stops_in_loiter_where_the_real_one_stops(cutoff, backup, speed, clos
     rows = fly(Parameters(PRX_FILT=cutoff, AVOID_BACKUP_SPD=backup), speed)
     mean, swing = settles(rows)
     assert rows[:, GAP].min() == pytest.approx(closest, abs=CLOSEST_M) and not is_hit(rows)
-    assert -rows[:, VX].min() == pytest.approx(abs(back), abs=BACK_MPS)
+    backwards = -rows[:, VX].min()
+    assert abs(backwards - back) <= BACK_MPS if back > 0 else backwards <= -back + 0.1, "negative: measured is at most"
     if settle is None:
         assert swing > 0.15, "it bounces to the end"
     else:

@@ -189,3 +189,18 @@ def test_a_range_alone_takes_longer_while_most_detections_are_weak(score, needs)
     levels = [policy.update([obstacle(range_m=4.0, hits=h, mean_score=score)]).level for h in (needs - 1, needs)]
     assert levels == [OK, WARN]
     assert policy.update([obstacle(ttc=1.0, hits=7, mean_score=score, track_id=2)]).level == ERROR, "contact waits not"
+
+
+@pytest.mark.parametrize("appeared", [False, True])
+def test_what_alerts_is_not_doubted_when_it_is_too_near_to_be_found(appeared):
+    """20 hits, most of them weak: too few for its range alone. Its time to contact raised the alert, and ends there."""
+
+    def update(policy, ttc):
+        o = obstacle(ttc, range_m=3.0, range_sigma=0.2, mean_score=0.4, hits=20)
+        o.appeared, o.remembered = appeared, ttc is None
+        return policy.update([o]).level
+
+    alone, policy = AlertPolicy(sure_score=0.5), AlertPolicy(sure_score=0.5)
+    assert {update(alone, None) for _ in range(20)} == {OK}
+    assert [update(policy, 1.0) for _ in range(5)][-1] == ERROR
+    assert {update(policy, None) for _ in range(20)} == {ERROR}

@@ -253,3 +253,15 @@ def test_a_range_that_is_wrong_moves_an_edge_along_its_own_line_of_sight():
         return o.threatens
 
     assert verdict(3.9) is False and verdict(3.0) is True
+
+
+def test_who_turns_sideways_gets_narrower_and_still_threatens():
+    """6.3 m ahead of a vehicle at 1 m/s, from 0.65 to 0.3 m wide in 0.6 s: its area shrinks, its height does not."""
+    corridor, threats = Corridor(), []
+    for i in range(16):
+        width = 0.65 - 0.35 * min(max(i - 4, 0) / 9.0, 1.0)
+        o = obstacle((6.3 - i / 15.0, 0, 0), 0.0, 100.0 + i / 15.0, width=width, height=1.7)
+        o.whole = True
+        corridor.assess([o], Ego((1.0, 0, 0), (0, 0, 0), np.eye(3), None))
+        threats.append(o.threatens)
+    assert all(threats)

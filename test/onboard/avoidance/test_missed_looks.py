@@ -9,6 +9,7 @@ from known_obstacles import FOCAL, obstacle
 from vit_perception.avoidance.camera import Camera
 from vit_perception.avoidance.geometry import Ego, Mount
 from vit_perception.avoidance.memory import Memory
+from vit_perception.avoidance.missed_looks import View
 
 CAMERA, MOUNT = Camera(FOCAL, FOCAL, 320, 256, 640, 512), Mount.from_angles()
 HOVERS = Ego((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), np.eye(3), 1.5)
@@ -168,3 +169,24 @@ def test_what_was_remembered_and_is_found_as_another_track_did_not_appear():
     new.track.start_s = 1.9
     new.track.hit(new.track.box, 0.7, 0, 1.9)
     assert memory.update([new], 1.9, 640, 512, HOVERS, camera=CAMERA, mount=MOUNT) == [new] and not new.appeared
+
+
+@pytest.mark.parametrize(
+    ("distortion", "model"), [((-0.35, 0.1, 0.0, 0.0, 0.0), "plumb_bob"), ((0.0,) * 4, "equidistant")]
+)
+def test_a_look_knows_the_lens(distortion, model):
+    """30 degrees aside a pinhole would be 20 pixels off: what is found there would count as missed."""
+    camera = Camera(400.0, 400.0, 320.0, 256.0, 640, 512, distortion, model)
+    position = np.array([10.0, -10.0 * math.tan(math.radians(30.0)), 0.0])
+    u, v = camera.pixels([(math.tan(math.radians(30.0)), 0.0)])[0]
+    assert abs(u - (320.0 + 400.0 * math.tan(math.radians(30.0)))) > 15.0
+    assert camera.rays([(u, v)])[0, 0] == pytest.approx(math.tan(math.radians(30.0)), abs=1e-3)
+    there = [u - 10.0, v - 20.0, u + 10.0, v + 20.0]
+    assert View(camera, MOUNT, [there], 2.0).finds(position, 20.0, 40.0) is True
+    assert View(camera, MOUNT, [[u + 15.0, v - 20.0, u + 35.0, v + 20.0]], 2.0).finds(position, 20.0, 40.0) is False
+
+
+def test_where_the_model_of_the_lens_does_not_hold_there_is_no_look():
+    camera = Camera(400.0, 400.0, 320.0, 256.0, 640, 512, (-0.35, 0.0, 0.0, 0.0, 0.0))
+    assert np.isnan(camera.pixels([(1.8, 0.0)])).all()
+    assert View(camera, MOUNT, [], 2.0).finds(np.array([5.0, -9.0, 0.0]), 20.0, 40.0) is None

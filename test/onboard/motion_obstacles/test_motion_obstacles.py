@@ -11,6 +11,7 @@ from vit_perception.avoidance.geometry import Ego, rotation_about
 from vit_perception.avoidance.scan import make_scan
 from vit_perception.motion_obstacles import FIRST_ID, by_motion
 from vit_perception.motion_obstacles import watcher as words
+from vit_perception.motion_obstacles.followed import Followed
 from vit_perception.motion_obstacles.watcher import MotionObstacles
 
 NONE = np.zeros((0, 4), np.float32)
@@ -210,7 +211,7 @@ def test_a_gyro_that_vibrates_does_not_count_as_turning_fast():
     assert not any(words.TURNS in state for _, state, _ in seen)
 
 
-def test_odometry_in_a_wrong_frame_is_noticed_or_silent():
+def test_odometry_in_a_wrong_frame_alerts_nobody():
     """The velocity turned by 25 degrees: still in the image, but not where it flies."""
     _, seen = fly(flight(frames=40, wall=False, velocity=[5 * np.cos(0.44), 5 * np.sin(0.44), 0]))
     assert alarms(seen) == 0
@@ -332,3 +333,31 @@ def test_colour_and_switched_off():
     assert found
     watcher.enabled = False
     assert look(watcher, picture, stamp_s + 0.1, ego) == [] and watcher.state == words.OFF
+
+
+def test_while_it_turns_fast_nothing_new_is_made_and_what_is_known_stays():
+    followed = Followed()
+    near, far, other = (
+        (np.array([d, y, 0.0]), 0.1, 0.02, np.zeros(4)) for d, y in ((6.0, 0.0), (12.0, 3.0), (9.0, -4.0))
+    )
+    for i in range(5):
+        followed.correct([near, far], 0.1 * i, 4.0)
+    for i in range(10):
+        followed.correct([near, other], 0.5 + 0.1 * i, 4.0, new=False)
+    places = [one.place[0] for one in followed._all]
+    assert places == pytest.approx([6.0, 12.0]), "the one that was not seen stays, and nothing was made of the third"
+
+
+def test_images_that_move_as_no_flight_moves_them_are_noticed():
+    """64 tiles, each with a motion of its own: neither odometry nor a turning explains them."""
+
+    def torn(i, picture):
+        result, (h, w) = picture.copy(), picture.shape
+        for k in range(64):
+            tile = (slice(k // 8 * h // 8, (k // 8 + 1) * h // 8), slice(k % 8 * w // 8, (k % 8 + 1) * w // 8))
+            shift = 6 * i * np.random.default_rng(100 * (k // 8) + k % 8).uniform(-1, 1, 2)
+            result[tile] = np.roll(picture[tile], shift.astype(int), (0, 1))
+        return result
+
+    _, seen = fly(flight(frames=40), change=torn)
+    assert seen[-1][1] == words.CONTRADICTED and alarms(seen) == 0

@@ -1,5 +1,6 @@
 """What the scan says when nothing is known, from the node and from its guard, over real DDS and with real signals."""
 
+import math
 import os
 import resource
 import signal
@@ -184,19 +185,26 @@ def test_what_the_pilot_released_stays_so_while_the_node_itself_blocks(client, t
     release = client.node.create_publisher(Bool, "release_blocked", 1)
     scans = client.node.create_publisher(LaserScan, "obstacle_scan", 10)
 
-    def speak(ranges):
+    def speak(ranges, marks=()):
         for _ in range(4):
-            scans.publish(LaserScan(scan_time=0.1, range_min=0.5, range_max=40.0, ranges=ranges))
+            message = LaserScan(scan_time=0.1, range_min=0.5, range_max=40.0, ranges=ranges, intensities=marks)
+            scans.publish(message)
             client.spin(0.1)
         client.spin(0.5)
         return [m for m in newest(client) if m.scan_time == 0]
+
+    wide = BlockedScan()
+    wide.look((-math.radians(60.0), math.radians(60.0)))
 
     with running("guard", tmp_path / "guard", on_stale="blocked", guard_after_s=0.3):
         assert client.wait(lambda: newest(client, 0.1), 8.0)
         release.publish(Bool(data=True))
         client.spin(0.2)
         assert speak(BlockedScan().ranges(0.5)) == []
-        assert speak([9.0] * 72), "a good scan ends the release"
+        assert speak([9.0] * 72, wide.marks()), "a good scan ends the release"
+        release.publish(Bool(data=True))
+        client.spin(0.2)
+        assert speak(BlockedScan().ranges(0.5), BlockedScan().marks()) == [], "one that does not know its wide view yet"
 
 
 def test_a_guard_that_itself_stood_still_hears_first_what_waits(client, tmp_path):

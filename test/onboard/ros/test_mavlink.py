@@ -55,7 +55,8 @@ def test_node_link_and_guard_stop_the_autopilot_whatever_dies(client, bundle, lo
             assert math.hypot(twist.x, twist.y, twist.z) == pytest.approx(math.hypot(3, 4, 0.5), abs=1e-4)
             assert q.x**2 + q.y**2 + q.z**2 + q.w**2 == pytest.approx(1.0)
             assert client.messages("height")[-1].range == pytest.approx(5.12)
-            assert client.messages("fix")[-1].latitude == pytest.approx(47.3)
+            fix = client.messages("fix")[-1]
+            assert fix.latitude == pytest.approx(47.3) and fix.status.status == 0
             assert client.messages("armed")[-1].data is True
             assert client.wait(lambda: "velocity" in known_of_the_vehicle(client), 8.0)
             # The guard, up first, said that the node is silent: that it watches again is told 5 s later (TEXT_S).

@@ -23,6 +23,7 @@ NAMES = (
     "on_stale", "guard_after_s", "scan_frame", "scan_rate_hz", "range_min_m", "range_max_m", "obstacles.camera_yaw_deg",
     "publish_px4", "publish_mavros",
 )  # fmt: skip
+LINK = "mavlink"  # the program's node name
 LIVE = ("on_stale", "range_min_m", "range_max_m")  # what the node may change in flight
 OK, ERROR = b"\x00", b"\x02"
 CRITICAL, INFO = 2, 6  # MAV_SEVERITY
@@ -83,13 +84,17 @@ class Guard(Node):
         if msg.scan_time <= 0.0:  # of a guard
             return
         self._heard, self._ever = time.monotonic(), True
+        self._blocked.hear(msg.ranges, msg.intensities)  # first: a node that starts anew may know less of its view
         if len(msg.ranges) == BINS and not self._blocked.is_one(msg.ranges, msg.range_min):
             self._ends.released = False  # the node's own blocked scan is no end of what the pilot released
-        self._blocked.hear(msg.ranges, msg.intensities)
 
     def _on_event(self, event):
-        """Follow the node's parameters: those of whoever stands in this namespace and has them."""
-        if event.node.rpartition("/")[0] != self.get_namespace().rstrip("/"):
+        """Follow the node's parameters: those of whoever stands in this namespace and has them, but for the link.
+
+        A link that starts anew declares what it was launched with, whatever was changed in flight.
+        """
+        namespace, _, name = event.node.rpartition("/")
+        if namespace != self.get_namespace().rstrip("/") or name == LINK:
             return
         changed = list(event.new_parameters) + list(event.changed_parameters)
         new = {p.name: Parameter.from_parameter_msg(p).value for p in changed if p.name in LIVE}

@@ -11,7 +11,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from sensor_msgs.msg import LaserScan, NavSatFix, Range
+from sensor_msgs.msg import LaserScan, NavSatFix, NavSatStatus, Range
 from std_msgs.msg import Bool
 
 from ... import parameters
@@ -144,7 +144,9 @@ class Mavlink(Node):
             self._publish(self._height, msg, stamp)
         elif what == "fix":
             stamp, latitude, longitude, altitude = state.fix()
-            self._publish(self._fix, NavSatFix(latitude=latitude, longitude=longitude, altitude=altitude), stamp)
+            msg = NavSatFix(latitude=latitude, longitude=longitude, altitude=altitude)
+            msg.status.status = NavSatStatus.STATUS_FIX  # newer messages begin with STATUS_UNKNOWN: no finds
+            self._publish(self._fix, msg, stamp)
 
     def _publish_odometry(self, stamp, quaternion, rates, position, velocity):
         if stamp is None:
