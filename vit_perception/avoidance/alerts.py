@@ -4,7 +4,7 @@ An alert tells of what the vehicle will hit: an obstacle that `avoidance.corrido
 """
 
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
-PATIENT = 3
+PATIENT = 3  # times range_hits; chosen on bench/closed_loop.py's empty ground, development seeds
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level
 
 
@@ -40,7 +40,7 @@ class AlertPolicy:
             second.
         min_score: a track of a lower mean score raises no alert: at low scores most detections are false.
         range_hits: from so many detections on a track's range alone raises an alert. False ones seldom last so long. If
-            its mean score is below sure_score: from PATIENT times as many.
+            its mean score is below sure_score, or it appeared: from PATIENT times as many, unless it alerts already.
         sure_score: that starts a track: most false detections are weaker, most others stronger.
         object_speed_mps: that obstacles may have by themselves: where range and speed are known, a time to contact
             that asks for more is not believed, and range alone counts.

@@ -42,7 +42,8 @@ class Memory:
         fills: so is one whose box is as large as this part of the image's width or height.
         hold_s: for how long, while the vehicle flies or its velocity is unknown. Where the velocity is known, what is
             in the way uses up time only while it would be seen whole, unless it was detected fewer times than min_hits.
-        hold_still_s: the same while it hovers, creeps or swings. Not of what was detected fewer times than min_hits.
+        hold_still_s: the same while it hovers, creeps or swings, of what is in the way. Not of what appeared, or was
+            detected fewer times than min_hits.
         still_mps: a slower vehicle hovers.
         border_px: a box this close to one side border, clear of the vehicle's way, is leaving the view: it is kept
             only if it threatens.
