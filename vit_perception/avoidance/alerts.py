@@ -4,7 +4,7 @@ An alert tells of what the vehicle will hit: an obstacle that `avoidance.corrido
 """
 
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
-PATIENT = 3  # times range_hits; chosen on bench/closed_loop.py's empty ground, development seeds
+PATIENT = 3  # times range_hits: a choice, flown in bench/closed_loop.py with all others
 THREATS = ("NONE", "LOW", "HIGH")  # MAV_COLLISION_THREAT_LEVEL, by level
 
 

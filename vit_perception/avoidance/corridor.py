@@ -26,7 +26,7 @@ _UP = np.array([0.0, 0.0, 1.0])
 DIP = math.sin(math.radians(5.0))  # what is seen lower than this is below the vehicle, whatever its range
 MOVES_SIGMAS = 2.0  # by which a line of sight turns otherwise than to what stands
 FAR_END = 0.3  # sigma of what the inner edge of an object cut by the image's side is farther, as a part of its range
-# Of the growth of what stands: what surely grows less than that moves along with the vehicle, at half its speed or more.
+# Of the growth of what stands: what surely grows less moves along with the vehicle, at half its speed or more.
 ALONG = 0.5
 GROUND = 0.7  # of the height above ground: so much of it is left where an object stands, as far as is known
 
