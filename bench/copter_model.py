@@ -117,11 +117,10 @@ def blocked() -> None:
 def main() -> None:
     off = [(gap, False) for gap in stopping()] + others()
     blocked()
-    agree = [v for v, _ in off if math.isfinite(v)]
     gaps, speeds = ([v for v, hits in off if math.isfinite(v) and hits is kind] for kind in (False, True))
     figures = {
         "flights": len(off),
-        "stops_or_hits_alike": len(agree),
+        "stops_or_hits_alike": len(gaps) + len(speeds),
         "median_gap_off_m": round(float(np.median(gaps)), 2),
         "largest_gap_off_m": round(max(gaps), 2),
         "largest_speed_off_mps": round(max(speeds), 2),

@@ -1,4 +1,4 @@
-"""A calibrated camera: pixels to directions. Optical frame: x right, y down, z forward; right and up are positive."""
+"""A calibrated camera: pixels to directions and back. Optical frame: x right, y down, z forward; right and up are positive."""
 
 import math
 
@@ -12,8 +12,6 @@ _FISHEYE = (4,)
 _COEFFICIENTS = {"plumb_bob": _BROWN, "rational_polynomial": _BROWN, "equidistant": _FISHEYE, "fisheye": _FISHEYE}
 _NUMBERS = {_BROWN: "4, 5, 8, 12 or 14", _FISHEYE: "4"}
 _ITERATIONS = (cv2.TERM_CRITERIA_MAX_ITER + cv2.TERM_CRITERIA_EPS, 30, 1e-8)
-
-
 SAME_RAY = 0.02  # slope; a direction farther off the one that its pixel has is outside what the lens's model describes
 
 
@@ -101,8 +99,7 @@ class Camera:
         slopes = np.array(slopes, np.float64).reshape(-1, 2)
         if self.distortion is None or not len(slopes):
             return slopes * (self.fx, self.fy) + (self.cx, self.cy)
-        points, none = np.concatenate([slopes, np.ones((len(slopes), 1))], 1), np.zeros(3)
-        k = np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+        points, none, k = np.concatenate([slopes, np.ones((len(slopes), 1))], 1), np.zeros(3), self._matrix()
         if self.fisheye:
             pixels = cv2.fisheye.projectPoints(points[None], none, none, k, self.distortion)[0].reshape(-1, 2)
         else:
@@ -122,8 +119,11 @@ class Camera:
         """(left, right): bearings of the image's two side edges; left is negative in an ordinary camera."""
         return self.bearing(0.0), self.bearing(float(self.width))
 
+    def _matrix(self):
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
     def _undistort(self, points):
-        k = np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+        k = self._matrix()
         if self.fisheye:
             return cv2.fisheye.undistortPoints(points[None], k, self.distortion)[0]
         points = points[:, None]

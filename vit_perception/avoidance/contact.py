@@ -188,9 +188,8 @@ class ContactFilter:
         """Near contact y is tiny, and so is the noise of what is measured: rounding must make no variance negative."""
         least = (LEAST_SIGMA * self._y) ** 2
         self._yy, self._vv = max(self._yy, least), max(self._vv, least)
-        limit = (1.0 - LEAST_SIGMA) * math.sqrt(
-            self._yy * self._vv
-        )  # a correlation of one knows the rate without doubt
+        # At a correlation of one the rate would be known without doubt.
+        limit = (1.0 - LEAST_SIGMA) * math.sqrt(self._yy * self._vv)
         self._yv = max(-limit, min(self._yv, limit))
 
     def _outlier(self, stamp_s, ratio, noise):
