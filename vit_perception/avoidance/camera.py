@@ -1,4 +1,4 @@
-"""A calibrated camera: pixels to directions and back. Optical frame: x right, y down, z forward; right and up are positive."""
+"""A calibrated camera: pixels to directions and back. Optical frame: x right, y down, z ahead; right, up positive."""
 
 import math
 
