@@ -82,6 +82,8 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     run.input = _input(run)
     if args.teacher:
         _take_teacher(run, args.teacher)
+    if args.student:
+        _take_student(run, args.student)
     _check_models(run, taught)
     _check_sets(run)
     sets = {"sets": [vars(part) for part in train.parts]} if train.parts else {}
@@ -96,6 +98,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": args.backbone.name if args.backbone else None,
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
+        **({"student": {"file": args.student.name, "sha256": model_hash(run.start.model)}} if run.start else {}),
         "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
         "input": run.input,
     }
@@ -267,6 +270,27 @@ def _take_teacher(run: Run, path: Path) -> None:
     run.source = load_teacher(path, run.labels, len(run.input["mean"]), run.segments)
     given = run.source.input or {}
     run.input |= {k: given[k] for k in ("mean", "std", "high_bit_depth") if k in given}
+
+
+def _take_student(run: Run, path: Path) -> None:
+    """The student that is given. It must take pixels as its teacher does, and nothing else may say what it is."""
+    if run.budget_ms or run.min_map:
+        raise RecipeError("--student is the student, --budget-ms and --min-map look for one; give one of them")
+    if run.recipe.student:
+        options = ", ".join(run.recipe.student)
+        raise RecipeError(
+            f"--student {path} is the student, and the recipe's group 'student' describes one ({options}); take a "
+            "recipe without it"
+        )
+    if not run.source:
+        raise RecipeError("--student starts a student under a teacher that is trained: name that with --teacher")
+    run.start = load_teacher(path, run.labels, len(run.input["mean"]), run.segments, "student")
+    for key in ("mean", "std", "high_bit_depth"):
+        if run.start.input and run.start.input.get(key, run.input[key]) != run.input[key]:
+            raise RecipeError(
+                f"student {path} takes pixels with {key} {run.start.input[key]}, its teacher with {run.input[key]}; "
+                "take one that was made under a teacher like this"
+            )
 
 
 def _input(run: Run) -> dict:
