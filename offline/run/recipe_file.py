@@ -12,7 +12,7 @@ import yaml
 from vit_perception.images import high_bit_depth
 
 from ..compression.prune import CRITERIA, SHARES
-from ..data.text import decode_text
+from ..data.text import decode_text, parse_yaml
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from .recipe import TAUGHT, Recipe
@@ -92,7 +92,7 @@ def _give_way(values: dict, given: list[str]) -> dict:
 
 def _parse(text: str, where: str):
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as e:  # a date that does not exist is a ValueError
         raise RecipeError(f"{where} is not valid yaml: {' '.join(str(e).split())}") from e
 
