@@ -3,8 +3,8 @@
 EfficientNet-Lite0 is EfficientNet-B0 (Tan and Le, arXiv 1905.11946, table 1) as its authors publish it for small
 boards: without squeeze-and-excitation, and with ReLU6 in place of SiLU. Its blocks 0, 1-2, 3-4 and 5-10 end at strides
 2, 4, 8 and 16. A block (Sandler et al., MobileNetV2, arXiv 1801.04381) widens the map by a 1x1 convolution, filters
-each hidden channel alone, and projects onto few channels without an activation. Block 0 has nothing to widen: the network's
-first 3x3 convolution, of stride 2, stands in that place here, so that all blocks are alike.
+each hidden channel alone, and projects onto few channels without an activation. Block 0 has nothing to widen: the
+network's first 3x3 convolution, of stride 2, stands in that place here, so that all blocks are alike.
 
 Convolutions are padded alike on all sides. TensorFlow pads those of stride 2 at the right and the bottom only, so the
 weights see the image moved by one pixel of each such map: they compute the same of a moved image.

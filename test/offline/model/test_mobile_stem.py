@@ -239,8 +239,12 @@ def data(tmp_path_factory):
 
 def recipe_of(folder, **changes):
     path = folder / "tiny.yaml"
-    model = TINY["model"] | {"stem": "mobile"}
-    path.write_text(yaml.safe_dump(TINY | {"model": model, "prune": STEPS | {"stem": 0.5, "heads": 0.5}} | changes))
+    mine = {
+        "model": TINY["model"] | {"stem": "mobile"},
+        "pretrain": STEPS,
+        "prune": STEPS | {"stem": 0.5, "heads": 0.5},
+    }
+    path.write_text(yaml.safe_dump(TINY | mine | changes))
     return path
 
 
@@ -256,11 +260,10 @@ def test_a_whole_run_bears_it_and_names_the_backbone(data, tmp_path):
     assert bundle.made["model"]["stem"] == [16, 48, 64, 64, 128, 128, 240, 240, 240, 336, 336]
     assert bundle.made["backbone"]["file"] == "lite0.pth" and "lite0.pth, whose licence" in card
     started = load_torch(tmp_path / "mobile.run" / "teacher.pt")["weights"]["stem.3.5.project.0.weight"]
-    assert (started - PLAIN["_blocks.10._project_conv.weight"]).abs().max() < 0.1  # six steps on
+    assert (started - PLAIN["_blocks.10._project_conv.weight"]).abs().max() < 0.1  # twelve steps on
 
-    student = (
-        tmp_path / "student"
-    )  # of the bundle, whose batch norms are folded: the stem comes back, and so does the origin
+    # Of the bundle, whose batch norms are folded, a student learns with another stem: it keeps the pixels and the origin.
+    student = tmp_path / "student"
     plain = recipe_of(tmp_path, prune={"epochs": 0}, lowrank={"epochs": 0}, student={"stem": [8, 8, 16, 16]})
     done = run(command(data, plain, student, "--teacher", str(out)))
     assert done.returncode == 0, done.stderr
