@@ -262,7 +262,7 @@ def test_a_whole_run_bears_it_and_names_the_backbone(data, tmp_path):
     started = load_torch(tmp_path / "mobile.run" / "teacher.pt")["weights"]["stem.3.5.project.0.weight"]
     assert (started - PLAIN["_blocks.10._project_conv.weight"]).abs().max() < 0.1  # twelve steps on
 
-    # Of the bundle, whose batch norms are folded, a student learns with another stem: it keeps the pixels and the origin.
+    # Of the bundle, its batch norms folded, a student with another stem learns: it keeps the pixels and the origin.
     student = tmp_path / "student"
     plain = recipe_of(tmp_path, prune={"epochs": 0}, lowrank={"epochs": 0}, student={"stem": [8, 8, 16, 16]})
     done = run(command(data, plain, student, "--teacher", str(out)))
