@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 INT8_MODES = ("static", "dynamic", "auto")
 TENSORRT_MODES = ("auto", "int8", "fp16")
 CLOSE = 0.1  # largest difference to fp32 that `auto` accepts, relative to the largest output
-ORT_STATIC = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Relu"]
+ORT_STATIC = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Relu", "Clip"]
 TENSORRT_STATIC = ["Conv", "MatMul", "Gemm"]
 
 

@@ -98,7 +98,7 @@ class Prune(Distilled):
     heads: float = 0.0  # shares that go: of every block's heads,
     mlp: float = 0.0  # of every block's hidden units,
     dim: float = 0.0  # of the token width,
-    stem: float = 0.0  # of every stem stage's channels,
+    stem: float = 0.0  # of every stem stage's channels; of a mobile stem of every block's hidden ones,
     neck: float = 0.0  # of the fine maps' channels
     twin: bool = False  # then go on with convolutions of the same MACs in the place of the blocks (conv_twin.py)
 
