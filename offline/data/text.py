@@ -17,20 +17,23 @@ MARKS = (
 FALLBACK = "cp1252"
 
 
-class _NoKeyTwice(yaml.SafeLoader):
-    """YAML would take the last of them without a word."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
+def parse_yaml(text: str):
+    """Plain values of a YAML text. Raises yaml.YAMLError, also for a key that stands twice in a mapping, of which YAML
+    would take the last without a word; ValueError for a date that does not exist; RecursionError."""
+    open_nodes, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
+    while open_nodes:
+        node = open_nodes.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+            continue
+        seen.add(id(node))  # an alias leads to a node that was here
+        if isinstance(node, yaml.SequenceNode):
+            open_nodes += node.value
+            continue
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise yaml.YAMLError(f"'{twice[0]}' is there twice, {node.start_mark}")
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str):
-    """Plain values of a YAML text. Raises yaml.YAMLError, also for a key that stands twice in a mapping, ValueError for
-    a date that does not exist, and RecursionError."""
-    return yaml.load(text, Loader=_NoKeyTwice)  # a SafeLoader
+        open_nodes += [value for _, value in node.value]
+    return yaml.safe_load(text)
 
 
 def decode_text(raw: bytes) -> tuple[str, str]:

@@ -184,7 +184,7 @@ def check_values(r: Recipe, where: str) -> None:
         isinstance(scale, list) and len(scale) == 2 and all(map(is_number, scale)) and 0 < scale[0] <= scale[1],
         f"crops.scale must be [low, high], numbers over 0, not {scale}",
     )
-    for name in ("mosaic", "objects", "close", "mixed"):
+    for name in ("mosaic", "objects", "close"):
         demand(0 <= getattr(r.crops, name) <= 1, f"crops.{name} must lie in 0..1, not {getattr(r.crops, name)}")
     for name, share in r.crops.sensor.shares().items():
         demand(0 <= share <= 1, f"crops.sensor.{name} must lie in 0..1, not {share}")

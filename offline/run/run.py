@@ -76,7 +76,7 @@ class Run:
         c = self.recipe.crops
         seed = self.seed(offset)
         augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted, c.close, c.sensor)
-        return Loader(self.train_data, self.input, c.size, batch, *augmentation, self.dense(), c.mixed)
+        return Loader(self.train_data, self.input, c.size, batch, *augmentation, dense=self.dense())
 
     def dense(self) -> DenseLoss | None:
         """What is asked of the dense head; None without masks."""

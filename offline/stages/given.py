@@ -27,8 +27,8 @@ def take_student(run: Run, path: Path) -> None:
     if run.recipe.student:
         options = ", ".join(run.recipe.student)
         raise RecipeError(
-            f"--student {path} is the student, and the recipe's group 'student' describes one ({options}); take a "
-            "recipe without it"
+            f"--student {path} is the student, and the recipe's group 'student' describes one ({options}); empty it "
+            "with --set student={}"
         )
     if not run.source:
         raise RecipeError("--student starts a student under a teacher that is trained: name that with --teacher")

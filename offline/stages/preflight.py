@@ -99,7 +99,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
         "backbone": backbone_record(run),
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
-        **({"student": {"file": args.student.name, "sha256": model_hash(run.start.model)}} if run.start else {}),
+        "student": {"file": args.student.name, "sha256": model_hash(run.start.model)} if run.start else None,
         "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
         "input": run.input,
     }
