@@ -92,7 +92,7 @@ def run_row(args: argparse.Namespace, row: str, seed: int) -> None:
     recipe = load_recipe(args.recipe, [*args.set, f"seed={seed}"])
     target = find_target(args.target)
     args.run, args.resume, args.attribution = folder, (folder / "run.json").is_file(), ""
-    args.backbone, args.budget_ms, args.min_map, args.also = None, None, None, []
+    args.backbone, args.student, args.budget_ms, args.min_map, args.also = None, None, None, None, []
     run = open_run(args, recipe, target, taught="distil" in row.split("+"))
     run.answers = args.out / "answers"  # rows of one seed see the same crops
     if args.teacher:

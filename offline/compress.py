@@ -54,6 +54,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--teacher", type=Path, help="bundle or checkpoint to learn from, instead of training a teacher"
     )
+    parser.add_argument(
+        "--student", type=Path, help="bundle or checkpoint that the student starts as, instead of out of its teacher"
+    )
     starts = "state dict to start the teacher from: of a DeiT/DINO/timm ViT, or an EfficientNet-Lite0 for stem: mobile"
     parser.add_argument("--backbone", type=Path, help=starts)
     parser.add_argument("--target", default="cpu", help=f"one of {', '.join(TARGETS)}")

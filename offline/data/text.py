@@ -3,6 +3,8 @@
 import codecs
 from pathlib import Path
 
+import yaml
+
 from .formats.annotations import Findings
 
 MARKS = (
@@ -13,6 +15,22 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 FALLBACK = "cp1252"
+
+
+class _NoKeyTwice(yaml.SafeLoader):
+    """YAML would take the last of them without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"'{twice[0]}' is there twice, {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str):
+    """Plain values of a YAML text. Raises yaml.YAMLError, also for a key that stands twice in a mapping, ValueError for
+    a date that does not exist, and RecursionError."""
+    return yaml.load(text, Loader=_NoKeyTwice)  # a SafeLoader
 
 
 def decode_text(raw: bytes) -> tuple[str, str]:

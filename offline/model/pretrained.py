@@ -35,12 +35,15 @@ class Teacher:
     backbone: dict | None = None  # Backbone.record of the one that it started from
 
 
-def load_teacher(path: Path, labels: list[str], channels: int, segments: list[str] | None = None) -> Teacher:
+def load_teacher(
+    path: Path, labels: list[str], channels: int, segments: list[str] | None = None, what: str = "teacher"
+) -> Teacher:
     """Read a bundle's folder, or the STAGE.pt of a run folder, and hold it against the data.
 
     Args:
         labels: the data's classes; the teacher's must be the same. channels: 1 (gray) or 3 (rgb).
         segments: classes of the data's masks, which must be the teacher's too; None: there are none.
+        what: it is called so in errors: teacher or student.
 
     Raises:
         BundleError: the folder is not a whole bundle.
@@ -53,53 +56,53 @@ def load_teacher(path: Path, labels: list[str], channels: int, segments: list[st
         backbone = {"file": backbone} if isinstance(backbone, str) else backbone  # until 0.1 its name alone was kept
         teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, True, dense, backbone)
     else:
-        teacher = _read_checkpoint(path)
+        teacher = _read_checkpoint(path, what)
     config = teacher.model.config()
     if config["classes"] != len(labels) or (teacher.labels or labels) != labels:
         names = f" ({', '.join(teacher.labels)})" if teacher.labels else ""
         raise RecipeError(
-            f"teacher {path} knows {config['classes']} classes{names}, the data has {len(labels)} "
+            f"{what} {path} knows {config['classes']} classes{names}, the data has {len(labels)} "
             f"({', '.join(labels)}); they must be the same, in the same order"
         )
     mine, known = list(segments or []), config.get("segments", 0)
     if known != len(mine) or (teacher.segments or mine) != mine:
         theirs = ", ".join(teacher.segments or []) or f"{known} of them"
         raise RecipeError(
-            f"teacher {path} tells the masks' classes {theirs} apart, the data has {', '.join(mine) or 'none'}; they "
-            "must be the same, in the same order: take another teacher, or another task in the recipe"
+            f"{what} {path} tells the masks' classes {theirs} apart, the data has {', '.join(mine) or 'none'}; they "
+            f"must be the same, in the same order: take another {what}, or another task in the recipe"
         )
     if config["channels"] != channels:
         colors = {1: "gray", 3: "rgb"}
         raise RecipeError(
-            f"teacher {path} takes {colors.get(config['channels'])} images, the recipe's input.color gives "
-            f"{colors.get(channels)}; set input.color={colors.get(config['channels'])}, or take another teacher"
+            f"{what} {path} takes {colors.get(config['channels'])} images, the recipe's input.color gives "
+            f"{colors.get(channels)}; set input.color={colors.get(config['channels'])}, or take another {what}"
         )
-    log.info("teacher %s: dim %d, depth %d", path, config["dim"], config["depth"])
+    log.info("%s %s: dim %d, depth %d", what, path, config["dim"], config["depth"])
     return teacher
 
 
-def _read_checkpoint(path: Path) -> Teacher:
+def _read_checkpoint(path: Path, what: str) -> Teacher:
     if not path.is_file():
-        raise RecipeError(f"no teacher at {path}; give the folder of a bundle, or the teacher.pt of a run folder")
+        raise RecipeError(f"no {what} at {path}; give the folder of a bundle, or the teacher.pt of a run folder")
     advice = "give the folder of a bundle, or the teacher.pt of a run folder"
     with path.open("rb") as f:
         if f.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise RecipeError(f"teacher {path} is a Git LFS pointer, not the weights; fetch them (git lfs pull)")
+            raise RecipeError(f"{what} {path} is a Git LFS pointer, not the weights; fetch them (git lfs pull)")
     try:
         state = load_torch(path)
     except Exception as e:
-        raise RecipeError(f"cannot read teacher {path} as a checkpoint ({reason(e)}); {advice}") from e
+        raise RecipeError(f"cannot read {what} {path} as a checkpoint ({reason(e)}); {advice}") from e
     if isinstance(state, dict) and "optimizers" in state:
-        raise RecipeError(f"teacher {path} is a training that was not finished; resume that run first, or {advice}")
+        raise RecipeError(f"{what} {path} is a training that was not finished; resume that run first, or {advice}")
     if not (
         isinstance(state, dict) and isinstance(state.get("config"), dict) and isinstance(state.get("weights"), dict)
     ):
-        raise RecipeError(f"teacher {path} is not a checkpoint of offline.compress; {advice}")
+        raise RecipeError(f"{what} {path} is not a checkpoint of offline.compress; {advice}")
     try:
         model = build_model(state["config"])
         model.load_state_dict(state["weights"])
     except Exception as e:
-        raise RecipeError(f"teacher {path} is of another architecture ({reason(e)}); {advice}") from e
+        raise RecipeError(f"{what} {path} is of another architecture ({reason(e)}); {advice}") from e
     known = (state.get(k) for k in ("segments", "backbone"))
     return Teacher(model.eval(), state.get("input"), state.get("labels"), False, *known)
 

@@ -26,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--train", type=int, default=200, help="training images (200)")
     parser.add_argument("--val", type=int, default=40, help="validation images, from other scenes (40)")
     parser.add_argument("--masks", action="store_true", help="write masks too: the class of every pixel")
+    parser.add_argument("--people", action="store_true", help="images of people, 8 to 260 px, from 0 to 90 degrees")
     parser.add_argument("--flight", metavar="PRESET", help=f"write one flight instead: {', '.join(PRESETS)}")
     parser.add_argument("--frames", type=int, default=150, help="frames of the flight (150)")
     parser.add_argument("--fps", type=float, default=15.0, help="frames a second of the flight (15)")
@@ -55,13 +56,17 @@ def main(arguments: list[str] | None = None) -> int:
             def progress(done: int) -> None:
                 bar.update(task, completed=done, visible=True)
 
+            if options.flight and options.people:
+                raise ValueError("--people makes a data set, --flight one flight: give one of them.")
             if options.flight:
                 course = (options.frames, options.fps, options.seed, options.target, options.ending)
                 flight = Flight(options.flight, options.look, size, *course)
                 out = render_flight(flight, options.out, progress)
             else:
                 counts = options.train, options.val
-                out = write_dataset(options.out, options.look, *counts, size, options.seed, progress, options.masks)
+                out = write_dataset(
+                    options.out, options.look, *counts, size, options.seed, progress, options.masks, options.people
+                )
     except (ValueError, OSError) as error:
         print(f"python -m offline.render: {error}", file=sys.stderr)
         return 2

@@ -23,6 +23,7 @@ DONT_CARE = len(CLASSES)
 MIN_VISIBLE, MAX_TRUNCATED, MIN_SIDE = 0.3, 0.7, 4.0  # beyond these a box becomes DontCare
 HIDDEN, TINY = 0.05, 1.0  # beyond these it is left out
 SHOTS = 4  # images a scene: many scenes teach more than many frames of one
+HOT = 0.4  # share of the scenes with people whose ground is as warm as they are
 MIX = {"survey": 0.4, "search": 0.35, "approach": 0.25}
 
 Progress = Callable[[int], None]
@@ -47,13 +48,16 @@ def write_dataset(
     seed: int = 0,
     progress: Progress | None = None,
     masks: bool = False,
+    people: bool = False,
 ) -> Path:
     """Write `OUT/images/*.png`, OUT/train.json and OUT/val.json in COCO's format; returns OUT.
 
     file_name is relative to images/. Train and val come from different scenes. Annotations carry distance_m,
     ttc_s (null when not closing in), visible and track_id beside COCO's own keys; CATEGORIES gives the
     classes. masks: write OUT/masks/*.png too, palette PNGs of the same names, and their class table
-    OUT/classes.csv; the scenes then have houses. progress is called with the number of images written so far.
+    OUT/classes.csv; the scenes then have houses. people: every image shows another scene, and in it one person at
+    least, of 8 to 260 pixels and seen from 0 to 90 degrees (Flight's hover), on hot ground in HOT of them.
+    progress is called with the number of images written so far.
     Raises ValueError for arguments out of range and OSError when the disk refuses.
     """
     if train < 1 or val < 1:
@@ -64,13 +68,14 @@ def write_dataset(
         (out / "masks").mkdir(exist_ok=True)
         _write(out / "classes.csv", class_table().encode())
     written = 0
+    shots = _people if people else _shots
     for part, (split, count) in enumerate((("train", train), ("val", val))):
         coco: dict = {
             "images": [],
             "annotations": [],
             "categories": [{"id": k, "name": n} for k, n in enumerate(CATEGORIES)],
         }
-        for index, frame in enumerate(_shots(look, size, count, 2 * seed + part, masks)):
+        for index, frame in enumerate(shots(look, size, count, 2 * seed + part, masks)):
             name = f"{split}_{index:06d}.png"
             _write_png(out / "images" / name, frame.image)
             if frame.mask is not None:
@@ -93,6 +98,14 @@ def _shots(look: str, size, count: int, seed: int, masks: bool) -> Iterator[Fram
         apart = (96 if flight.target else len(flight)) // SHOTS  # frames; an approach is over after 100
         for shot in range(min(SHOTS, count - start)):
             yield flight.frame(apart * shot + int(rng.integers(apart)))
+
+
+def _people(look: str, size, count: int, seed: int, masks: bool) -> Iterator[Frame]:
+    """`count` frames of as many scenes, each with a person that the camera looks at."""
+    rng = np.random.default_rng([seed, 15])
+    for _ in range(count):
+        scene, hot = int(rng.integers(1 << 31)), bool(rng.random() < HOT)
+        yield Flight("hover", look, size, 1, seed=scene, masks=masks, houses=masks, hot=hot).frame(0)
 
 
 def _append(coco: dict, name: str, frame: Frame) -> None:

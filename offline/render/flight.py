@@ -10,11 +10,13 @@ from .renderer import Frame, Renderer
 from .scene import Instance, Motion, Scene
 from .shutter import rolling
 
-PRESETS = ("survey", "search", "approach", "recede")
+PRESETS = ("survey", "search", "approach", "recede", "hover")
 TARGETS = ("Car", "Person", "Bicycle", "Wall", "Pole", "Tree", "Facade", "Fence", "Wire")
 WIDE = ("Wall", "Facade", "Fence", "Wire")  # these stand across the way
 TALL_TREES = (0, 1, 2, 4, 5, 6)  # styles of `models.tree` that are no bushes
 BRAKE_AT = 1.0  # s of time to contact left when an approach brakes
+PEOPLE_PX = (8.0, 260.0)  # size of the person that a hover looks at: from a search's farthest to an approach's nearest
+PERSON = (1.7, 0.5)  # m, high and deep
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,12 @@ class Flight:
     """A flight as a sequence of frames: `for frame in Flight("survey")`, or `flight.frame(i)` in any order.
 
     preset: survey (17-50 m, down or oblique), search (9-28 m, oblique), approach (low towards `target`, time
-    to contact from about 6 s to 1 s, then it brakes or passes), recede (low, backwards from it). size:
-    (width, height) px. target: one of TARGETS, None draws one. ending: 'brake' or 'pass', None draws one.
+    to contact from about 6 s to 1 s, then it brakes or passes), recede (low, backwards from it), hover (stands anywhere
+    from beside to above one person, whose size is drawn from PEOPLE_PX).
+    size: (width, height) px. target: one of TARGETS, None draws one. ending: 'brake' or 'pass', None draws one.
     speed: m/s of an approach or its reverse, None draws it. depth, texture, masks: as of `Renderer`. houses: some
-    stand there, whose roofs are seen. readout_s: of a rolling
-    shutter, from the first row to the last. vibration_deg: amplitude of fast turns about each axis, 20 to 60 Hz.
+    stand there, whose roofs are seen. hot: as of `Scene`. readout_s: of a rolling shutter, from the first row to the
+    last. vibration_deg: amplitude of fast turns about each axis, 20 to 60 Hz.
     Raises ValueError, in one sentence, for anything it does not know.
     """
 
@@ -61,16 +64,19 @@ class Flight:
         vibration_deg: float = 0.0,
         masks: bool = False,
         houses: bool = False,
+        hot: bool = False,
     ):
         _check(preset, size, frames, fps, target, ending)
         self.preset, self.look, self.fps, self.seed = preset, look, float(fps), seed
         self.width, self.height = (int(v) for v in size)
         self._frames = int(frames)
-        self.scene = Scene(seed, look, houses=houses)
+        self.scene = Scene(seed, look, houses=houses, hot=hot)
         self.target: Instance | None = None
         rng = np.random.default_rng([seed, 5])
         if preset in ("survey", "search"):
             self.path = _orbit(rng, preset)
+        elif preset == "hover":
+            self.path, self.target = _hover(self.scene, rng, self.width)
         else:
             kind = target or str(rng.choice(TARGETS[:4]))
             duration = self._frames / self.fps
@@ -162,6 +168,27 @@ def _orbit(rng: np.random.Generator, preset: str) -> Path:
         return angle(t) + sense * (np.pi / 2 + inward) + yaw, min(tilt + dip, np.pi / 2), roll
 
     return Path(position, angles, hfov)
+
+
+def _hover(scene: Scene, rng: np.random.Generator, width: int) -> tuple[Path, Instance]:
+    """Standing where one of the scene's people is so and so large, and looking past them a little."""
+    target = scene.instances[int(rng.choice([i for i, one in enumerate(scene.instances) if one.kind == "Person"]))]
+    hfov, tilt, side = np.radians(rng.uniform(30, 66)), rng.uniform(0, np.pi / 2), rng.uniform(0, 2 * np.pi)
+    px = float(np.exp(rng.uniform(*np.log(PEOPLE_PX))))
+    seen = PERSON[0] * np.cos(tilt) + PERSON[1] * np.sin(tilt)  # m across the line of sight
+    away = 0.5 * width / np.tan(hfov / 2) * seen / px
+    ahead, foot = np.array([np.cos(side), np.sin(side)]), target.motion.at(0.0)[0]
+    spot = np.append(foot - away * np.cos(tilt) * ahead, max(1.0, PERSON[0] / 2 + away * np.sin(tilt)))
+    if (flat := away * np.cos(tilt)) > 3 and spot[2] < 6:  # low: nothing but the target stands right before the lens
+        scene.clear(spot[:2], spot[:2] + 0.7 * (flat - 2) * ahead, 0.6)
+    aside, shake = rng.uniform(-0.4, 0.4) * hfov, _shake(rng, 0.004)
+    up = rng.uniform(-0.25, 0.25) * hfov
+
+    def angles(t: float) -> tuple[float, float, float]:
+        yaw, dip, roll = shake(t)
+        return side + aside * np.cos(tilt) + yaw, float(np.clip(tilt + up + dip, 0, np.pi / 2)), roll
+
+    return Path(lambda t: spot, angles, hfov), target
 
 
 def _straight(

@@ -72,9 +72,9 @@ class Climate:
         return 1 if self.look == "thermal" else 3
 
 
-def draw_climate(look: str, rng: np.random.Generator) -> Climate:
+def draw_climate(look: str, rng: np.random.Generator, hot: bool = False) -> Climate:
     """Night (cool ground, strong bodies) or day (warm ground, shadows) for thermal; sun to overcast for
-    colour.
+    colour. hot: in thermal images the ground is about as warm as people, or warmer: they are pale, or dark on it.
     """
     azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.2)
     sun = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
@@ -83,6 +83,9 @@ def draw_climate(look: str, rng: np.random.Generator) -> Climate:
     body = rng.uniform(75, 150) if night else rng.uniform(60, 110)
     contrast = rng.uniform(18, 50)
     visibility = rng.uniform(150, 500)
+    if hot:
+        ambient = rng.uniform(110, 190)
+        body = rng.uniform(25, 50) if rng.random() < 0.4 else rng.uniform(-90, -25)  # in between nothing would be seen
     if look == "thermal":
         shade = rng.uniform(0.93, 1.0) if night else rng.uniform(0.72, 0.95)
         haze = np.array([ambient * rng.uniform(0.4, 1.0)])

@@ -105,17 +105,17 @@ class Scene:
     """Ground and instances of one place in one look. The same seed gives the same geometry in both looks.
 
     density scales how many objects stand there; 0 leaves the ground bare, for scenes built by `add` alone.
-    houses: some stand there too; it is another scene then.
+    houses: some stand there too; it is another scene then. hot: its ground is as warm as people or warmer (palette.py).
     Raises ValueError for an unknown look.
     """
 
-    def __init__(self, seed: int, look: str = "thermal", density: float = 1.0, houses: bool = False):
+    def __init__(self, seed: int, look: str = "thermal", density: float = 1.0, houses: bool = False, hot: bool = False):
         if look not in LOOKS:
             raise ValueError(f"look {look!r} is unknown: use one of {', '.join(LOOKS)}.")
         self.look = look
         self._rng, self._colour_rng = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
         self.layout: Layout = draw_layout(self._rng)
-        self.climate: Climate = draw_climate(look, self._colour_rng)
+        self.climate: Climate = draw_climate(look, self._colour_rng, hot)
         self.ground = Ground(self.layout, self.climate, seed)
         self.instances: list[Instance] = []
         self._taken: list[tuple[float, float, float]] = []

@@ -35,6 +35,7 @@ class Crops:
     photometric: float = 1.0
     objects: float = 0.0  # share of the crops that are placed on an object, rare classes more often
     pasted: int = 0  # up to so many further objects are pasted into each
+    mixed: float = 0.0  # share of those that are drawn from all sets, not from the crop's own
     close: float = 0.0  # share of the crops that are enlarged by up to 4 more, as an approach enlarges
     sensor: Sensor = field(default_factory=Sensor)  # shares of them that other cameras seem to have made
 

@@ -43,7 +43,8 @@ class Run:
         also (list of Dataset): further validation sets; they are measured on and have no say in anything.
         input (dict): width, height, color, mean, std: the bundle's.
         notes (dict): figures that stages leave for the card; kept in run.json.
-        source (Teacher): given with --teacher. answers: folder of the teacher's cached answers; runs may share one.
+        source, start (Teacher): given with --teacher, and with --student.
+        answers: folder of the teacher's cached answers; runs may share one.
     """
 
     def __init__(self, folder: Path, name: str, recipe: Recipe, target: Target, train: Dataset, val: Dataset):
@@ -54,6 +55,7 @@ class Run:
         self.answers = folder / "answers"
         self.backbone: Backbone | None = None
         self.source: Teacher | None = None
+        self.start: Teacher | None = None
         self.budget_ms: float | None = None
         self.min_map: float | None = None
         self.attribution = ""
@@ -74,7 +76,7 @@ class Run:
         c = self.recipe.crops
         seed = self.seed(offset)
         augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted, c.close, c.sensor)
-        return Loader(self.train_data, self.input, c.size, batch, *augmentation, dense=self.dense())
+        return Loader(self.train_data, self.input, c.size, batch, *augmentation, self.dense(), c.mixed)
 
     def dense(self) -> DenseLoss | None:
         """What is asked of the dense head; None without masks."""

@@ -58,7 +58,10 @@ def teacher_options(run: Run) -> dict:
 
 
 def student_options(run: Run) -> dict:
-    """The config of the recipe's student: it differs from the teacher, trained here or given, in `recipe.student`."""
+    """The config of the recipe's student: it differs from the teacher, trained here or given, in `recipe.student`.
+    One that was given is as it is."""
+    if run.start:
+        return run.start.model.config()
     base = run.recipe.model | _ends(run)
     if run.source:
         config = run.source.model.config()

@@ -35,7 +35,6 @@ from ..data.masks.sets import read_task
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
-from ..model.pretrained import load_backbone, load_teacher, open_backbone
 from ..run.recipe import Recipe
 from ..run.recipe_file import SCHEDULES, changes
 from ..run.run import Run
@@ -44,6 +43,7 @@ from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
 from ..training.threads import choose_threads
 from ..training.train import check_shared
+from .given import backbone_record, take_backbone, take_student, take_teacher
 from .models import student_options, teacher_options
 
 log = logging.getLogger(__name__)
@@ -81,9 +81,11 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     run.budget_ms, run.min_map = args.budget_ms, args.min_map
     run.input = _input(run)
     if args.teacher:
-        _take_teacher(run, args.teacher, args.backbone)
+        take_teacher(run, args.teacher, args.backbone)
+    if args.student:
+        take_student(run, args.student)
     _check_models(run, taught)
-    told = _take_backbone(run, args.backbone) if args.backbone else []
+    told = take_backbone(run, args.backbone) if args.backbone else []
     _check_sets(run)
     sets = {"sets": [vars(part) for part in train.parts]} if train.parts else {}
     run.identity = {
@@ -95,8 +97,9 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         | without
         | label_rules(args).as_dict(),
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
-        "backbone": _backbone_record(run),
+        "backbone": backbone_record(run),
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
+        **({"student": {"file": args.student.name, "sha256": model_hash(run.start.model)}} if run.start else {}),
         "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
         "input": run.input,
     }
@@ -257,35 +260,6 @@ def _has_begun(run: Run, stage: str) -> bool:
     """Whether its group of the recipe is in what is kept already; a row of an ablation uses three of them."""
     rows = stage in ("distil", "prune", "lowrank") and any(run.begun(k) for k in ("first", "second", "row"))
     return run.begun(stage) or rows or (stage == "pretrain" and run.begun("teacher"))
-
-
-def _take_teacher(run: Run, path: Path, backbone: Path | None) -> None:
-    """The teacher that is given, and pixels as it knows them: the student sees what its teacher sees."""
-    if backbone:
-        raise RecipeError(
-            "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
-        )
-    run.source = load_teacher(path, run.labels, len(run.input["mean"]), run.segments)
-    given = run.source.input or {}
-    run.input |= {k: given[k] for k in ("mean", "std", "high_bit_depth") if k in given}
-
-
-def _take_backbone(run: Run, path: Path) -> list[str]:
-    """The weights that the teacher starts from, held against the recipe; pixels as they know them -> what is told."""
-    run.backbone = open_backbone(path)
-    told = [load_backbone(build_model(teacher_options(run)), run.backbone)]
-    if pixels := run.backbone.input(len(run.input["mean"])):
-        run.input |= pixels
-        values = f"mean {pixels['mean'][0]:.3f} and std {pixels['std'][0]:.3f}"
-        told.append(f"the input is normalised as the backbone knows it, {values}, not by the training images")
-    return told
-
-
-def _backbone_record(run: Run) -> dict | None:
-    """Whose weights the bundle goes back to: of this run's teacher or of the one that was given."""
-    if run.backbone:
-        return run.backbone.record
-    return run.source.backbone if run.source else None
 
 
 def _input(run: Run) -> dict:

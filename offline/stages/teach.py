@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from ..model.detector import build_model
-from ..model.pretrained import inherit, settle_norms
+from ..model.detector import ViTDetector, build_model
+from ..model.pretrained import Teacher, inherit, settle_norms
 from ..run.run import Run
 from ..training.pretrain import MaskedLoader, train_masked
 from ..training.train import train
@@ -29,10 +29,9 @@ def teacher(run: Run, folder: Path) -> None:
     if run.has("teacher"):
         return
     if run.source:
-        if run.source.folded:
-            settle_norms(run.source.model, [torch.from_numpy(b) for b in run.calibration()])
-        describe(run, "teacher", run.source.model)
-        run.save("teacher", run.source.model)
+        model = settled(run, run.source)
+        describe(run, "teacher", model)
+        run.save("teacher", model)
         return
     model = run.load("pretrain") if run.has("pretrain") else fresh_teacher(run)
     describe(run, "teacher", model)
@@ -42,12 +41,14 @@ def teacher(run: Run, folder: Path) -> None:
 
 
 def distil(run: Run, folder: Path) -> None:
-    """Train the student under the teacher, from those of the teacher's weights that fit."""
+    """Train the student under the teacher, from those of the teacher's weights that fit, or as it was given."""
     if run.has("distil"):
         return
     run.seed(SEEDS["distil"])
     if run.has("search"):
         model = run.load("search")  # cut out of the teacher, to the budget
+    elif run.start:
+        model = settled(run, run.start)
     else:
         model = build_model(student_options(run))
         inherit(model, run.load("teacher"))
@@ -55,3 +56,10 @@ def distil(run: Run, folder: Path) -> None:
     r = run.recipe.distil
     train_student(run, "distil", model, r)
     run.save("distil", model)
+
+
+def settled(run: Run, given: Teacher) -> ViTDetector:
+    """A model that was trained elsewhere, fit to be trained on: its batch norms know what they see."""
+    if given.folded:
+        settle_norms(given.model, [torch.from_numpy(b) for b in run.calibration()])
+    return given.model

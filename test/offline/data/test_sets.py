@@ -192,6 +192,17 @@ def test_a_crop_comes_from_one_set_and_says_what_is_not_labelled_there(folder):
             assert not unlabelled[0] and told.tolist() == ([False, True] if bright else [True, True])
 
 
+def test_objects_are_pasted_across_sets_only_where_that_is_asked_for(folder):
+    train, _ = read_sets(sets(folder, traffic(), crowd(share=0.5)))
+
+    def both(mixed):
+        """Crops with boxes of either set: its own in the middle of the image, and what was pasted."""
+        loader = Loader(train, SPEC, (96, 64), 64, (1, 1), 0.0, 0.0, seed=3, pasted=3, mixed=mixed)
+        return sum({0, 1} <= set(labels.tolist()) for labels in loader.make(0, 0.0)["labels"])
+
+    assert both(0.0) == 0 and both(0.3) > 3 and both(1.0) > both(0.3)
+
+
 def test_one_set_alone_says_nothing_of_classes(folder):
     train, _ = read_sets(sets(folder, traffic()))
     assert "unlabelled" in Loader(train, SPEC, (64, 64), 2, (1, 1), 0.0, 0.0, seed=3).make(0, 0.0)
