@@ -90,7 +90,7 @@ class ViTDetector(nn.Module):
         heads = [0 if conv else heads] * depth if conv or isinstance(heads, int) else list(heads)
         mlp = [mlp] * depth if isinstance(mlp, int) else list(mlp)
         stem = HIDDEN if stem == "mobile" else stem
-        if not (isinstance(stem, list) and (len(stem) == 4 or is_mobile(stem))):
+        if not (len(stem) == 4 or is_mobile(stem)):
             raise RecipeError(f"model option stem must be 4 numbers, or mobile ({len(HIDDEN)} numbers), not {stem}")
         if not (len(heads) == len(mlp) == depth and set(strides) <= {4, 8} and strides):
             raise RecipeError(
