@@ -154,7 +154,7 @@ def _plain_stem(net: Sketch, widths: list[int], x: Shape) -> dict[int, Shape]:
 
 
 def _mobile_stem(net: Sketch, hidden: list[int], x: Shape) -> dict[int, Shape]:
-    """The same of inverted residuals."""
+    """The map that each stage of inverted residuals leaves, by stride."""
     ends = []
     for i, (name, channels, row) in enumerate(zip(block_names(), hidden, ROWS, strict=True)):
         y = net.conv(x, channels, 1 if i else 3, 1 if i else 2, name=f"{name}.expand.0")

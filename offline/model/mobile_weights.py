@@ -42,13 +42,8 @@ def stem_weights(path: Path, tensors: dict[str, Tensor], prefix: str, timm: bool
     table = _timm_names() if timm else _names()
     layers = {f"{prefix}{name}" for pair in table.values() for name in pair}
     blocks = {layer.rsplit(".", 1)[0] for layer in layers if "blocks." in layer}
-    strange = sorted(
-        key
-        for key in tensors
-        if key.startswith(prefix)
-        and key.rsplit(".", 1)[0] not in layers
-        and any(key.startswith(f"{b}.") for b in blocks)
-    )
+    mine = [key for key in tensors if key.startswith(prefix) and key.rsplit(".", 1)[0] not in layers]
+    strange = sorted(key for key in mine if any(key.startswith(f"{b}.") for b in blocks) or timm and _deeper(key))
     if strange:
         raise RecipeError(
             f"backbone {path}: its blocks have {strange[0]}, which the mobile stem does not compute, so its weights "
@@ -68,6 +63,12 @@ def stem_weights(path: Path, tensors: dict[str, Tensor], prefix: str, timm: bool
             f"backbone {path}: {broken} holds no finite floats; give the weights of an EfficientNet-Lite0"
         )
     return {ours: value.float() for ours, value in found.items()}
+
+
+def _deeper(key: str) -> bool:
+    """Whether it is of a block that Lite0 lacks up to stride 16; stages of Lite1 have one more, of equal shape."""
+    found = re.search(r"blocks\.(\d+)\.(\d+)\.", key)
+    return bool(found) and int(found[1]) < len(TIMM_STAGES) and int(found[2]) >= TIMM_STAGES[int(found[1])]
 
 
 def fit_channels(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:

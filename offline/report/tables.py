@@ -155,7 +155,7 @@ def _stem_bars(teacher: list[int], final: list[int]) -> dict[str, list[tuple[str
     if len(teacher) != len(final):
         return {}
     if is_mobile(teacher):
-        names = [name.removeprefix("stem.") for name in block_names()]
+        names = [f"stage {stage}, block {block}" for _, stage, block in (name.split(".") for name in block_names())]
         return {"Stem, hidden channels": list(zip(names, teacher, final, strict=True))}
     return {"Stem, channels": list(zip((f"stride {s}" for s in (2, 4, 8, 16)), teacher, final, strict=True))}
 
@@ -165,8 +165,8 @@ def backbone(run: Run) -> str:
     record = run.identity.get("backbone")
     if not record:
         return ""
-    unknown = "whose licence and training data are not known here: name them with --attribution"
-    return f"It started from pre-trained weights: {record['file']}, {record.get('attribution', unknown)}."
+    known = record.get("attribution", "" if run.attribution else "whose licence and training data are not known here")
+    return f"It, or a model that it learnt from, started from the weights {record['file']}{known and ', '}{known}."
 
 
 def lowrank_rows(run: Run) -> list[dict]:

@@ -1,5 +1,6 @@
 """Models that a run is given: its teacher, its student, the weights that its teacher starts from."""
 
+import logging
 from pathlib import Path
 
 from ..errors import RecipeError
@@ -7,6 +8,8 @@ from ..model.detector import build_model
 from ..model.pretrained import load_backbone, load_teacher, open_backbone
 from ..run.run import Run
 from .models import teacher_options
+
+log = logging.getLogger(__name__)
 
 
 def take_teacher(run: Run, path: Path, backbone: Path | None) -> None:
@@ -33,6 +36,8 @@ def take_student(run: Run, path: Path) -> None:
     if not run.source:
         raise RecipeError("--student starts a student under a teacher that is trained: name that with --teacher")
     run.start = load_teacher(path, run.labels, len(run.input["mean"]), run.segments, "student")
+    if not run.start.input:
+        log.warning("student %s does not say how it takes pixels: as its teacher does, it is assumed", path)
     for key in ("mean", "std", "high_bit_depth"):
         if run.start.input and run.start.input.get(key, run.input[key]) != run.input[key]:
             raise RecipeError(

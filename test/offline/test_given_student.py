@@ -60,6 +60,8 @@ def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_pat
     kept, given = load_torch(tmp_path / "out.run" / "quantise.pt"), load_torch(student)
     assert kept["config"] == given["config"]
     assert all(torch.equal(value, given["weights"][key]) for key, value in kept["weights"].items())
+    without = run(command(data, recipe, tmp_path / "out", "--teacher", str(teacher), "--resume"))
+    assert "student changed since it was begun" in one_sentence(without)
     again = checkpoint(tmp_path / "small.pt", 3)  # another one under the same name
     words = ("--teacher", str(teacher), "--student", str(again), "--resume")
     assert "student changed since it was begun" in one_sentence(run(command(data, recipe, tmp_path / "out", *words)))

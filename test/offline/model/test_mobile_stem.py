@@ -153,6 +153,14 @@ def test_what_does_not_fit_ends_in_a_sentence(tmp_path, change, options, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_deeper_network_of_equal_shapes_is_not_taken_for_it(tmp_path):
+    """EfficientNet-Lite1 has one block more in most stages."""
+    state = efficientnet(timm=True)
+    state["blocks.1.2.conv_pw.weight"] = state["blocks.1.1.conv_pw.weight"]
+    with pytest.raises(RecipeError, match="have blocks.1.2.conv_pw.weight, which the mobile stem does not compute"):
+        open_backbone(save(tmp_path / "lite1.pth", state))
+
+
 def test_blocks_of_a_vit_still_load_behind_it(tmp_path):
     model = build_model(SMALL)
     vit = {k: torch.full_like(v, 0.5) for k, v in model.state_dict().items() if k.startswith(("blocks.", "norm."))}
