@@ -36,7 +36,7 @@ from .data import (
 )
 from .errors import RecipeError, one_sentence
 from .evaluate import pick_classes
-from .evaluation.accuracy import make_detector, measure
+from .evaluation.accuracy import make_detector, measure, variant_engine
 from .export.onnx_export import file_entry, write_golden
 from .files import check_replaceable, replace_folder, write_json, write_text
 from .stages.deliver import make_variant
@@ -75,14 +75,14 @@ def renew_golden(bundle: Bundle, folder: Path, files: dict[str, dict]) -> dict:
     path = folder / files["golden"]["path"]
     with np.load(path, allow_pickle=False) as arrays:
         batches = [image[None].astype(np.float32) for image in arrays["images"]]
-    engines = {k: OnnxRuntimeEngine(str(folder / f["path"]), k) for k, f in files.items() if k.startswith("int8")}
+    engines = {k: variant_engine(folder / f["path"], k) for k, f in files.items() if k.startswith("int8")}
     write_golden(path, OnnxRuntimeEngine(str(folder / files["fp32"]["path"])), batches, engines)
     return file_entry(path, "fp32", "any", opset=None)
 
 
 def measured(bundle: Bundle, folder: Path, name: str, file: dict, sets: list[Dataset]) -> list[dict]:
     """What bundle.json says of how good a file is: an entry for each of `sets`."""
-    engine = OnnxRuntimeEngine(str(folder / file["path"]), file["precision"])
+    engine = variant_engine(folder / file["path"], name)
     detector = make_detector(engine, bundle.labels, bundle.input, bundle.head["strides"], bundle.thresholds)
     found = []
     for data in sets:
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
             write_text(about, card(about.read_text(encoding="utf-8"), found))
         made = open_bundle(folder)
         for name in names:
-            engine = OnnxRuntimeEngine(made.read(name), files[name]["precision"])
+            engine = variant_engine(folder / files[name]["path"], name)
             log.info("%s proves itself: %s", name, prove(engine, made, name))
             engine.close()
     log.info("bundle %s has %s", out, ", ".join(made.variants))

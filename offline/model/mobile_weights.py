@@ -68,7 +68,8 @@ def stem_weights(path: Path, tensors: dict[str, Tensor], prefix: str, timm: bool
 def _deeper(key: str) -> bool:
     """Whether it is of a block that Lite0 lacks up to stride 16; stages of Lite1 have one more, of equal shape."""
     found = re.search(r"blocks\.(\d+)\.(\d+)\.", key)
-    return bool(found) and int(found[1]) < len(TIMM_STAGES) and int(found[2]) >= TIMM_STAGES[int(found[1])]
+    stage, block = (int(found[1]), int(found[2])) if found else (len(TIMM_STAGES), 0)
+    return stage < len(TIMM_STAGES) and block >= TIMM_STAGES[stage]
 
 
 def fit_channels(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
