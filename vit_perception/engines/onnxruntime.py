@@ -17,8 +17,8 @@ class OnnxRuntimeEngine:
         precision: what to report, e.g. 'fp32'.
         reason: why this backend was chosen, one line.
         threads: intra-op threads; 0 lets ONNX Runtime choose.
-        rounded: compute a quantised file in float, rounded as it says, not by this CPU's int8 kernels: for TensorRT's file,
-            whose weights of 8 bits overflow on x86 without VNNI, and not on a GPU.
+        rounded: compute a quantised file in float, rounded as it says, not by this CPU's int8 kernels: for TensorRT's
+            file, whose weights of 8 bits overflow on x86 without VNNI, and not on a GPU.
 
     Raises:
         EngineError: onnxruntime is not installed, or refuses the file.
