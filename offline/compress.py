@@ -57,7 +57,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--student", type=Path, help="bundle or checkpoint that the student starts as, instead of out of its teacher"
     )
-    parser.add_argument("--backbone", type=Path, help="state dict of a DeiT/DINO/timm ViT to start the teacher from")
+    starts = "state dict to start the teacher from: of a DeiT/DINO/timm ViT, or an EfficientNet-Lite0 for stem: mobile"
+    parser.add_argument("--backbone", type=Path, help=starts)
     parser.add_argument("--target", default="cpu", help=f"one of {', '.join(TARGETS)}")
     goal = parser.add_mutually_exclusive_group()
     goal.add_argument(

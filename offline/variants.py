@@ -1,8 +1,9 @@
-"""Add what another board's engine needs to a bundle that is made: the fp16 and the TensorRT int8 file.
+"""Add what another board's engine needs to a bundle that is made: the fp16 or the TensorRT int8 file. Or renew a file.
 
     python -m offline.variants --model models/NAME --add fp16,int8_trt \
         --data DIR --train F.json --val F.json [--also F.json] --ignore DontCare --classes A,B [--out models/OTHER]
 
+A file that the bundle has already is made anew: --add int8 renews that of a bundle whose int8 fails its golden check.
 The weights stay as they are. Images of --train give the ranges of the activations; every new file is held to its
 consumer's contract, measured on --val and --also by the code that flies, and proves itself as the drone will ask it to.
 The bundle appears in --out (default: in the place of --model) when all is done, or not at all.
@@ -10,6 +11,7 @@ The bundle appears in --out (default: in the place of --model) when all is done,
 
 import argparse
 import logging
+import re
 import shutil
 import sys
 from argparse import Namespace
@@ -34,25 +36,25 @@ from .data import (
 )
 from .errors import RecipeError, one_sentence
 from .evaluate import pick_classes
-from .evaluation.accuracy import make_detector, measure
+from .evaluation.accuracy import make_detector, measure, variant_engine
 from .export.onnx_export import file_entry, write_golden
 from .files import check_replaceable, replace_folder, write_json, write_text
 from .stages.deliver import make_variant
 
 log = logging.getLogger("offline.variants")
 FP16 = "fp16"
-ADDABLE = (FP16, "int8_trt")
+ADDABLE = (FP16, "int8_trt", "int8")
 HEADING = "## Variants added later"
 
 
 def wanted(text: str, bundle: Bundle) -> list[str]:
-    """'fp16,int8_trt' -> its names. Raises RecipeError for others, and for what the bundle has or must not have."""
+    """'fp16,int8_trt' -> its names. Raises RecipeError for others, and for what the bundle must not have."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in ADDABLE or names.count(name) > 1:
-            raise RecipeError(f"--add takes {' and '.join(ADDABLE)}, each once, not '{text}'")
+            raise RecipeError(f"--add takes {', '.join(ADDABLE)}, each once, not '{text}'")
         if name in bundle.variants:
-            raise RecipeError(f"bundle {bundle.path} has {name} already; leave it out of --add")
+            log.info("bundle %s has %s already: it is made anew", bundle.path, name)
     if FP16 in names and bundle.fp16_refused:
         raise RecipeError(f"bundle {bundle.path} cannot have fp16: {bundle.fp16_refused}")
     return names
@@ -61,8 +63,9 @@ def wanted(text: str, bundle: Bundle) -> list[str]:
 def make_files(bundle: Bundle, folder: Path, names: list[str], images: list[np.ndarray]) -> dict[str, dict]:
     """Write the ONNX files into `folder` -> their entries in bundle.json. images: see calibration_images."""
     master, files = folder / bundle.manifest["files"]["fp32"]["path"], {}
+    mode = bundle.made.get("recipe", {}).get("quantise", {}).get("int8", "static")
     for name in names:
-        files[name] = entry = make_variant(name, master, images)
+        files[name] = entry = make_variant(name, master, images, mode)
         log.info("%s: %.2f MB, for %s", entry["path"], entry["bytes"] / 1e6, entry["consumer"])
     return files
 
@@ -72,14 +75,14 @@ def renew_golden(bundle: Bundle, folder: Path, files: dict[str, dict]) -> dict:
     path = folder / files["golden"]["path"]
     with np.load(path, allow_pickle=False) as arrays:
         batches = [image[None].astype(np.float32) for image in arrays["images"]]
-    engines = {k: OnnxRuntimeEngine(str(folder / f["path"]), k) for k, f in files.items() if k.startswith("int8")}
+    engines = {k: variant_engine(folder / f["path"], k) for k, f in files.items() if k.startswith("int8")}
     write_golden(path, OnnxRuntimeEngine(str(folder / files["fp32"]["path"])), batches, engines)
     return file_entry(path, "fp32", "any", opset=None)
 
 
 def measured(bundle: Bundle, folder: Path, name: str, file: dict, sets: list[Dataset]) -> list[dict]:
     """What bundle.json says of how good a file is: an entry for each of `sets`."""
-    engine = OnnxRuntimeEngine(str(folder / file["path"]), file["precision"])
+    engine = variant_engine(folder / file["path"], name)
     detector = make_detector(engine, bundle.labels, bundle.input, bundle.head["strides"], bundle.thresholds)
     found = []
     for data in sets:
@@ -112,7 +115,9 @@ def read(args: Namespace, bundle: Bundle) -> tuple[Dataset, list[Dataset]]:
 
 
 def card(text: str, found: list[dict]) -> str:
-    """CARD.md with a section about the new files; a section of earlier ones goes on."""
+    """CARD.md with a section about the new files; a section of earlier ones goes on. Rows of renewed files go."""
+    for name in {m["variant"] for m in found}:
+        text = re.sub(rf"^\| {name} \|.*\n", "", text if text.endswith("\n") else text + "\n", flags=re.MULTILINE)
     rows = [
         f"| {m['variant']} | {m['data']} | {m['map']:.3f} | {m['map50']:.3f} |" for m in found if m["map50"] is not None
     ]
@@ -127,7 +132,8 @@ def card(text: str, found: list[dict]) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.variants", description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the bundle")
-    parser.add_argument("--add", default=",".join(ADDABLE), help="files to add (default %(default)s)")
+    which = f"files to make, of {', '.join(ADDABLE)} (default %(default)s)"
+    parser.add_argument("--add", default=f"{FP16},int8_trt", help=which)
     add_data_options(parser, train=True, sets=True)
     parser.add_argument("--also", action="append", default=[], metavar="SPLIT", help="further split to measure on")
     parser.add_argument("--out", type=Path, help="folder of the bundle that it becomes (default: --model)")
@@ -153,13 +159,14 @@ def main(argv: list[str] | None = None) -> None:
         files |= make_files(bundle, folder, names, images)
         files["golden"] = renew_golden(bundle, folder, files | {"golden": golden})
         found = [m for name in names for m in measured(bundle, folder, name, files[name], sets)]
-        write_json(folder / "bundle.json", bundle.manifest | {"files": files, "metrics": [*bundle.metrics, *found]})
+        kept = [m for m in bundle.metrics if m["variant"] not in names]
+        write_json(folder / "bundle.json", bundle.manifest | {"files": files, "metrics": [*kept, *found]})
         about = folder / "CARD.md"
         if about.is_file():
             write_text(about, card(about.read_text(encoding="utf-8"), found))
         made = open_bundle(folder)
         for name in names:
-            engine = OnnxRuntimeEngine(made.read(name), files[name]["precision"])
+            engine = variant_engine(folder / files[name]["path"], name)
             log.info("%s proves itself: %s", name, prove(engine, made, name))
             engine.close()
     log.info("bundle %s has %s", out, ", ".join(made.variants))

@@ -8,6 +8,7 @@ weights and a fraction of a millisecond, so that pruning can ask it thousands of
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import onnx
 from ..errors import ExportError, RecipeError
 from ..model.blocks import HEAD_DIM
 from ..model.detector import INPUT_STEP, ViTDetector
+from ..model.mobile_stem import ROWS, STAGES, block_names, is_mobile
 
 KINDS = ("conv", "depthwise", "matmul", "attention", "elementwise")
 Shape = tuple[int, int, int]  # channels, height, width; tokens are (D, T, 1)
@@ -109,14 +111,10 @@ def layers_of_config(config: dict, width: int, height: int) -> list[Layer]:
     """
     if width % INPUT_STEP or height % INPUT_STEP:
         raise RecipeError(f"an input of {width}x{height} does not fit; both sides must be multiples of {INPUT_STEP}")
-    net, maps = Sketch(), {}
-    x: Shape = (config["channels"], height, width)
-    for i, channels in enumerate(config["stem"]):
-        x = net.conv(x, channels, stride=2, name=f"stem.{i}.0.0" if i else "stem.0.0")
-        if i:
-            x = net.conv(x, channels, name=f"stem.{i}.1.body.0.0")
-            x = net.conv(x, channels, name=f"stem.{i}.1.body.1.0", summed=True)
-        maps[2 << i] = x
+    net = Sketch()
+    stem = _mobile_stem if is_mobile(config["stem"]) else _plain_stem
+    maps = stem(net, config["stem"], (config["channels"], height, width))
+    x = maps[16]
     factor = config.get("token_stride", 32) // 16
     x = net.conv(x, config["dim"], stride=factor, name="embed.0")
     if config.get("mixer") == "conv":
@@ -141,6 +139,30 @@ def layers_of_config(config: dict, width: int, height: int) -> list[Layer]:
     if config.get("segments"):
         net.linear(net.conv(x, config["neck"], name="dense.0.0"), config["segments"], "dense.1")
     return net.layers
+
+
+def _plain_stem(net: Sketch, widths: list[int], x: Shape) -> dict[int, Shape]:
+    """The map that each stage of strided and residual convolutions leaves, by stride."""
+    maps = {}
+    for i, channels in enumerate(widths):
+        x = net.conv(x, channels, stride=2, name=f"stem.{i}.0.0" if i else "stem.0.0")
+        if i:
+            x = net.conv(x, channels, name=f"stem.{i}.1.body.0.0")
+            x = net.conv(x, channels, name=f"stem.{i}.1.body.1.0", summed=True)
+        maps[2 << i] = x
+    return maps
+
+
+def _mobile_stem(net: Sketch, hidden: list[int], x: Shape) -> dict[int, Shape]:
+    """The map that each stage of inverted residuals leaves, by stride."""
+    ends = []
+    for i, (name, channels, row) in enumerate(zip(block_names(), hidden, ROWS, strict=True)):
+        y = net.conv(x, channels, 1 if i else 3, 1 if i else 2, name=f"{name}.expand.0")
+        y = net.conv(y, channels, row.kernel, row.stride, channels, f"{name}.depthwise.0")
+        x = net.conv(y, row.out, 1, name=f"{name}.project.0", summed=i > 0 and row.stride == 1 and x[0] == row.out)
+        ends.append(x)
+    last = accumulate(len(stage) for stage in STAGES)
+    return {2 << i: ends[n - 1] for i, n in enumerate(last)}
 
 
 def _blocks(net: Sketch, config: dict, x: Shape) -> None:

@@ -218,6 +218,7 @@ def _reshape(inputs, attributes, sums):
 
 OPERATORS = {  # ONNX's operators: f(inputs, attributes, sums) -> a tensor, rounded by the caller, or a tuple of them
     "Add": lambda x, a, s: x[0] + x[1],
+    "Clip": lambda x, a, s: x[0].clamp(*x[1:]),
     "Concat": lambda x, a, s: torch.cat(x, a["axis"]),
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,

@@ -1,9 +1,9 @@
 """Groups of units of a ViTDetector that can only be cut together, and the cut itself.
 
 A unit is one attention head, one hidden unit of an MLP or of the residual convolutions that stand in for a block, one
-channel of a stem stage, of the neck, or of the token stream. It has a slice in every tensor that makes it or reads it;
-`groups` is the table of those slices. Cutting copies what stays into a smaller model, so every backend gets faster,
-unlike with masks.
+channel of a stem stage, of the neck, or of the token stream; in a mobile stem one hidden channel of a block. It has a
+slice in every tensor that makes it or reads it; `groups` is the table of those slices. Cutting copies what stays into a
+smaller model, so every backend gets faster, unlike with masks.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..model.blocks import HEAD_DIM
 from ..model.detector import ViTDetector, build_model
+from ..model.mobile_stem import block_names, is_mobile
 
 STEM_OF_STRIDE = {16: 3, 8: 2, 4: 1}
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
@@ -61,7 +62,8 @@ def groups(model: ViTDetector) -> dict[str, Group]:
             found.append(Group(f"mlp.{i}", mlp, 32, 0, _rows(c, f"{block}.mlp.fc1") + _columns(c, f"{block}.mlp.fc2")))
     found.append(Group("dim", c["dim"], 32, 64, _dim(c)))
     # Convolutions compute 16 channels at a time, on CPUs and on GPUs; only the first map is worth less.
-    found += [Group(f"stem.{i}", n, *((16, 16) if i else (8, 8)), _stem(c, i)) for i, n in enumerate(c["stem"])]
+    stem = _mobile if is_mobile(c["stem"]) else _stem
+    found += [Group(f"stem.{i}", n, *((16, 16) if i else (8, 8)), stem(c, i)) for i, n in enumerate(c["stem"])]
     found.append(Group("neck", c["neck"], 16, 16, _neck(c)))
     return {g.name: g for g in found}
 
@@ -188,6 +190,12 @@ def _stem(c: dict, i: int) -> tuple[Slot, ...]:
     slots.append(_reader(f"stem.{i + 1}.0.0" if i < 3 else "embed.0"))
     slots += [_reader(f"lateral.{k}") for k, stride in enumerate(_fine(c)) if STEM_OF_STRIDE[stride] == i]
     return tuple(slots)
+
+
+def _mobile(c: dict, i: int) -> tuple[Slot, ...]:
+    """Hidden channels of block i; what leaves a block stays whole, for all blocks of a residual share it."""
+    block = block_names()[i]
+    return (*_conv_bn(f"{block}.expand"), *_conv_bn(f"{block}.depthwise"), _reader(f"{block}.project.0"))
 
 
 def _neck(c: dict) -> tuple[Slot, ...]:

@@ -18,10 +18,11 @@ from .quantize import is_last_of_head
 
 MOMENTUM = 0.05  # of the running ranges
 SMALLEST = 1e-8  # scale
+WEIGHT = 64  # 7 bits
 
 
 class RoundWeights(nn.Module):
-    """A weight as int8 will hold it: 255 symmetric steps per output channel, in float."""
+    """A weight as ONNX Runtime's int8 will hold it (quantize.py): WEIGHT steps up and down per output channel."""
 
     def __init__(self, axis: int):
         super().__init__()
@@ -29,9 +30,9 @@ class RoundWeights(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         others = [d for d in range(weight.dim()) if d != self.axis]
-        scale = (weight.detach().float().abs().amax(others) / 127).clamp(min=SMALLEST)  # (out,)
+        scale = (weight.detach().float().abs().amax(others) / WEIGHT).clamp(min=SMALLEST)  # (out,)
         zero = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, self.axis, -127, 127)
+        return torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, self.axis, -WEIGHT, WEIGHT)
 
 
 class RoundInputs(nn.Module):

@@ -19,6 +19,8 @@ from ..files import write_atomically
 log = logging.getLogger(__name__)
 FP16_MAX = 65504.0
 FP16_MARGIN = 4.0  # the largest activation seen may be a quarter of fp16's range
+# TensorRT 8.2 reads the bounds of a ReLU6 as fp32 only; the importer of 10 and later reads them in their own precision.
+NEWER = frozenset({"Clip"})
 REPAIRABLE = 0.1  # share of the nodes that may stay fp32 for their range; with more, fp16 gains nothing
 
 
@@ -88,7 +90,7 @@ def convert_fp16(master: Path, out: Path, ranges: dict[str, float]) -> set[str]:
     kept = repaired(model, ranges)
     _halve(model, {n.name for n in model.graph.node if keeps_fp32(n)} | kept)
     write_atomically(out, lambda p: onnx.save(model, str(p)))
-    check_contract(out)
+    check_contract(out, newer=NEWER)
     return kept
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..model.blocks import Residual
 from ..model.detector import ViTDetector
+from ..model.mobile_stem import is_mobile
 
 log = logging.getLogger(__name__)
 ALPHA = 0.5
@@ -77,8 +78,11 @@ def block_pairs(model: ViTDetector) -> list[Pair]:
 
 
 def relu_pairs(model: ViTDetector) -> list[Pair]:
-    """Batch norms whose ReLU has one reader, a convolution; but not a float one, as the last of a head."""
-    chains = [(model.stem[0], model.stem[1][0])]
+    """Batch norms whose ReLU has one reader, a convolution; but not a float one, as the last of a head.
+
+    A mobile stem has none: ReLU6 ends at 6, and no factor goes through that.
+    """
+    chains = [] if is_mobile(model.config()["stem"]) else [(model.stem[0], model.stem[1][0])]
     bodies = [
         m.body for m in model.modules() if isinstance(m, Residual)
     ]  # of the stem, and of a model without attention

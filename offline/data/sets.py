@@ -41,20 +41,10 @@ from .images import detect_color
 from .near_duplicates import digests
 from .read import Rules, build, read_annotations
 from .sample import TEACHES, Dataset, Part
-from .text import decode_text
+from .text import decode_text, parse_yaml
 
 log = logging.getLogger(__name__)
 QUOTE = "; write yes, no, on, off, null and numbers in quotes where they are names"
-
-
-class _NoKeyTwice(yaml.SafeLoader):
-    """YAML would take the last of them without a word."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.YAMLError(f"'{twice[0]}' is there twice, {node.start_mark}")
-        return super().construct_mapping(node, deep)
 
 
 @dataclass
@@ -173,7 +163,7 @@ def repeats(train: Dataset) -> list[str]:
 def parse_sets(path: Path) -> tuple[list[str], list[Entry]]:
     """The classes that the file names, and its sets, before any of them is read. Raises DataError."""
     try:
-        content = yaml.load(decode_text(path.read_bytes())[0], Loader=_NoKeyTwice)  # a SafeLoader
+        content = parse_yaml(decode_text(path.read_bytes())[0])
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as e:
         raise DataError(f"{path} is not yaml ({' '.join(str(e).split())}); correct it") from e
     if not isinstance(content, dict) or not isinstance(content.get("sets"), list) or not content["sets"]:

@@ -3,6 +3,8 @@
 import codecs
 from pathlib import Path
 
+import yaml
+
 from .formats.annotations import Findings
 
 MARKS = (
@@ -13,6 +15,25 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 FALLBACK = "cp1252"
+
+
+def parse_yaml(text: str):
+    """Plain values of a YAML text. Raises yaml.YAMLError, also for a key that stands twice in a mapping, of which YAML
+    would take the last without a word; ValueError for a date that does not exist; RecursionError."""
+    open_nodes, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
+    while open_nodes:
+        node = open_nodes.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+            continue
+        seen.add(id(node))  # an alias leads to a node that was here
+        if isinstance(node, yaml.SequenceNode):
+            open_nodes += node.value
+            continue
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.YAMLError(f"'{twice[0]}' is there twice, {node.start_mark}")
+        open_nodes += [value for _, value in node.value]
+    return yaml.safe_load(text)
 
 
 def decode_text(raw: bytes) -> tuple[str, str]:

@@ -8,12 +8,14 @@ regions count as COCO's crowd: what is found there is neither right nor wrong.
 import contextlib
 import io
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from vit_perception.detector import Detections, Detector
+from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 
 from ..data import Dataset, read_image
 from ..model.dense_head import output_names
@@ -41,6 +43,11 @@ class TorchEngine:
 
     def close(self) -> None:
         pass
+
+
+def variant_engine(path: Path, variant: str) -> OnnxRuntimeEngine:
+    """One of a bundle's files, to measure it: TensorRT's int8 is rounded in float, as no CPU computes it."""
+    return OnnxRuntimeEngine(str(path), "int8" if variant == "int8_trt" else variant, rounded=variant == "int8_trt")
 
 
 def make_detector(engine, labels: list[str], spec: dict, strides: list[int], thresholds: dict) -> Detector:

@@ -24,12 +24,15 @@ def operators(model: onnx.ModelProto) -> list[str]:
     return sorted({n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}" for n in model.graph.node})
 
 
-def check_contract(path: Path, allowed: frozenset[str] = TENSORRT_8_2) -> list[str]:
+def check_contract(
+    path: Path, allowed: frozenset[str] = TENSORRT_8_2, newer: frozenset[str] = frozenset()
+) -> list[str]:
     """Check an ONNX file against the bundle contract; returns its operators.
 
     Args:
         allowed: operators that the file's consumer has. A file that needs more than TENSORRT_8_2 is not for TensorRT,
             and its nodes are not held to TensorRT's importer.
+        newer: those whose nodes are not, because the file is for a newer TensorRT that imports more of them.
 
     Raises:
         ExportError: invalid, other opset or newer IR, dynamic shapes, wrong inputs or outputs, or an operator, an
@@ -62,7 +65,7 @@ def check_contract(path: Path, allowed: frozenset[str] = TENSORRT_8_2) -> list[s
             raise ExportError(f"{path}: '{value.name}' has no static shape; export with fixed sizes")
     if allowed <= TENSORRT_8_2:
         for name, node in _nodes(model):
-            if text := problem(node):
+            if node.op not in newer and (text := problem(node)):
                 raise ExportError(f"{path}: TensorRT 8.2 cannot import node '{name}' ({node.op}): {text}")
     return used
 

@@ -1,7 +1,8 @@
 """The detector: a conv stem, plain pre-LN transformer blocks on coarse tokens, and a dense anchor-free head::
 
     images (B, C, H, W)
-      -> stem: one stage per stride 2, 4, 8, 16: a strided conv and, but for the first, a residual block
+      -> stem: one stage per stride 2, 4, 8, 16: a strided conv and, but for the first, a residual block;
+         or the first blocks of EfficientNet-Lite0 (mobile_stem.py)
       -> tokens at stride 32 or 16 (B, T, D), normalised, a depthwise 3x3 conv as position, transformer blocks;
          the blocks of `pool` run on tokens pooled 2x2
       -> up and add: stride 32 -> 16 -> 8 (-> 4): fine enough for 10-pixel people
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from ..errors import RecipeError
 from .blocks import HEAD_DIM, Attention, Block, Head, LayerNorm, Residual, conv_bn, pool_2x2, unpool_2x2
 from .dense_head import DenseHead
+from .mobile_stem import HIDDEN, WIDTHS, is_mobile, make_stages
 
 INPUT_STEP = 32  # sides of an input are multiples of it
 DEFAULTS = {
@@ -47,7 +49,8 @@ class ViTDetector(nn.Module):
 
     Args:
         classes: number of classes K; 0: it only segments. channels: 1 (gray) or 3 (rgb).
-        stem: channels at stride 2, 4, 8, 16. dim: token width D. neck: channels of the fine maps.
+        stem: channels at stride 2, 4, 8, 16; or `mobile`: blocks of EfficientNet-Lite0 (mobile_stem.py), which `config`
+            and pruning name by the hidden channels of each. dim: token width D. neck: channels of the fine maps.
         heads, mlp: per block (a list), or one number for all `depth` blocks.
         strides: of the heads, from [4], [8], [4, 8].
         pool: [first, end): blocks that run on tokens pooled 2x2; None: all see all tokens.
@@ -86,10 +89,13 @@ class ViTDetector(nn.Module):
         conv = mixer == "conv"
         heads = [0 if conv else heads] * depth if conv or isinstance(heads, int) else list(heads)
         mlp = [mlp] * depth if isinstance(mlp, int) else list(mlp)
-        if not (len(stem) == 4 and len(heads) == len(mlp) == depth and set(strides) <= {4, 8} and strides):
+        stem = HIDDEN if stem == "mobile" else stem
+        if not (len(stem) == 4 or is_mobile(stem)):
+            raise RecipeError(f"model option stem must be 4 numbers, or mobile ({len(HIDDEN)} numbers), not {stem}")
+        if not (len(heads) == len(mlp) == depth and set(strides) <= {4, 8} and strides):
             raise RecipeError(
-                f"model options do not fit: stem {stem} needs 4 numbers, heads {heads} and mlp {mlp} one per block "
-                f"({depth}), strides {strides} from 4 and 8"
+                f"model options do not fit: heads {heads} and mlp {mlp} need one number per block ({depth}), strides "
+                f"{strides} come from 4 and 8"
             )
         if not (classes or segments):
             raise RecipeError("a model needs classes to detect or segments to tell apart, this one has neither")
@@ -108,14 +114,10 @@ class ViTDetector(nn.Module):
             "mixer": mixer,
             "token_stride": token_stride,
         } | ({"segments": segments} if segments else {})
-        widths = [channels, *stem]
-        # No residual block at stride 2: that map is memory-bound, it would cost a quarter of the whole training step.
-        self.stem = nn.ModuleList(
-            nn.Sequential(conv_bn(a, b, stride=2), Residual(b)) if i else conv_bn(a, b, stride=2)
-            for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
-        )
+        widths = WIDTHS if is_mobile(stem) else stem  # of the maps
+        self.stem = nn.ModuleList(make_stages(channels, stem) if is_mobile(stem) else _plain_stages(channels, stem))
         # Tokens enter normalised: an unbounded residual stream drowns what the blocks add, and overflows in fp16.
-        self.embed = conv_bn(stem[3], dim, stride=token_stride // 16, act=conv)
+        self.embed = conv_bn(widths[3], dim, stride=token_stride // 16, act=conv)
         self.position = None if conv else nn.Conv2d(dim, dim, 3, 1, 1, groups=dim)
         self.pool = range(*pool) if pool else range(0)
         self.blocks = nn.ModuleList(
@@ -128,7 +130,7 @@ class ViTDetector(nn.Module):
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(dim if s == 16 else neck, neck, f, f) for s, f in zip(fine, factors, strict=True)
         )
-        self.lateral = nn.ModuleList(nn.Conv2d(stem[{16: 3, 8: 2, 4: 1}[s]], neck, 1) for s in fine)
+        self.lateral = nn.ModuleList(nn.Conv2d(widths[{16: 3, 8: 2, 4: 1}[s]], neck, 1) for s in fine)
         self.smooth = nn.ModuleDict({str(s): conv_bn(neck, neck) for s in sorted(strides)})
         self.heads = nn.ModuleDict({str(s): Head(neck, classes) for s in sorted(strides) if classes})
         self.dense = DenseHead(neck, segments) if segments else None
@@ -206,6 +208,15 @@ class ViTDetector(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.outputs(self.features(images)).values())
+
+
+def _plain_stages(channels: int, widths: list[int]) -> list[nn.Module]:
+    """No residual block at stride 2: that map is memory-bound, it would cost a quarter of the whole training step."""
+    pairs = zip([channels, *widths], widths, strict=False)
+    return [
+        nn.Sequential(conv_bn(a, b, stride=2), Residual(b)) if i else conv_bn(a, b, stride=2)
+        for i, (a, b) in enumerate(pairs)
+    ]
 
 
 def build_model(config: dict) -> ViTDetector:

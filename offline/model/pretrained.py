@@ -1,5 +1,6 @@
-"""Start from somebody's weights: a whole teacher, a pre-trained ViT's blocks by key, or a teacher's for its student."""
+"""Start from somebody's weights: a whole teacher, a pre-trained backbone by key, or a teacher's for its student."""
 
+import hashlib
 import logging
 import re
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from ..errors import RecipeError
 from ..files import load_torch
 from .detector import ViTDetector, build_model
 from .from_bundle import model_of_bundle
+from .mobile_stem import is_mobile
+from .mobile_weights import ATTRIBUTIONS, MEAN, STD, fit_channels
 from .state_dicts import read_backbone, reason
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ class Teacher:
     labels: list[str] | None
     folded: bool  # its batch norms were folded: their statistics are made up
     segments: list[str] | None = None  # classes of its dense head; None if nobody knows their names
+    backbone: dict | None = None  # Backbone.record of the one that it started from
 
 
 def load_teacher(
@@ -48,7 +52,9 @@ def load_teacher(
     if path.is_dir():
         bundle = open_bundle(path)
         dense = bundle.manifest.get("segmentation", {}).get("labels", [])
-        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, folded=True, segments=dense)
+        backbone = bundle.made.get("backbone")
+        backbone = {"file": backbone} if isinstance(backbone, str) else backbone  # until 0.1 its name alone was kept
+        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, True, dense, backbone)
     else:
         teacher = _read_checkpoint(path, what)
     config = teacher.model.config()
@@ -97,7 +103,8 @@ def _read_checkpoint(path: Path, what: str) -> Teacher:
         model.load_state_dict(state["weights"])
     except Exception as e:
         raise RecipeError(f"{what} {path} is of another architecture ({reason(e)}); {advice}") from e
-    return Teacher(model.eval(), state.get("input"), state.get("labels"), folded=False, segments=state.get("segments"))
+    known = (state.get(k) for k in ("segments", "backbone"))
+    return Teacher(model.eval(), state.get("input"), state.get("labels"), False, *known)
 
 
 @torch.no_grad()
@@ -129,37 +136,85 @@ def settle_norms(model: ViTDetector, batches: list[torch.Tensor]) -> None:
         m.running_var.copy_(var)
 
 
-def load_backbone(model: ViTDetector, path: Path) -> dict:
-    """Load the transformer blocks and the final norm of a pre-trained ViT (state_dicts.py says what is read).
+@dataclass
+class Backbone:
+    """What `open_backbone` read: weights under the detector's names, of a ViT's blocks or of a mobile stem.
 
-    Blocks are matched by key ('blocks.3.attn.qkv.weight'); a deeper source gives evenly spaced ones. The stem, the
-    position code and the head are this model's own and stay as they are. What is not loaded is told.
+    record: {"file", "sha256" of the weights, "attribution" if it is known}: what a run and its bundle say of it.
+    """
+
+    weights: dict[str, torch.Tensor]
+    record: dict[str, str]
+
+    def of_stem(self) -> bool:
+        return any(k.startswith("stem.") for k in self.weights)
+
+    def input(self, channels: int) -> dict[str, list[float]]:
+        """The mean and std of pixels that the weights are used to; {} if any will do, as for blocks of tokens."""
+        return {"mean": [round(MEAN, 4)] * channels, "std": [round(STD, 4)] * channels} if self.of_stem() else {}
+
+
+def open_backbone(path: Path) -> Backbone:
+    """Read a pre-trained ViT or EfficientNet-Lite0 (state_dicts.py says what is read). Raises RecipeError."""
+    weights = read_backbone(path)
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    record = {"file": path.name, "sha256": digest.hexdigest()}
+    known = ATTRIBUTIONS.get(record["sha256"])
+    return Backbone(weights, record | ({"attribution": known} if known else {}))
+
+
+def load_backbone(model: ViTDetector, backbone: Backbone) -> str:
+    """Load the transformer blocks and the final norm of a pre-trained ViT, or the stem of an EfficientNet-Lite0.
+
+    Blocks are matched by key ('blocks.3.attn.qkv.weight'); a deeper source gives evenly spaced ones. A stem is taken
+    whole, its first kernels summed over their channels where images are gray. All else is this model's own and stays as
+    it is.
 
     Returns:
-        {"file", "loaded", "of"}: how many of the model's block parameters were found.
+        What was loaded and what was not, in one line.
 
     Raises:
-        RecipeError: unreadable, or nothing in it fits.
+        RecipeError: nothing in it fits, or not all of a stem does.
     """
-    source = read_backbone(path)
+    return (_load_stem if backbone.of_stem() else _load_blocks)(model, backbone)
+
+
+def _load_stem(model: ViTDetector, backbone: Backbone) -> str:
+    name, config = backbone.record["file"], model.config()
+    if not is_mobile(config["stem"]):
+        raise RecipeError(
+            f"backbone {name} is an EfficientNet-Lite: it fits the mobile stem; add --set model.stem=mobile, or give a "
+            "ViT"
+        )
+    source, target = fit_channels(backbone.weights, config["channels"]), model.state_dict()
+    for key, value in source.items():
+        if value.shape != target[key].shape:
+            raise RecipeError(
+                f"backbone {name}: its weights for {key} are {list(value.shape)}, the stem's "
+                f"{list(target[key].shape)}; give an EfficientNet-Lite0, and leave model.stem at mobile"
+            )
+        target[key].copy_(value)
+    return f"backbone {name}: the whole stem, {len(source)} tensors, loaded; all behind it starts from random weights"
+
+
+def _load_blocks(model: ViTDetector, backbone: Backbone) -> str:
+    name, source = backbone.record["file"], backbone.weights
     target = {k: v for k, v in model.state_dict().items() if k.startswith(("blocks.", "norm."))}
     loaded = copy_blocks(source, target)
     if not any(k.endswith("attn.qkv.weight") for k in loaded):
         width = next((tuple(v.shape) for k, v in source.items() if k.endswith("attn.qkv.weight")), "no attn.qkv.weight")
         dim, heads = model.config()["dim"], model.config()["heads"]
         raise RecipeError(
-            f"nothing in {path} fits the model: it has {width}, the recipe asks for dim {dim} and heads {heads}"
+            f"nothing in {name} fits the model: it has {width}, the recipe asks for dim {dim} and heads {heads}"
         )
     kept = sorted({re.sub(r"\d+", "N", k) for k in target if k not in loaded})
-    if kept:
-        text = "backbone %s: only %d of %d block tensors loaded; not in it, or of another size: %s"
-        log.warning(text, path.name, len(loaded), len(target), ", ".join(kept))
-    else:
-        log.info("backbone %s: %d of %d block tensors loaded", path.name, len(loaded), len(target))
+    told = f"backbone {name}: {'only ' if kept else ''}{len(loaded)} of {len(target)} block tensors loaded"
+    told += f"; not in it, or of another size: {', '.join(kept)}" if kept else ""
     deep, shallow = _depth(source), _depth(target)
-    if deep < shallow:
-        log.warning("backbone %s has %d blocks for %d: some are taken twice", path.name, deep, shallow)
-    return {"file": path.name, "loaded": len(loaded), "of": len(target)}
+    return told + (f"; it has {deep} blocks for {shallow}: some are taken twice" if deep < shallow else "")
 
 
 def inherit(student: ViTDetector, teacher: ViTDetector) -> int:

@@ -1,4 +1,5 @@
-"""Weights of pre-trained ViTs as people have them -> {name: tensor} with timm's names of the blocks.
+"""Weights of pre-trained ViTs as people have them -> {name: tensor} with timm's names of the blocks. Those of an
+EfficientNet-Lite0 are read from the same files (mobile_weights.py).
 
 Files: what torch.save wrote, safetensors, in one piece or in shards (an index, "-00001-of-00003", a folder of them).
 Names: nested or with prefixes (state_dict, model, teacher, ema; module., backbone., encoder.), in DINOv2's chunks, with
@@ -17,9 +18,10 @@ from torch import Tensor
 from vit_perception.images.files import LFS_POINTER
 
 from ..errors import RecipeError
+from . import mobile_weights
 
 log = logging.getLogger(__name__)
-ADVICE = "give a .pth or .safetensors of a DeiT, DINO or timm ViT"
+ADVICE = "give a .pth or .safetensors of a DeiT, DINO or timm ViT, or of an EfficientNet-Lite0"
 MAX_SHARDS = 9999  # the largest published have hundreds
 MAX_UNKNOWN = 64  # classes that a checkpoint may mention beside its tensors
 # Of several backbones in one file: a teacher or an average first, they are what is evaluated.
@@ -41,17 +43,32 @@ KNOWN = re.compile(r"(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.(weight|bias)$")
 
 
 def read_backbone(path: Path) -> dict[str, Tensor]:
-    """The blocks and the final norm of a ViT: {"blocks.3.attn.qkv.weight": float32 tensor, ..., "norm.weight": ...}.
+    """Weights under the detector's names: the blocks and the final norm of a ViT ({"blocks.3.attn.qkv.weight": float32
+    tensor, ..., "norm.weight": ...}), or the stem of an EfficientNet-Lite0 ({"stem.0.0.expand.0.weight": ...}).
 
     Raises:
-        RecipeError: unreadable, no ViT, or one whose blocks compute what the detector's do not. One sentence.
+        RecipeError: unreadable, neither of them, or one whose blocks compute what the detector's do not. One sentence.
     """
+    tensors = _tensors(path)
+    if mobile := mobile_weights.prefixes(tensors):
+        chosen = _preferred(path, dict.fromkeys(mobile, 0))
+        return mobile_weights.stem_weights(path, tensors, chosen, mobile[chosen])
+    return _vit(path, tensors)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """All that `path` and the files beside it that belong to it hold."""
     tensors: dict[str, Tensor] = {}
     for file in _files(path):
         part = _flatten(_load(file), "")
         if twice := next((key for key in part if key in tensors), None):
             raise RecipeError(f"several files of {path} hold {twice}: they are no parts of one; name one of them")
         tensors |= part
+    return tensors
+
+
+def _vit(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The blocks and the final norm of the ViT among `tensors`."""
     for pattern, name in HUGGING_FACE if any("encoder.layer." in key for key in tensors) else ():
         tensors = {re.sub(pattern, name, key): value for key, value in tensors.items()}
     blocks = _choose(path, tensors)
@@ -185,19 +202,25 @@ def _choose(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if not groups:
         some = ", ".join(list(tensors)[:3]) or "no tensors"
         raise RecipeError(f"nothing in {path} fits the model: it has no blocks.N.attn.qkv.weight ({some}); {ADVICE}")
-
-    def rank(prefix: str) -> tuple:
-        return next(i for i, word in enumerate(PREFERRED) if word in prefix.lower()), -len(groups[prefix]), len(prefix)
-
-    chosen = min(groups, key=rank)
-    if len(groups) > 1:
-        names = ", ".join(sorted(p.rstrip(".") or "(no prefix)" for p in groups))
-        log.warning("backbone %s holds several (%s): taken is %s", path, names, chosen.rstrip(".") or "the one without")
+    chosen = _preferred(path, {prefix: len(group) for prefix, group in groups.items()})
     for end in ("weight", "bias"):
         for name in ("norm", "fc_norm"):
             if f"{chosen}{name}.{end}" in tensors:
                 groups[chosen].setdefault(f"norm.{end}", tensors[f"{chosen}{name}.{end}"])
     return groups[chosen]
+
+
+def _preferred(path: Path, sizes: dict[str, int]) -> str:
+    """Which of several backbones, {prefix: how many tensors}, is taken: told if there is a choice."""
+
+    def rank(prefix: str) -> tuple:
+        return next(i for i, word in enumerate(PREFERRED) if word in prefix.lower()), -sizes[prefix], len(prefix)
+
+    chosen = min(sizes, key=rank)
+    if len(sizes) > 1:
+        names = ", ".join(sorted(p.rstrip(".") or "(no prefix)" for p in sizes))
+        log.warning("backbone %s holds several (%s): taken is %s", path, names, chosen.rstrip(".") or "the one without")
+    return chosen
 
 
 def _joined(blocks: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -55,8 +55,8 @@ def write_dataset(
     file_name is relative to images/. Train and val come from different scenes. Annotations carry distance_m,
     ttc_s (null when not closing in), visible and track_id beside COCO's own keys; CATEGORIES gives the
     classes. masks: write OUT/masks/*.png too, palette PNGs of the same names, and their class table
-    OUT/classes.csv; the scenes then have houses. people: every image shows another scene, and in it one person at
-    least, of 8 to 260 pixels and seen from 0 to 90 degrees (Flight's hover), on hot ground in HOT of them.
+    OUT/classes.csv; the scenes then have houses. people: every image shows another scene, and looks at one person
+    of 8 to 260 pixels, seen from 0 to 90 degrees (Flight's hover), on hot ground in HOT of them.
     progress is called with the number of images written so far.
     Raises ValueError for arguments out of range and OSError when the disk refuses.
     """

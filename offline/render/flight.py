@@ -39,7 +39,7 @@ class Flight:
 
     preset: survey (17-50 m, down or oblique), search (9-28 m, oblique), approach (low towards `target`, time
     to contact from about 6 s to 1 s, then it brakes or passes), recede (low, backwards from it), hover (stands anywhere
-    from beside to above one person, whose size is drawn from PEOPLE_PX).
+    from beside to above one person, whose size is drawn from PEOPLE_PX; something may hide them).
     size: (width, height) px. target: one of TARGETS, None draws one. ending: 'brake' or 'pass', None draws one.
     speed: m/s of an approach or its reverse, None draws it. depth, texture, masks: as of `Renderer`. houses: some
     stand there, whose roofs are seen. hot: as of `Scene`. readout_s: of a rolling shutter, from the first row to the
@@ -180,7 +180,7 @@ def _hover(scene: Scene, rng: np.random.Generator, width: int) -> tuple[Path, In
     ahead, foot = np.array([np.cos(side), np.sin(side)]), target.motion.at(0.0)[0]
     spot = np.append(foot - away * np.cos(tilt) * ahead, max(1.0, PERSON[0] / 2 + away * np.sin(tilt)))
     if (flat := away * np.cos(tilt)) > 3 and spot[2] < 6:  # low: nothing but the target stands right before the lens
-        scene.clear(spot[:2], spot[:2] + 0.7 * (flat - 2) * ahead, 0.6)
+        scene.clear(spot[:2], spot[:2] + 0.7 * (flat - 2) * ahead, 0.6, until=0.5)
     aside, shake = rng.uniform(-0.4, 0.4) * hfov, _shake(rng, 0.004)
     up = rng.uniform(-0.25, 0.25) * hfov
 

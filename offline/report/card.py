@@ -238,7 +238,8 @@ def _losses(run: Run) -> str:
 
 
 def _attribution(run: Run) -> str:
-    return f"\n## Data and attribution\n{run.attribution}\n" if run.attribution else ""
+    parts = [part for part in (run.attribution, tables.backbone(run)) if part]
+    return "\n## Data and attribution\n" + "\n\n".join(parts) + "\n" if parts else ""
 
 
 def _limits(run: Run) -> str:

@@ -8,11 +8,10 @@ import cv2
 
 from vit_perception import palette
 from vit_perception.detector import Detections
-from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
 from vit_perception.images.files import show
 
 from ..data import Dataset, Sample, read_image
-from ..evaluation.accuracy import detect
+from ..evaluation.accuracy import detect, variant_engine
 from ..evaluation.working_point import FALSE, match
 from ..run.run import Run
 from .samples import annotate
@@ -40,7 +39,7 @@ class Frame:
 
 def detections(run: Run, path: Path, variant: str, strides: list[int]) -> list[Detections]:
     """What one ONNX file finds on every validation image, at scores from EVALUATION_SCORE on."""
-    detector = run.detector(OnnxRuntimeEngine(str(path), variant), strides)
+    detector = run.detector(variant_engine(path, variant), strides)
     return detect(detector, run.labels, run.input["color"], run.val_data, f"report {path.name}")
 
 

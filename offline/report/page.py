@@ -34,6 +34,7 @@ def write_report(run: Run, folder: Path, latency: dict[str, dict]) -> Path:
     context = {
         "run": run,
         "made": run.manifest()["made"],
+        "backbone": tables.backbone(run),
         "machine": platform.machine(),
         "rows": rows,
         "head": tables.headline(run, rows),

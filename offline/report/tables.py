@@ -7,6 +7,7 @@ from ..boards.latency_model import Prediction, predict
 from ..boards.layers import layers_of_config
 from ..model.blocks import HEAD_DIM
 from ..model.detector import count_macs, count_parameters
+from ..model.mobile_stem import block_names, is_mobile
 from ..run.cost import precisions_of
 from ..run.run import Run
 from ..training.curve import read_curve
@@ -137,9 +138,8 @@ def cut_bars(teacher: dict, final: dict) -> dict[str, list[Bar]]:
         a, b = ([*c[key], *[0] * (len(blocks) - c["depth"])] for c in (teacher, final))
         return [(f"block {i}", a[i], b[i]) for i in blocks]
 
-    stem = zip((2, 4, 8, 16), teacher["stem"], final["stem"], strict=True)
     groups = {
-        "Stem, channels": [(f"stride {s}", a, b) for s, a, b in stem],
+        **_stem_bars(teacher["stem"], final["stem"]),
         "Attention, heads": per_block("heads"),
         "MLP, hidden units": per_block("mlp"),
         "Widths": [("tokens", teacher["dim"], final["dim"]), ("neck", teacher["neck"], final["neck"])],
@@ -148,6 +148,25 @@ def cut_bars(teacher: dict, final: dict) -> dict[str, list[Bar]]:
         title: [Bar(*row, max(1, *(v for r in values for v in r[1:]))) for row in values]
         for title, values in groups.items()
     }
+
+
+def _stem_bars(teacher: list[int], final: list[int]) -> dict[str, list[tuple[str, int, int]]]:
+    """Nothing where the two have stems of other kinds."""
+    if len(teacher) != len(final):
+        return {}
+    if is_mobile(teacher):
+        names = [f"stage {stage}, block {block}" for _, stage, block in (name.split(".") for name in block_names())]
+        return {"Stem, hidden channels": list(zip(names, teacher, final, strict=True))}
+    return {"Stem, channels": list(zip((f"stride {s}" for s in (2, 4, 8, 16)), teacher, final, strict=True))}
+
+
+def backbone(run: Run) -> str:
+    """Whose weights the training started from; "" if from random ones."""
+    record = run.identity.get("backbone")
+    if not record:
+        return ""
+    known = record.get("attribution", "" if run.attribution else "whose licence and training data are not known here")
+    return f"It, or a model that it learnt from, started from the weights {record['file']}{known and ', '}{known}."
 
 
 def lowrank_rows(run: Run) -> list[dict]:

@@ -35,7 +35,6 @@ class Crops:
     photometric: float = 1.0
     objects: float = 0.0  # share of the crops that are placed on an object, rare classes more often
     pasted: int = 0  # up to so many further objects are pasted into each
-    mixed: float = 0.0  # share of those that are drawn from all sets, not from the crop's own
     close: float = 0.0  # share of the crops that are enlarged by up to 4 more, as an approach enlarges
     sensor: Sensor = field(default_factory=Sensor)  # shares of them that other cameras seem to have made
 
@@ -98,7 +97,7 @@ class Prune(Distilled):
     heads: float = 0.0  # shares that go: of every block's heads,
     mlp: float = 0.0  # of every block's hidden units,
     dim: float = 0.0  # of the token width,
-    stem: float = 0.0  # of every stem stage's channels,
+    stem: float = 0.0  # of every stem stage's channels; of a mobile stem of every block's hidden ones,
     neck: float = 0.0  # of the fine maps' channels
     twin: bool = False  # then go on with convolutions of the same MACs in the place of the blocks (conv_twin.py)
 

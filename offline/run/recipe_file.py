@@ -12,7 +12,7 @@ import yaml
 from vit_perception.images import high_bit_depth
 
 from ..compression.prune import CRITERIA, SHARES
-from ..data.text import decode_text
+from ..data.text import decode_text, parse_yaml
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from .recipe import TAUGHT, Recipe
@@ -92,7 +92,7 @@ def _give_way(values: dict, given: list[str]) -> dict:
 
 def _parse(text: str, where: str):
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as e:  # a date that does not exist is a ValueError
         raise RecipeError(f"{where} is not valid yaml: {' '.join(str(e).split())}") from e
 
@@ -184,7 +184,7 @@ def check_values(r: Recipe, where: str) -> None:
         isinstance(scale, list) and len(scale) == 2 and all(map(is_number, scale)) and 0 < scale[0] <= scale[1],
         f"crops.scale must be [low, high], numbers over 0, not {scale}",
     )
-    for name in ("mosaic", "objects", "close", "mixed"):
+    for name in ("mosaic", "objects", "close"):
         demand(0 <= getattr(r.crops, name) <= 1, f"crops.{name} must lie in 0..1, not {getattr(r.crops, name)}")
     for name, share in r.crops.sensor.shares().items():
         demand(0 <= share <= 1, f"crops.sensor.{name} must lie in 0..1, not {share}")

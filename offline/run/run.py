@@ -27,7 +27,7 @@ from ..evaluation.subsets import Grouping
 from ..evaluation.working_point import score_at
 from ..files import load_torch, save_torch, write_json
 from ..model.detector import ViTDetector, build_model
-from ..model.pretrained import Teacher
+from ..model.pretrained import Backbone, Teacher
 from ..training.augment import Loader
 from ..training.dense_loss import DenseLoss, class_weights
 from .recipe import Recipe
@@ -53,7 +53,7 @@ class Run:
         self.segments: list[str] = train.segments  # classes of the masks
         self.also: list[Dataset] = []
         self.answers = folder / "answers"
-        self.backbone: Path | None = None
+        self.backbone: Backbone | None = None
         self.source: Teacher | None = None
         self.start: Teacher | None = None
         self.budget_ms: float | None = None
@@ -76,7 +76,7 @@ class Run:
         c = self.recipe.crops
         seed = self.seed(offset)
         augmentation = (c.scale, c.mosaic, c.photometric, seed, c.objects, c.pasted, c.close, c.sensor)
-        return Loader(self.train_data, self.input, c.size, batch, *augmentation, self.dense(), c.mixed)
+        return Loader(self.train_data, self.input, c.size, batch, *augmentation, dense=self.dense())
 
     def dense(self) -> DenseLoss | None:
         """What is asked of the dense head; None without masks."""
@@ -260,9 +260,8 @@ class Run:
     def save(self, stage: str, model: ViTDetector) -> None:
         """Keep the model that `stage` ended with; its checkpoint is no longer needed."""
         state = {"config": model.config(), "weights": model.state_dict()}
-        save_torch(
-            self.folder / f"{stage}.pt", state | {"labels": self.labels, "input": self.input, "segments": self.segments}
-        )
+        state |= {"labels": self.labels, "input": self.input, "segments": self.segments}
+        save_torch(self.folder / f"{stage}.pt", state | {"backbone": self.identity.get("backbone")})
         self.checkpoint(stage).unlink(missing_ok=True)
 
     def load(self, stage: str) -> ViTDetector:

@@ -13,7 +13,7 @@ from vit_perception.images import look
 from ..compression.quantize import quantise_int8, quantise_tensorrt
 from ..compression.quantize_fp16 import activation_ranges, convert_fp16
 from ..data import read_image
-from ..evaluation.accuracy import TorchEngine
+from ..evaluation.accuracy import TorchEngine, variant_engine
 from ..export.onnx_export import check_against_torch, export_master, file_entry, golden_inputs, write_golden
 from ..files import write_json, write_text
 from ..report import card_plots as plots
@@ -46,7 +46,7 @@ def export(run: Run, folder: Path) -> None:
     engine = OnnxRuntimeEngine(str(master))
     golden = golden_inputs(run.input)
     difference = check_against_torch(model, engine, golden)
-    int8 = {v: OnnxRuntimeEngine(str(folder / files[v]["path"]), "int8") for v in ("int8", "int8_trt") if v in files}
+    int8 = {v: variant_engine(folder / files[v]["path"], v) for v in ("int8", "int8_trt") if v in files}
     write_golden(folder / "golden.npz", engine, golden, int8)
     files["golden"] = file_entry(folder / "golden.npz", "fp32", "any", opset=None)
     run.note("export", {"operators": operators, "difference_to_torch": difference, "files": files})
@@ -98,8 +98,7 @@ def evaluate(run: Run, folder: Path) -> None:
     draft = run.manifest()
     for variant, entry in draft["files"].items():
         if entry["path"].endswith(".onnx"):
-            session = partial(OnnxRuntimeEngine, str(folder / entry["path"]), variant)
-            run.measure(variant, entry["sha256"], session, strides)
+            run.measure(variant, entry["sha256"], partial(variant_engine, folder / entry["path"], variant), strides)
 
 
 def bundle(run: Run, folder: Path) -> None:

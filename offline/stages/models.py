@@ -32,7 +32,7 @@ def fresh_teacher(run: Run) -> ViTDetector:
     run.seed(SEEDS["teacher"])
     model = build_model(teacher_options(run))
     if run.backbone:
-        run.note("backbone", load_backbone(model, run.backbone))
+        load_backbone(model, run.backbone)
     return model
 
 

@@ -35,7 +35,6 @@ from ..data.masks.sets import read_task
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
-from ..model.pretrained import load_teacher
 from ..run.recipe import Recipe
 from ..run.recipe_file import SCHEDULES, changes
 from ..run.run import Run
@@ -44,6 +43,7 @@ from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
 from ..training.threads import choose_threads
 from ..training.train import check_shared
+from .given import backbone_record, take_backbone, take_student, take_teacher
 from .models import student_options, teacher_options
 
 log = logging.getLogger(__name__)
@@ -77,14 +77,15 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     for data in fitting or [val]:
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
     run.changed = changes(recipe, args.recipe)
-    run.backbone, run.attribution = args.backbone, args.attribution or recipe.card.attribution
+    run.attribution = args.attribution or recipe.card.attribution
     run.budget_ms, run.min_map = args.budget_ms, args.min_map
     run.input = _input(run)
     if args.teacher:
-        _take_teacher(run, args.teacher)
+        take_teacher(run, args.teacher, args.backbone)
     if args.student:
-        _take_student(run, args.student)
+        take_student(run, args.student)
     _check_models(run, taught)
+    told = take_backbone(run, args.backbone) if args.backbone else []
     _check_sets(run)
     sets = {"sets": [vars(part) for part in train.parts]} if train.parts else {}
     run.identity = {
@@ -96,9 +97,9 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         | without
         | label_rules(args).as_dict(),
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
-        "backbone": args.backbone.name if args.backbone else None,
+        "backbone": backbone_record(run),
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
-        **({"student": {"file": args.student.name, "sha256": model_hash(run.start.model)}} if run.start else {}),
+        "student": {"file": args.student.name, "sha256": model_hash(run.start.model)} if run.start else None,
         "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
         "input": run.input,
     }
@@ -112,7 +113,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     log.info("%s", train.summary())
     for data in (val, *run.also):
         log.info("%s", data.summary())
-    for line in [*train.part_lines(), *train.table()]:
+    for line in [*told, *train.part_lines(), *train.table()]:
         log.info("%s", line)
     for label, side in run.object_px().items():
         if side and side[1] < TINY_PX:
@@ -259,38 +260,6 @@ def _has_begun(run: Run, stage: str) -> bool:
     """Whether its group of the recipe is in what is kept already; a row of an ablation uses three of them."""
     rows = stage in ("distil", "prune", "lowrank") and any(run.begun(k) for k in ("first", "second", "row"))
     return run.begun(stage) or rows or (stage == "pretrain" and run.begun("teacher"))
-
-
-def _take_teacher(run: Run, path: Path) -> None:
-    """The teacher that is given, and pixels as it knows them: the student sees what its teacher sees."""
-    if run.backbone:
-        raise RecipeError(
-            "--backbone starts the training of a teacher, --teacher brings a trained one; give one of them"
-        )
-    run.source = load_teacher(path, run.labels, len(run.input["mean"]), run.segments)
-    given = run.source.input or {}
-    run.input |= {k: given[k] for k in ("mean", "std", "high_bit_depth") if k in given}
-
-
-def _take_student(run: Run, path: Path) -> None:
-    """The student that is given. It must take pixels as its teacher does, and nothing else may say what it is."""
-    if run.budget_ms or run.min_map:
-        raise RecipeError("--student is the student, --budget-ms and --min-map look for one; give one of them")
-    if run.recipe.student:
-        options = ", ".join(run.recipe.student)
-        raise RecipeError(
-            f"--student {path} is the student, and the recipe's group 'student' describes one ({options}); take a "
-            "recipe without it"
-        )
-    if not run.source:
-        raise RecipeError("--student starts a student under a teacher that is trained: name that with --teacher")
-    run.start = load_teacher(path, run.labels, len(run.input["mean"]), run.segments, "student")
-    for key in ("mean", "std", "high_bit_depth"):
-        if run.start.input and run.start.input.get(key, run.input[key]) != run.input[key]:
-            raise RecipeError(
-                f"student {path} takes pixels with {key} {run.start.input[key]}, its teacher with {run.input[key]}; "
-                "take one that was made under a teacher like this"
-            )
 
 
 def _input(run: Run) -> dict:

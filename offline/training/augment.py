@@ -40,10 +40,9 @@ class Loader:
         close: share of the crops that are enlarged by up to CLOSE more; those are no mosaics.
         sensor: shares of the crops that look as if other cameras had made them.
         dense: what is asked of a dense head, where the data has masks; it goes with the batches.
-        mixed: share of the pasted objects that come from any set.
 
-    Of several sets in one (`data.parts`) each crop, all of a mosaic and, but for `mixed`, what is pasted into it come
-    from one alone: the classes that it does not label may be anywhere in it.
+    Of several sets in one (`data.parts`) each crop, all of a mosaic and what is pasted into it come from one alone: the
+    classes that it does not label may be anywhere in it.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class Loader:
         close: float = 0.0,
         sensor: sensors.Sensor | None = None,
         dense: DenseLoss | None = None,
-        mixed: float = 0.0,
     ):
         self.data, self.color, self.crop, self.batch, self.scale = (
             data,
@@ -77,7 +75,7 @@ class Loader:
         self._images = parts  # numbers of the samples of each set
         self._shares = np.cumsum([part.share for part in data.parts])
         self._objects = [Objects(data, images) for images in parts] if objects or pasted else []
-        self._on_object, self._pasted, self._mixed = objects, pasted, mixed
+        self._on_object, self._pasted = objects, pasted
         self.places = range(batch)  # of the batch, that this loader makes
         self._mean = np.asarray(spec["mean"], np.float32).reshape(-1, 1, 1)
         self._std = np.asarray(spec["std"], np.float32).reshape(-1, 1, 1)
@@ -220,14 +218,13 @@ class Loader:
         scales = np.tile(scales, 2).astype(np.float32)
         boxes, classes, ignore = sample.boxes * scales + move, sample.classes, sample.ignore * scales + move
         if self._objects and self._pasted:
-            boxes, classes = self._paste(rng, part, image, boxes, classes, ignore, scale)
+            boxes, classes = self._paste(rng, self._objects[part], image, boxes, classes, ignore, scale)
         return *clip_boxes(image, boxes, classes, ignore), mask
 
-    def _paste(self, rng, part: int, image, boxes, classes, ignore, scale):
+    def _paste(self, rng, objects: Objects, image, boxes, classes, ignore, scale):
         """Paste objects into `image`, beside what is there -> all boxes and classes."""
         for _ in range(int(rng.integers(self._pasted + 1))):
-            mixed = self._mixed and rng.random() < self._mixed
-            index, which = self._objects[self._part(rng) if mixed else part].draw(rng)
+            index, which = objects.draw(rng)
             patch, copies, held = cut(self._image(index), self.data.samples[index].boxes, which)
             placed = paste(rng, image, np.concatenate([boxes, ignore]), patch, copies, scale)
             if placed is not None:

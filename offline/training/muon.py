@@ -13,12 +13,15 @@ from torch import Tensor
 from .step import has_bf16
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: singular values to 0.7..1.2 in 5 steps
-SMALLEST = 16  # rows and columns; thinner ones (depthwise, one input channel, last layers) are no matrices worth it
+SMALLEST = 16  # rows and columns; thinner ones (one input channel, last layers) are no matrices worth it
 
 
 def is_matrix(weight: Tensor) -> bool:
-    """Whether Muon is for this parameter: a linear layer, or a convolution as (out, in * kernel)."""
-    return weight.dim() > 1 and min(weight.shape[0], weight[0].numel()) >= SMALLEST
+    """Whether Muon is for this parameter: a linear layer, or a convolution as (out, in * kernel).
+
+    Depthwise kernels are no matrix: each filters a channel of its own.
+    """
+    return weight.dim() > 1 and weight.shape[1] > 1 and min(weight.shape[0], weight[0].numel()) >= SMALLEST
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:

@@ -26,6 +26,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from ..errors import RecipeError
 from ..files import load_torch, save_torch
 from ..model.detector import ViTDetector
+from ..model.mobile_stem import is_mobile
 from ..progress import Bar
 from . import distributed
 from .augment import Loader
@@ -263,11 +264,17 @@ def _resume(path: Path, step: Step, average: ViTDetector) -> tuple[int, list[dic
     return start, memory
 
 
-def _optimizers(step: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices if the schedule wants it. Decaying norms and biases hurts small models."""
+def _optimizers(step: Step, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices if the schedule wants it. Decaying norms and biases hurts small models.
+
+    A mobile stem is AdamW's whole: Muon's steps are as long where a gradient is small, and would walk away from weights
+    that somebody has trained.
+    """
     parameters = [p for p in step.parameters() if p.requires_grad]
-    matrices = [p for p in parameters if schedule.muon and is_matrix(p)]
-    rest = [p for p in parameters if not (schedule.muon and is_matrix(p))]
+    stem = set(step.model.stem.parameters()) if is_mobile(step.model.config()["stem"]) else set()
+    matrices = [p for p in parameters if schedule.muon and is_matrix(p) and p not in stem]
+    mine = set(matrices)
+    rest = [p for p in parameters if p not in mine]
     groups = [
         {"params": [p for p in rest if p.dim() > 1], "weight_decay": schedule.weight_decay},
         {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},

@@ -356,6 +356,9 @@ def test_yaml_that_is_none_is_refused(tmp_path):
     (tmp_path / "r.yaml").write_text("teacher: [")
     with pytest.raises(RecipeError, match="not valid yaml"):
         load_recipe(str(tmp_path / "r.yaml"))
+    (tmp_path / "r.yaml").write_text("teacher: {lr: 0.1, lr: 0.2}")
+    with pytest.raises(RecipeError, match="'lr' is there twice"):
+        load_recipe(str(tmp_path / "r.yaml"))
     (tmp_path / "r.yaml").write_text("[1, 2]")
     with pytest.raises(RecipeError, match="'the recipe' must be a group of keys"):
         load_recipe(str(tmp_path / "r.yaml"), ["seed=1"])

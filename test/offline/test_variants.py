@@ -53,7 +53,7 @@ def test_another_folder_leaves_the_first_alone(tmp_path, data):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (("--add", "int4"), "--add takes fp16 and int8_trt"),
+        (("--add", "int4"), "--add takes fp16, int8_trt, int8"),
         (("--add", "fp16,fp16"), "each once"),
         (("--val", "absent.json"), "absent.json"),
     ],
@@ -68,9 +68,15 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(tmp_path, data, caps
     assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
 
 
-def test_a_file_that_is_there_is_not_made_again(tmp_path, data, capsys):
+def test_a_file_that_is_there_is_made_anew(tmp_path, data, caplog):
     bundle = write_bundle(tmp_path / "bundle")
-    add(bundle, data, "--add", "fp16")
-    with pytest.raises(SystemExit):
-        add(bundle, data, "--add", "fp16")
-    assert "has fp16 already" in capsys.readouterr().err
+    (bundle / "CARD.md").write_text("# bundle\n")
+    add(bundle, data, "--add", "int8")
+    card = "| int8 | 1 | 0.999 |\n\nlast line"  # as a run writes it, of an earlier file
+    (bundle / "CARD.md").write_text((bundle / "CARD.md").read_text() + card)
+    with caplog.at_level("INFO"):
+        add(bundle, data, "--add", "int8")
+    assert "has int8 already: it is made anew" in caplog.text
+    assert len([m for m in open_bundle(str(bundle)).metrics if m["variant"] == "int8"]) == 1
+    text = (bundle / "CARD.md").read_text()
+    assert "0.999" not in text and "last line" in text and text.count("| int8 | ") == 1

@@ -17,6 +17,8 @@ class OnnxRuntimeEngine:
         precision: what to report, e.g. 'fp32'.
         reason: why this backend was chosen, one line.
         threads: intra-op threads; 0 lets ONNX Runtime choose.
+        rounded: compute a quantised file in float, rounded as it says, not by this CPU's int8 kernels: for TensorRT's
+            file, whose weights of 8 bits overflow on x86 without VNNI, and not on a GPU.
 
     Raises:
         EngineError: onnxruntime is not installed, or refuses the file.
@@ -24,7 +26,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, model, precision="fp32", reason="", threads=0):
+    def __init__(self, model, precision="fp32", reason="", threads=0, rounded=False):
         try:
             import onnxruntime as ort
         except ImportError as e:
@@ -37,6 +39,8 @@ class OnnxRuntimeEngine:
         # Spinning workers save microseconds and burn the CPU that the flight stack needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.load_model_format", "ONNX")  # and not what looks like its own format
+        if rounded:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         providers = _providers(ort, precision)
         if len(providers) == 1:
             _save_memory(ort, options)

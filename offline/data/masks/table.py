@@ -18,7 +18,7 @@ import yaml
 from vit_perception.images.files import show
 
 from ...errors import DataError
-from ..text import decode_text
+from ..text import decode_text, parse_yaml
 
 IGNORE = 255  # a pixel that nobody is judged on, in masks as the rest of the program sees them
 MOST = 255  # classes: indices 0 to 254
@@ -98,7 +98,7 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
 
 def _yaml_rows(path: Path, text: str) -> list[Row]:
     try:
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
         if isinstance(content, dict) and isinstance(content.get("names", content.get("classes")), list | dict):
             content = content.get("names", content.get("classes"))
         if isinstance(content, list):

@@ -22,6 +22,8 @@ MODELS = {
     "plain": SMALL | {"neck": 32},
     "pooled, two heads": SMALL | {"neck": 32, "pool": [1, 3], "strides": [4, 8]},
     "convolutional": SMALL | {"neck": 32, "mixer": "conv", "mlp": [48, 32, 32]},
+    "mobile stem, pruned": SMALL
+    | {"neck": 32, "stem": [24, *[48, 96, 144] * 2, 480, 240, 336, 672], "strides": [4, 8]},
     "fine tokens": SMALL | {"neck": 32, "token_stride": 16, "pool": [1, 3]},
     "pruned, factorised": SMALL | {"heads": [2, 0, 3], "mlp": [0, 256, 128], "ranks": {"blocks.1.mlp.fc1": 32}},
 }

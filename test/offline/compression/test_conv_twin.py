@@ -47,7 +47,7 @@ def fresh(config):
 @pytest.mark.parametrize(
     "change",
     [{}, {"depth": 8, "strides": [4, 8]}, {"depth": 6, "pool": [1, 5]}, {"heads": [2, 0, 1], "depth": 3, "mlp": 64},
-     {"token_stride": 16}, {"ranks": {"blocks.0.mlp.fc1": 32}}],
+     {"token_stride": 16}, {"ranks": {"blocks.0.mlp.fc1": 32}}, {"stem": "mobile"}],
 )  # fmt: skip
 def test_a_twin_does_the_same_work_with_the_same_ends(change, size):
     config = {"classes": 3, "channels": 1, "dim": 128, "mlp": 256, "heads": 2} | change

@@ -228,3 +228,25 @@ def test_command_writes_both_splits(tmp_path, capsys):
     assert main(["--out", str(tmp_path), *arguments]) == 0
     assert len(json.loads((tmp_path / "train.json").read_text())["images"]) == 2
     assert str(tmp_path) in capsys.readouterr().out.replace("\n", "")
+
+
+def test_people_are_of_every_size_and_also_darker_than_their_ground(tmp_path):
+    main(["--out", str(tmp_path), "--people", "--train", "40", "--val", "1", "--size", "160x128", "--seed", "3"])
+    coco = COCO(str(tmp_path / "train.json"))
+    assert len(coco.getImgIds()) == 40
+    sizes, brighter = [], []
+    for image in coco.loadImgs(coco.getImgIds()):
+        pixels = cv2.imread(str(tmp_path / "images" / image["file_name"]), cv2.IMREAD_UNCHANGED).astype(float)
+        boxes = [a["bbox"] for a in coco.loadAnns(coco.getAnnIds(image["id"], catIds=[0]))]
+        if not boxes:
+            continue
+        x, y, w, h = (round(v) for v in max(boxes, key=lambda box: box[2] * box[3]))
+        sizes.append(max(w, h))
+        brighter.append(pixels[y : y + h, x : x + w][h // 4 : -h // 4 or None].mean() - np.median(pixels))
+    assert len(sizes) > 25 and min(sizes) < 12 and max(sizes) > 80
+    assert min(brighter) < -15 and max(brighter) > 30
+
+
+def test_people_and_a_flight_are_two_things(tmp_path, capsys):
+    assert main(["--out", str(tmp_path / "x"), "--people", "--flight", "search"]) == 2
+    assert "give one of them" in capsys.readouterr().err and not (tmp_path / "x").exists()

@@ -173,6 +173,7 @@ def _create_context(engine, strategy=None):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # no GPU's sums overflow as some CPUs' int8 do
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(engine._state.onnx, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,106 @@
+"""--student: the student starts as a bundle or a checkpoint that is given, and learns under another teacher."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from commands import TINY, command, one_sentence, run
+
+from offline import compress
+from offline.boards.targets import find_target
+from offline.errors import RecipeError
+from offline.evaluation.accuracy import TorchEngine
+from offline.files import load_torch, save_torch
+from offline.model.detector import build_model
+from offline.render import write_dataset
+from offline.run.recipe_file import load_recipe
+from offline.stages.preflight import open_run
+
+STILL = {
+    "distil": {"epochs": 0},
+    "prune": {"epochs": 0},
+    "lowrank": {"epochs": 0, "saving": 1.0},
+    "quantise": {"smooth": False},
+}
+SMALL = {"dim": 64, "depth": 1, "heads": 1, "mlp": 64, "neck": 32, "stem": [8, 16, 16, 32], "strides": [8]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder, "thermal", train=6, val=3, size=(128, 96), seed=1)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "still.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in TINY.items() if k in ("crops", "seed")} | STILL))
+    return path
+
+
+def checkpoint(path, seed=0, labels=("Person", "Car", "Bicycle"), mean=0.4, **options):
+    """A detector as a run keeps it, with random weights and its own statistics of the pixels."""
+    torch.manual_seed(seed)
+    model = build_model(SMALL | {"classes": len(labels), "channels": 1} | options).eval()
+    state = {"config": model.config(), "weights": model.state_dict(), "labels": list(labels), "segments": []}
+    save_torch(path, state | {"input": {"mean": [mean], "std": [0.2]}})
+    return path
+
+
+def opened(data, recipe, tmp_path, *options):
+    args = compress.parse(command(data, recipe, tmp_path / "out", *map(str, options))[3:])
+    return open_run(args, load_recipe(args.recipe, args.set), find_target(args.target))
+
+
+def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_path):
+    teacher, student = checkpoint(tmp_path / "big.pt", 1, depth=2), checkpoint(tmp_path / "small.pt", 2)
+    done = run(command(data, recipe, tmp_path / "out", "--teacher", str(teacher), "--student", str(student)))
+    assert done.returncode == 0, done.stderr
+    kept, given = load_torch(tmp_path / "out.run" / "quantise.pt"), load_torch(student)
+    assert kept["config"] == given["config"]
+    assert all(torch.equal(value, given["weights"][key]) for key, value in kept["weights"].items())
+    without = run(command(data, recipe, tmp_path / "out", "--teacher", str(teacher), "--resume"))
+    assert "student changed since it was begun" in one_sentence(without)
+    again = checkpoint(tmp_path / "small.pt", 3)  # another one under the same name
+    words = ("--teacher", str(teacher), "--student", str(again), "--resume")
+    assert "student changed since it was begun" in one_sentence(run(command(data, recipe, tmp_path / "out", *words)))
+
+    bundle = tmp_path / "out"  # and a bundle, whose batch norms were folded, computes on what it computed
+    run_of_bundle = opened(data, recipe, tmp_path / "next", "--teacher", teacher, "--student", bundle)
+    image = np.random.default_rng(0).normal(0, 1, (1, 1, 96, 128)).astype(np.float32)
+    mine, before = (TorchEngine(m, 128, 96).infer(image) for m in (run_of_bundle.start.model, rebuilt(kept)))
+    assert np.abs(mine["logits"] - before["logits"]).max() < 1e-4
+
+
+def rebuilt(state):
+    model = build_model(state["config"])
+    model.load_state_dict(state["weights"])
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "change, options, words",
+    [
+        ({}, ["--min-map", "0.5"], "--student is the student, --budget-ms and --min-map look for one"),
+        ({}, ["--set", "student.depth=2"], "the recipe's group 'student' describes one (depth)"),
+        ({"mean": 0.7}, [], "small.pt takes pixels with mean [0.7], its teacher with [0.4]"),
+        ({"labels": ("Person", "Cow", "Bicycle")}, [], "student {} knows 3 classes (Person, Cow, Bicycle)"),
+        ({"labels": ("Person",)}, [], "student {} knows 1 classes"),
+        ({"channels": 3}, [], "student {} takes rgb images"),
+        ({"strides": [4, 8]}, ["--set", "distil.epochs=1"], "the student has strides [4, 8], its teacher [8]"),
+    ],
+)
+def test_a_student_that_cannot_be_is_refused_before_any_work(data, recipe, tmp_path, change, options, words):
+    teacher, student = checkpoint(tmp_path / "big.pt", 1, depth=2), checkpoint(tmp_path / "small.pt", 2, **change)
+    with pytest.raises(RecipeError) as refused:
+        opened(data, recipe, tmp_path, "--teacher", teacher, "--student", student, *options)
+    assert words.format(student) in str(refused.value) and not (tmp_path / "out.run").exists()
+
+
+def test_a_student_without_a_teacher_or_without_a_file_is_refused(data, recipe, tmp_path):
+    teacher = checkpoint(tmp_path / "big.pt", 1)
+    with pytest.raises(RecipeError, match="under a teacher that is trained: name that with --teacher"):
+        opened(data, recipe, tmp_path, "--student", teacher)
+    with pytest.raises(RecipeError, match="no student at .*nowhere"):
+        opened(data, recipe, tmp_path, "--teacher", teacher, "--student", tmp_path / "nowhere")
