@@ -94,7 +94,7 @@ class ViTDetector(nn.Module):
             raise RecipeError(f"model option stem must be 4 numbers, or mobile ({len(HIDDEN)} numbers), not {stem}")
         if not (len(heads) == len(mlp) == depth and set(strides) <= {4, 8} and strides):
             raise RecipeError(
-                f"model options do not fit: heads {heads} and mlp {mlp} need one number per block ({depth}), strides "
+                f"model options do not fit: heads {heads} and mlp {mlp} need one per block ({depth}), strides "
                 f"{strides} come from 4 and 8"
             )
         if not (classes or segments):

@@ -43,7 +43,7 @@ def test_files_for_tensorrt_prove_themselves(folder):
     bundle = open_bundle(folder)
     for variant in set(bundle.variants) - {"fp32", "int8"}:
         precision = bundle.manifest["files"][variant]["precision"]
-        engine = OnnxRuntimeEngine(bundle.read(variant), precision)
+        engine = OnnxRuntimeEngine(bundle.read(variant), precision, rounded=precision == "int8")
         prove(engine, bundle, variant)
         engine.close()
         assert [m for m in bundle.metrics if m["variant"] == variant], f"{variant} was never measured"
