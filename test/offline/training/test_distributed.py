@@ -19,6 +19,8 @@ from offline.training.curve import read_curve
 SCRIPT = str(Path(training.__file__))
 # fp32: what is compared is the engine, not the rounding of bf16.
 PLAIN = ENVIRONMENT | {"VIT_PERCEPTION_BF16": "0", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+# The same kernels on every x86: which steps rounding tips over a kink depends on the instructions they use.
+PLAIN |= {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
 ONE = [sys.executable, SCRIPT]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d"]
 TWO += ["--rdzv_endpoint=127.0.0.1:0", "--local_addr=127.0.0.1", SCRIPT]
@@ -56,14 +58,11 @@ def test_two_processes_train_as_one(data, tmp_path):
     for stage in ("teacher", "distil"):
         a, b = (read_curve(tmp_path / name / f"{stage}.curve.jsonl") for name in ("one", "two"))
         assert [row["step"] for row in a] == list(range(12))
-        apart = []
         for x, y in zip(a, b, strict=True):
             del x["images_per_s"], y["images_per_s"]
-            apart.append(abs(x.pop("grad_norm") / y.pop("grad_norm") - 1))
+            # The gradient has kinks (ReLU, the corners of GIoU): rounding may tip one over for a step.
+            assert x.pop("grad_norm") == pytest.approx(y.pop("grad_norm"), rel=1e-2), stage
             assert x == pytest.approx(y, rel=1e-4), stage
-        # The gradient has kinks (ReLU, the corners of GIoU): rounding may tip one over for a step, by 2% where x86 has
-        # AVX2 alone. The losses of all steps and the weights at the end hold it to no more than that.
-        assert sorted(apart)[-2] < 1e-2 and max(apart) < 5e-2, stage
     a, b = (load_torch(tmp_path / name / "models.pt") for name in ("one", "two"))
     begin = {"teacher": training.fresh().state_dict(), "student": training.fresh(depth=1).state_dict()}
     for model, weights in a.items():
