@@ -122,6 +122,19 @@ def test_a_name_of_an_earlier_release_is_refused_with_the_new_one(ros_context, t
         parameters_file.read(path, VALUES)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["invert_image: true\n", "ros__parameters: {invert_image: true}\n", "/camera:\n  ros__parameters: {gain: 1.0}\n"],
+)
+def test_a_file_that_sets_nothing_of_the_node_is_refused(tmp_path, text):
+    path = tmp_path / "flat.yaml"
+    path.write_text(text)
+    with pytest.raises(PerceptionError, match=r"flat\.yaml sets no parameter of the node: write them under /\*\*:"):
+        parameters_file.read(path, VALUES)
+    path.write_text("# nothing is changed\n")
+    assert parameters_file.read(path, VALUES) == (VALUES, [])
+
+
 def test_rclpy_enforces_the_table(ros_context):
     import rclpy
     from rclpy.parameter import Parameter

@@ -21,7 +21,8 @@ def read(path, defaults):
         (values, unknown): {name: value}, and the names in the file that are no parameters of the node.
 
     Raises:
-        PerceptionError: the file cannot be read, or a value has the wrong type, or is out of its range.
+        PerceptionError: the file cannot be read, holds nothing of the node, or a value has the wrong type, or is out
+            of its range.
     """
     try:
         with open(path) as f:
@@ -33,6 +34,9 @@ def read(path, defaults):
             _flatten((content.get(node) or {}).get("ros__parameters") or {}, "", found)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, AttributeError) as e:
         raise PerceptionError("cannot read the parameters in {}: {}".format(path, " ".join(str(e).split()))) from None
+    if content and not found:  # a file of comments alone changes nothing, and is none of another node
+        text = "{} sets no parameter of the node: write them under /**:, ros__parameters:, as config/drone.yaml does"
+        raise PerceptionError(text.format(path))
     problem = renamed(found)
     if problem:
         raise PerceptionError("{}: {}".format(path, problem))
