@@ -12,7 +12,6 @@ from offline.errors import RecipeError
 from offline.evaluation.accuracy import TorchEngine
 from offline.files import load_torch, save_torch
 from offline.model.detector import build_model
-from offline.render import write_dataset
 from offline.run.recipe_file import load_recipe
 from offline.stages.preflight import open_run
 from vit_perception.bundles.bundle import open_bundle
@@ -24,13 +23,6 @@ STILL = {
     "quantise": {"smooth": False},
 }
 SMALL = {"dim": 64, "depth": 1, "heads": 1, "mlp": 64, "neck": 32, "stem": [8, 16, 16, 32], "strides": [8]}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, "thermal", train=6, val=3, size=(128, 96), seed=1)
-    return folder
 
 
 @pytest.fixture

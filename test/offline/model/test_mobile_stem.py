@@ -22,7 +22,6 @@ from offline.files import load_torch
 from offline.model.detector import build_model, count_macs, count_parameters
 from offline.model.mobile_stem import HIDDEN, ROWS, WIDTHS
 from offline.model.pretrained import load_backbone, open_backbone
-from offline.render import write_dataset
 from offline.run.recipe_file import load_recipe
 from offline.stages.preflight import open_run
 from offline.training.muon import is_matrix
@@ -236,13 +235,6 @@ def test_every_file_keeps_its_contract_and_the_function(tmp_path):
         assert compare_outputs(exact, found) < limit, file
     half = HalfEngine(master)
     assert compare_outputs(exact, half.infer(batches[0])) < 0.01 and not half.overflowed
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, "thermal", train=6, val=3, size=(128, 96), seed=1)
-    return folder
 
 
 def recipe_of(folder, **changes):
