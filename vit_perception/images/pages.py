@@ -5,6 +5,7 @@ From TIFF 6.0 (section 2 and NewSubfileType), the PNG specification's chunk acTL
 
 import io
 import struct
+from typing import Set
 
 MOST = 10000  # are counted: so many and more are told as so many
 _PNG, _TIFF = b"\x89PNG\r\n\x1a\n", {b"II": "<", b"MM": ">"}
@@ -41,7 +42,8 @@ def _pages(file, order, head):
     big = struct.unpack(order + "H", head[2:4])[0] == 43
     count, entry, offset = (order + layout for layout in (("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")))
     (at,) = _read(file, offset, 8 if big else 4)
-    pages, seen = 0, set()
+    pages = 0
+    seen: Set[int] = set()  # offsets: a chain may go in a circle
     while at and at not in seen and len(seen) < MOST:
         seen.add(at)
         (entries,) = _read(file, count, at)
