@@ -18,7 +18,8 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from .errors import PerceptionError
-from .parameters import Spec, declare
+from .parameters import Spec
+from .ros.node_parameters import declare
 from .ros.process import run
 from .ros.tapes import make_tape
 

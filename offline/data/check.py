@@ -107,12 +107,12 @@ def check_segments(
     try:
         train, val = _splits(root, train, val, format)
         taught = check_masks(root, train, format, ignore, None, rules, findings, report)
-        report += _check_pixels(read_annotations(root, train, format, findings), findings)
+        report += _check_pixels(_again(root, train, format), findings)
         if val is None:
             findings.warn(root, *NO_VAL)
         elif taught:
             measured = check_masks(root, val, format, ignore, taught.segments, rules, findings, report)
-            report += _check_pixels(read_annotations(root, val, format, findings), findings)
+            report += _check_pixels(_again(root, val, format), findings)
             if measured and (leak := leak_warning(taught, measured)):
                 what, _, remedy = leak.partition("; ")
                 findings.warn(measured.name, what, remedy)
@@ -146,7 +146,7 @@ def check_sets(path: Path, classes: list[str] | None = None, task: str | None = 
                 if "masks" in entry.has:
                     check_masks(*source, train.segments, entry.rules(), findings, report)
                 if entry.has == ["masks"]:
-                    report += _check_pixels(read_annotations(*source[:3], findings), findings)
+                    report += _check_pixels(_again(*source[:3]), findings)
             report += [*findings.lines(), ""]
             usable = usable and findings.usable
     except DataError as e:
@@ -202,6 +202,11 @@ def _check_pair(train, val, train_prints, val_prints, classes, findings) -> None
 def _places(found: Annotations) -> str:
     folders = list(dict.fromkeys(show(image.path.parent) for image in found.images))
     return ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "") or "no folder"
+
+
+def _again(root: Path, split: str, format: str | None) -> Annotations:
+    """A split that has been read, and whose faults are known."""
+    return read_annotations(root, split, format, Findings(strict=False, root=root))
 
 
 def _check_pixels(found: Annotations, findings: Findings) -> list[str]:

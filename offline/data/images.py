@@ -9,11 +9,13 @@ import PIL.Image
 from vit_perception.errors import ImageError
 from vit_perception.images.files import SUFFIXES, decode_bytes, read_bytes, read_file, show
 from vit_perception.images.high_bit_depth import conversion, to_uint8
+from vit_perception.images.pages import count_pictures
 
 from ..errors import DataError
 from .sample import Dataset, Sample
 
 EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # these swap width and height; OpenCV obeys them, and no others
+PAGED = (".tif", ".tiff", ".png", ".webp")  # formats that may hold several pictures; OpenCV takes the first
 GRAY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
 
 
@@ -36,6 +38,17 @@ def image_size(path: Path) -> tuple[int, int] | None:
     except ImageError:
         return None
     return pixels.shape[1], pixels.shape[0]
+
+
+def pictures_in(path: Path) -> int:
+    """How many pictures a file holds, of which `read_image` takes the first; from its headers alone."""
+    if path.suffix.lower() not in PAGED:
+        return 1
+    try:
+        with path.open("rb") as f:
+            return count_pictures(f)
+    except (OSError, ValueError):
+        return 1
 
 
 def _is_turned(image: PIL.Image.Image) -> bool:

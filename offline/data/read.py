@@ -87,8 +87,7 @@ def read_dataset(
     data = build(read_annotations(root, annotations, format, findings), ignore, labels, rules)
     for name in sounds_ignored(data.labels) if labels is None else ():
         log.warning("class '%s' sounds like regions to leave alone; if so, pass --ignore '%s'", name, name)
-    for line in findings.lines():
-        log.warning("%s", line)
+    findings.tell()
     return data
 
 
@@ -180,6 +179,7 @@ def read_annotations(root: Path | str, split: str, format: str | None, findings:
     if format not in (None, "coco", "masks", "voc", "yolo", found.layout):
         what = f"--format says {format}, but the files lie as those of {found.layout} do"
         findings.warn(root / split, what, "check that the boxes below are what you expect")
+    findings.warn_of_pages(image.path for image in found.images)
     return found
 
 

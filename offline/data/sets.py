@@ -91,6 +91,7 @@ def read_sets(path: Path, wanted: list[str] | None = None) -> tuple[Dataset, lis
         raise DataError(f"{path} has no set with 'train'; name the split to train on")
     findings = Findings()
     found = [(e, _read(path, e, e.train or "", findings)) for e in trained]
+    findings.tell()
     classes = classes or [n for n in found[0][1].names if n not in found[0][0].ignore]
     train = merge(path, [(e, _dataset(path, e, a, classes)) for e, a in found], classes)
     for name in wanted or []:
@@ -115,8 +116,7 @@ def _measured(path: Path, entries: list[Entry], classes: list[str], wanted: list
                 raise DataError(f"{path}: {known.name} labels none of {', '.join(wanted or [])}; drop its val")
             measured.append(_dataset(path, e, known, classes, counted))
     measured_names(path, measured)
-    for line in findings.lines():
-        log.warning("%s", line)
+    findings.tell()
     return measured
 
 
@@ -131,7 +131,9 @@ def measured_names(path: Path, measured: list[Dataset]) -> None:
 
 def read_entry(path: Path, entry: Entry, split: str, classes: list[str], measured: bool = False) -> Dataset:
     """One split of a set, with class indices of `classes`. measured: all of them count there. Raises DataError."""
-    found = _read(path, entry, split, Findings())
+    findings = Findings()
+    found = _read(path, entry, split, findings)
+    findings.tell()
     return _dataset(path, entry, found, classes, _labelled(path, entry, found, classes) if measured else None)
 
 

@@ -17,7 +17,6 @@ from offline.boards.targets import find_target
 from offline.errors import RecipeError
 from offline.evaluation.accuracy import TorchEngine
 from offline.model.detector import build_model
-from offline.render import write_dataset
 from offline.report.latency import compare_latency
 from offline.run.recipe_file import changes, load_recipe, recipe_names
 from offline.stages.preflight import open_run
@@ -27,13 +26,6 @@ CARD = ("card.intended=To find walkers.", "card.not_intended=Not at sea.", "card
 CARD += ("thresholds.fp_per_image=0.5", "thresholds.weak_fp_per_image=2.0")  # nor does this train anything
 CARD += (r"card.groups=(?P<frame>\d+)\.\w+$",)  # of the rendered files' names
 STAGES_WITH_STEPS = ("teacher", "distil", "prune", "lowrank")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, "thermal", train=6, val=3, size=(128, 96), seed=1)
-    return folder
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from commands import TINY
 
 from offline.boards.targets import find_target
 from offline.compress import parse
-from offline.render import write_dataset
 from offline.run.recipe_file import load_recipe
 from offline.stages import estimate, teacher
 from offline.stages.preflight import open_run
@@ -22,13 +21,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, "thermal", train=6, val=3, size=(128, 96), seed=1)
-    return folder
 
 
 @pytest.fixture

@@ -110,11 +110,13 @@ def test_a_name_of_an_earlier_release_is_refused_with_the_new_one(ros_context, t
     import rclpy
     from rclpy.parameter import Parameter
 
+    from vit_perception.ros.node_parameters import declare
+
     sentence = "deep.max is called high_bit_depth.max now"
     old = [Parameter("deep.max", value=9.0)]
     node = rclpy.create_node("old_names", context=ros_context, parameter_overrides=old)
     with pytest.raises(PerceptionError, match=sentence):
-        parameters.declare(node, parameters.SPECS)
+        declare(node, parameters.SPECS)
     node.destroy_node()
     path = tmp_path / "old.yaml"
     path.write_text("/**:\n  ros__parameters:\n    deep: {max: 9.0}\n")
@@ -139,10 +141,12 @@ def test_rclpy_enforces_the_table(ros_context):
     import rclpy
     from rclpy.parameter import Parameter
 
+    from vit_perception.ros.node_parameters import declare, watch
+
     node = rclpy.create_node("parameters", context=ros_context)
-    values = parameters.declare(node, ALL, {"score_threshold": 0.3, "weak_score": 0.2, "nms_iou": 0.6})
+    values = declare(node, ALL, {"score_threshold": 0.3, "weak_score": 0.2, "nms_iou": 0.6})
     applied = {}
-    parameters.watch(node, values, parameters.check, applied.update)
+    watch(node, values, parameters.check, applied.update)
 
     def change(**named):
         pairs = [Parameter(k.replace("__", "."), value=v) for k, v in named.items()]

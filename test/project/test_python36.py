@@ -30,8 +30,8 @@ ROS_MODULES = {
     "guard", "mavlink", "node", "player", "replay.exchange", "replay.ros", "ros.debug_image", "ros.dump", "ros.ego",
     "ros.finds", "ros.flight_messages", "ros.flight_stack.armed", "ros.flight_stack.guard",
     "ros.flight_stack.mavlink", "ros.flight_stack.px4_blocked", "ros.frames", "ros.inputs", "ros.lifecycle",
-    "ros.messages", "ros.node", "ros.process", "ros.publishers", "ros.qos", "ros.segmentation", "ros.service",
-    "ros.tapes",
+    "ros.messages", "ros.node", "ros.node_parameters", "ros.process", "ros.publishers", "ros.qos", "ros.segmentation",
+    "ros.service", "ros.tapes",
 }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import cv2
 
 from ..errors import ImageError, PerceptionError
 from ..files import read_text
-from ..images.files import SUFFIXES, read_file, show
+from ..images.files import SUFFIXES, decode_bytes, read_bytes, show
+from ..images.pages import count_pictures
 from ..natural_order import natural_key
 from .calibration_file import read_calibration
 
@@ -36,6 +37,7 @@ class Images:
         self.files, self.notes = find_images(folder, list_file)
         self.calibration, self.tells_rate = read_calibration(folder), False
         self.fps = self.calibration.get("fps", DEFAULT_FPS)
+        self._several = False  # whether a file was met that holds more than one picture
 
     def __len__(self):
         return len(self.files)
@@ -43,16 +45,25 @@ class Images:
     def __iter__(self):
         """Yields as `read_file` returns. Raises ImageError for a file that is no image."""
         for path in self.files:
-            yield read_file(path)
+            yield self._read(path)
 
     def named(self):
         """Yields (name, image, '') of each file, or (name, None, why it cannot be read)."""
         for path in self.files:
             name = show(os.path.basename(path))
             try:
-                yield name, read_file(path), ""
+                yield name, self._read(path), ""
             except ImageError as e:
                 yield name, None, str(e)
+
+    def _read(self, path):
+        data = read_bytes(path)
+        image, count = decode_bytes(data, show(path)), count_pictures(data)
+        if count > 1 and not self._several:
+            self._several = True
+            text = "{} holds {} pictures: of such files the first alone is played; save each picture as a file"
+            self.notes.append(text.format(show(path), count))
+        return image
 
 
 class Video:

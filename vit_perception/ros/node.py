@@ -39,6 +39,7 @@ from .flight_stack.armed import BlockedEnds
 from .frames import FrameProcessor, SegmentingFrames
 from .inputs import Inputs
 from .lifecycle import ManagedNode
+from .node_parameters import declare, watch
 from .process import run
 from .publishers import Diagnostics, Publishers
 from .segmentation import Segmentation
@@ -63,11 +64,11 @@ class PerceptionNode(ManagedNode):
 
     def __init__(self, stop):
         super().__init__("vit_perception", stop)
-        self.values = parameters.declare(self, parameters.SPECS)
+        self.values = declare(self, parameters.SPECS)
         problem = parameters.check(self.values)
         if problem:
             raise PerceptionError("parameters contradict each other: " + problem)
-        parameters.watch(self, self.values, self._check, self._on_change)
+        watch(self, self.values, self._check, self._on_change)
         self.doing = ""  # what takes time just now: opening the engine
         self.bundle: Any = None  # from here to _dump: while configured
         self.engine: Any = None
@@ -107,7 +108,7 @@ class PerceptionNode(ManagedNode):
                 self.bundle.require_detections()
             evaluated = parameters.evaluated(self.bundle)
             specs = [s for s in parameters.EVALUATED if s.name in evaluated and s.name not in self.values]
-            self.values.update(parameters.declare(self, specs, evaluated))
+            self.values.update(declare(self, specs, evaluated))
             parameters.wanted_classes(self.values["class_filter"], self.bundle.labels)
             self._reader = ImageReader(self.values)
             if self.values["dump.seconds"] > 0:

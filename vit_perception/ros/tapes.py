@@ -56,8 +56,10 @@ class PictureTape:
         self.images = [node.create_publisher(Image, "image_raw", image_qos)]
         self._infos = node.create_publisher(CameraInfo, "camera_info", image_qos)
         problem = camera_of(self._calibration)[1]
-        for sentence in source.notes + ([problem] if problem else []):
-            warn(sentence)
+        if problem:
+            warn(problem)
+        self._warn, self._told = warn, set()
+        self._tell_notes()
 
     @property
     def publishers(self):
@@ -67,6 +69,7 @@ class PictureTape:
     def __iter__(self):
         for name, image, problem in self._source.named():
             self.name = name
+            self._tell_notes()
             if problem and self._skip is None:
                 raise ImageError(problem)
             if problem:
@@ -74,6 +77,14 @@ class PictureTape:
                 self._index += 1  # its place in time is kept
                 continue
             yield (1.0 / self._fps if self._index else 0.0), lambda i=image: self._make(i)
+        self._tell_notes()
+
+    def _tell_notes(self):
+        """What the source has met so far, each sentence once however often it is played."""
+        for sentence in self._source.notes:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                self._warn(sentence)
 
     def _make(self, image):
         msg = image_message(image)

@@ -4,6 +4,8 @@ A reader reports faults to `Findings`. In a run the first fault ends it with one
 all of them.
 """
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +13,9 @@ from typing import NamedTuple
 from vit_perception.images.files import LFS_POINTER, show
 
 from ...errors import DataError
-from ..images import image_size
+from ..images import image_size, pictures_in
 
+log = logging.getLogger(__name__)
 SHOWN = 3  # places that a line names; the rest is counted
 
 
@@ -76,6 +79,18 @@ class Findings:
 
     def warn(self, where, what: str, remedy: str) -> None:
         self._groups.setdefault(("warning", show(what), remedy), []).append(show(where))
+
+    def warn_of_pages(self, paths: Iterable[Path]) -> None:
+        """Of files that hold more than one picture: whoever reads them takes the first."""
+        remedy = "the first alone is used: check that it is the labelled one, and save it as a file of its own"
+        for path in paths:
+            if (count := pictures_in(path)) > 1:
+                self.warn(f"{path} ({count})", "a file holds several pictures", remedy)
+
+    def tell(self) -> None:
+        """Log every line."""
+        for line in self.lines():
+            log.warning("%s", line)
 
     def stop(self, error: DataError) -> None:
         """What kept a check from going on."""

@@ -66,19 +66,22 @@ def read_masked(
 
     Args:
         ignore: classes whose pixels nobody is judged on. segments: classes wanted, in order; None: those of the table.
-        rules: its class_map merges classes.
+        rules: its class_map merges classes. findings: takes what is told, which is else logged.
 
     Raises:
         DataError: with one sentence: what is wrong, where, what to do.
     """
-    findings = findings or Findings()
-    found = read_annotations(root, split, format, findings)
+    told = findings or Findings()
+    found = read_annotations(root, split, format, told)
     none = np.zeros((0, 4), np.float32)
     samples = [Sample(i.path, i.id, i.width, i.height, none, np.zeros(0, np.int64), none) for i in found.images]
     if not samples:
         raise DataError(f"{found.source} lists no images; nothing to train or evaluate on")
     data = Dataset(show(found.name), [], samples, found.sha256)
-    return attach_masks(data, root, split, ignore, segments, rules, findings)
+    data = attach_masks(data, root, split, ignore, segments, rules, told)
+    if findings is None:
+        told.tell()
+    return data
 
 
 def attach_masks(
@@ -91,19 +94,22 @@ def attach_masks(
     findings: Findings | None = None,
 ) -> Dataset:
     """Give the samples of `data`, read from `split` of `root`, their masks; arguments as of `read_masked`."""
-    findings = findings or Findings()
+    told = findings or Findings()
     folders = masks_beside(root, split)
     polygons = None if folders else read_polygons(root, split)
     table = polygons[0] if polygons else table_of(root, split)
     becomes, names = classes_of(table, ignore, segments, rules.class_map)
     if folders:
-        _attach_files(data, MaskFolder(folders), Scheme(table, becomes), findings)
+        _attach_files(data, MaskFolder(folders), Scheme(table, becomes), told)
+        told.warn_of_pages(s.mask.path for s in data.samples if isinstance(s.mask, MaskFile))
     elif polygons:
         values = dict(zip(table.names, becomes, strict=True))
         for s in data.samples:
             s.mask = Drawn(s.path, polygons[1].get(s.id, []), values)
     data.segments, data.colors = names, _colors(table, becomes, len(names))
     data.sha256 = _sha256(data, table, becomes)
+    if findings is None:
+        told.tell()
     return data
 
 

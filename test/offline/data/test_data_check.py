@@ -17,18 +17,12 @@ from offline.data import leak_warning, read_dataset, read_pair, unseen
 from offline.data.__main__ import main
 from offline.data.near_duplicates import find_leak, fingerprints, repeated
 from offline.errors import DataError
-from offline.render import write_dataset
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("rendered"), "thermal", train=6, val=3, size=(128, 96), seed=1)
 
 
 @pytest.fixture
-def data(rendered, tmp_path):
+def data(data, tmp_path):
     """A copy to spoil."""
-    return shutil.copytree(rendered, tmp_path / "data")
+    return shutil.copytree(data, tmp_path / "data")
 
 
 def change_labels(root, split, change):

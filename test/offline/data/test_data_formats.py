@@ -1,6 +1,7 @@
 """YOLO and VOC copies of a COCO set are the same training set, and what they may get wrong is one sentence."""
 
 import json
+import shutil
 import time
 
 import cv2
@@ -10,7 +11,6 @@ from datasets import read_json, voc_object, write_voc, write_yolo
 
 from offline.data import read_dataset, read_pair
 from offline.errors import DataError
-from offline.render import write_dataset
 from offline.training.augment import Loader
 from vit_perception.natural_order import natural_key
 
@@ -18,8 +18,8 @@ IGNORE = ("DontCare",)
 
 
 @pytest.fixture(scope="module")
-def coco(tmp_path_factory):
-    folder = write_dataset(tmp_path_factory.mktemp("coco"), "thermal", train=6, val=3, size=(128, 96), seed=1)
+def coco(data, tmp_path_factory):
+    folder = shutil.copytree(data, tmp_path_factory.mktemp("formats") / "coco")
     path = folder / "train.json"  # a region to ignore in an image that has boxes, whatever was rendered
     labels = json.loads(path.read_text())
     region = {"id": 10**6, "image_id": labels["images"][0]["id"], "category_id": 3, "bbox": [5, 6, 20.5, 10.25]}

@@ -36,6 +36,20 @@ def test_palette_index_and_rgb_masks_give_the_same_classes(tmp_path, kind):
     assert pixel_counts(data).tolist() == counts.tolist()
 
 
+def test_that_of_several_pictures_in_a_mask_the_first_is_used_is_told_once(tmp_path, caplog):
+    root = write_masks(tmp_path, "index")
+    for path in (root / "train/masks").iterdir():
+        mask = PIL.Image.open(path)
+        mask.save(path.with_suffix(".tif"), save_all=True, append_images=[PIL.Image.new("L", mask.size)] * 2)
+        path.unlink()
+    data = read_masked(root, "train")
+    assert all(np.array_equal(read_mask(sample), draw(n)[1]) for n, sample in enumerate(data.samples))
+    assert [m for m in caplog.messages if "a file holds several pictures (6 times)" in m] == caplog.messages
+    assert "0_mask.tif (3)" in caplog.text
+    line = next(line for line in check_segments(root, "train")[1] if "several pictures" in line)
+    assert "(6 times): train/masks/0_mask.tif (3), " in line
+
+
 def test_other_layouts_and_lists_of_names(tmp_path):
     write_masks(tmp_path / "a")
     (tmp_path / "b").mkdir()

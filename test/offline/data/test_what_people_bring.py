@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import yaml
 from published import coco_file, scene, yolo_labels
 
-from offline.data import class_list, detect_color, read_dataset, read_image
+from offline.data import class_list, detect_color, read_dataset, read_image, read_sets
 from offline.data.__main__ import main
 from offline.data.near_duplicates import fingerprints
 from offline.errors import DataError
@@ -37,6 +38,27 @@ def check(capsys, *arguments):
 
 
 # Depths
+
+
+def write_pages(path, pixels):
+    """The picture, and a black one behind it."""
+    PIL.Image.fromarray(pixels).save(path, save_all=True, append_images=[PIL.Image.fromarray(0 * pixels)])
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
+def test_that_of_several_pictures_in_a_file_the_first_is_used_is_told_once(tmp_path, capsys, caplog, suffix):
+    root = yolo(tmp_path, suffix=suffix, write=write_pages, count=2)
+    data = read_dataset(root, "train")
+    assert all(read_image(s, "gray").mean() > 20 for s in data.samples)
+    told = [m for m in caplog.messages if "a file holds several pictures" in m]
+    assert len(told) == 1 and f"images/train/0{suffix} (2)" in told[0] and "the first alone is used" in told[0]
+    caplog.clear()
+    sets = tmp_path / "sets.yaml"
+    sets.write_text(yaml.safe_dump({"sets": [{"data": str(root), "train": "train", "val": "val"}]}))
+    read_sets(sets)
+    assert sum("several pictures" in m for m in caplog.messages) == 2, "of train and of val"
+    code, text = check(capsys, root)
+    assert code == 0 and text.count("a file holds several pictures (4 times)") == 1
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])

@@ -22,7 +22,6 @@ from offline.files import load_torch
 from offline.model.detector import build_model, count_macs, count_parameters
 from offline.model.mobile_stem import HIDDEN, ROWS, WIDTHS
 from offline.model.pretrained import load_backbone, open_backbone
-from offline.render import write_dataset
 from offline.run.recipe_file import load_recipe
 from offline.stages.preflight import open_run
 from offline.training.muon import is_matrix
@@ -238,13 +237,6 @@ def test_every_file_keeps_its_contract_and_the_function(tmp_path):
     assert compare_outputs(exact, half.infer(batches[0])) < 0.01 and not half.overflowed
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, "thermal", train=6, val=3, size=(128, 96), seed=1)
-    return folder
-
-
 def recipe_of(folder, **changes):
     path = folder / "tiny.yaml"
     mine = {
@@ -266,7 +258,7 @@ def test_a_whole_run_bears_it_and_names_the_backbone(data, tmp_path):
     assert bundle.input["mean"] == [0.498] and bundle.input["std"] == [0.502]
     assert {"fp32", "int8", "fp16", "int8_trt"} <= set(bundle.variants)
     assert bundle.made["model"]["stem"] == [16, 48, 64, 64, 128, 128, 240, 240, 240, 336, 336]
-    assert bundle.made["backbone"]["file"] == "lite0.pth" and "lite0.pth, whose licence" in card
+    assert [b["file"] for b in bundle.made["backbone"]] == ["lite0.pth"] and "lite0.pth, whose licence" in card
     started = load_torch(tmp_path / "mobile.run" / "teacher.pt")["weights"]["stem.3.5.project.0.weight"]
     assert (started - PLAIN["_blocks.10._project_conv.weight"]).abs().max() < 0.1  # twelve steps on
 

@@ -1,6 +1,7 @@
 """Image files of any depth, name and suffix, and the one conversion to 8 bits that a bundle names."""
 
 import os
+import struct
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from vit_perception.errors import ImageError
 from vit_perception.images import high_bit_depth
 from vit_perception.images.files import read_file
+from vit_perception.images.pages import count_pictures
 from vit_perception.natural_order import natural_key
 
 RAMP = np.arange(48 * 64, dtype=np.int64).reshape(48, 64) + 7000
@@ -70,6 +72,46 @@ def test_what_is_no_image_is_told(tmp_path, data, words):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(ImageError, match=words):
         read_file(tmp_path / "a.png")
+
+
+def several(path, copies=0, **options):
+    """A file of two pictures, dark and bright, and of `copies` that say that they are smaller ones of the first."""
+    first, *rest = (PIL.Image.fromarray(np.full((40, 50), v, np.uint8)) for v in (9, 200, *[9] * copies))
+    for image in rest[1:]:
+        image.encoderinfo = {"tiffinfo": {254: 1}}
+    first.save(path, save_all=True, append_images=rest, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.tif", {}),
+        ("a.tif", {"copies": 2}),
+        ("big.tif", {"big_tiff": True, "copies": 1}),
+        ("a.tif", {"compression": "tiff_lzw"}),
+        ("a.png", {}),
+        ("a.webp", {"lossless": True}),
+    ],
+)
+def test_pictures_in_a_file_are_counted_and_the_first_is_read(tmp_path, name, options):
+    path = several(tmp_path / name, **options)
+    data = path.read_bytes()
+    with path.open("rb") as f:
+        assert count_pictures(f) == count_pictures(data) == 2
+    assert (read_file(path) == 9).all()
+    assert {count_pictures(data[:n]) for n in range(len(data))} <= {1, 2}, "cut off anywhere, it is still an answer"
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp", "a.jpg", "a.bmp"])
+def test_a_file_of_one_picture_counts_as_one(tmp_path, name):
+    PIL.Image.fromarray(np.full((40, 50), 9, np.uint8)).save(tmp_path / name)
+    assert count_pictures((tmp_path / name).read_bytes()) == 1
+
+
+def test_a_chain_of_pages_that_goes_in_a_circle_ends():
+    pages = b"".join(struct.pack(">HHHIII", 1, 254, 4, 1, 0, at) for at in (26, 8))  # each names the other as the next
+    assert count_pictures(struct.pack(">2sHI", b"MM", 42, 8) + pages) == 2
 
 
 def test_a_bundle_names_its_conversion_and_none_means_percentiles():

@@ -5,6 +5,7 @@ import time
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
@@ -193,6 +194,19 @@ def test_a_bad_choice_is_one_sentence(ros_context, bag, parameters, words):
     with pytest.raises(PerceptionError, match=words) as error:
         make_tape(node, values, 10)
     assert "\n" not in str(error.value)
+    node.destroy_node()
+
+
+def test_what_is_met_while_playing_is_told_once(ros_context, tmp_path):
+    pages = [PIL.Image.fromarray(np.full((8, 9), i, np.uint8)) for i in range(3)]
+    pages[0].save(tmp_path / "0.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "camera.yaml").write_text(CAMERA)
+    node, told = rclpy.create_node("player", context=ros_context), []
+    values = dict({s.name: s.default for s in SPECS}, folder=str(tmp_path))
+    tape = make_tape(node, values, 10, warn=told.append)
+    assert told == []
+    assert [len(list(tape)) for _ in range(2)] == [1, 1]
+    assert len(told) == 1 and "0.tif holds 3 pictures: of such files the first alone is played" in told[0]
     node.destroy_node()
 
 

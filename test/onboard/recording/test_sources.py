@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from vit_perception.errors import ImageError, PerceptionError
@@ -43,6 +44,20 @@ def test_what_is_left_out_is_told(tmp_path):
     images = Images(str(folder))
     assert names(images) == ["1.PNG", "2.jpg", "3.webp"]
     assert [note for note in images.notes if "4.heic" in note] and "1 files" in images.notes[-1]
+
+
+def test_that_of_several_pictures_in_a_file_the_first_is_played_is_told_once(tmp_path):
+    folder = fill(tmp_path / "f", "a.png", "b.png", "c.png")
+    pages = [PIL.Image.fromarray(GRAY + i) for i in range(5)]
+    for name in ("b.tif", "c.tiff"):
+        pages[0].save(folder / name, save_all=True, append_images=pages[1:])
+    images = Images(str(folder))
+    assert images.notes == []
+    for _ in range(2):  # as the player does with loop
+        assert [(image == GRAY).all() for name, image, _ in images.named() if name.startswith(("b.t", "c.t"))] == [1, 1]
+    assert (
+        len(images.notes) == 1 and "b.tif holds 5 pictures: of such files the first alone is played" in images.notes[0]
+    )
 
 
 def test_images_in_a_sub_folder_are_hinted_at(tmp_path):

@@ -16,6 +16,7 @@ from rclpy.parameter import Parameter
 from ... import parameters
 from ...avoidance.blocked import BINS, BLOCKED, BlockedScan
 from ...errors import PerceptionError
+from ..node_parameters import declare
 from ..process import run
 from .armed import BlockedEnds, import_message
 
@@ -45,7 +46,7 @@ class Guard(Node):
     def __init__(self, stop):
         no_service = Parameter("start_type_description_service", value=False)  # services import NumPy
         super().__init__("guard", start_parameter_services=False, enable_rosout=False, parameter_overrides=[no_service])
-        self.values = parameters.declare(self, [s for s in parameters.SPECS if s.name in NAMES])
+        self.values = declare(self, [s for s in parameters.SPECS if s.name in NAMES])
         problem = parameters.check_blocked(self.values)
         if problem:
             raise PerceptionError(problem)

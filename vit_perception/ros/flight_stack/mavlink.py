@@ -18,6 +18,7 @@ from ... import parameters
 from ...autopilot.link import Link
 from ...avoidance.blocked import BINS, BLOCKED
 from ..messages import seconds_to_stamp, stamp_to_seconds
+from ..node_parameters import declare
 from ..process import run
 from ..qos import BEST_EFFORT_NEWEST
 
@@ -45,7 +46,7 @@ class Mavlink(Node):
 
     def __init__(self, stop):
         super().__init__("mavlink")
-        self.values = parameters.declare(self, [s for s in parameters.SPECS if s.name in NAMES])
+        self.values = declare(self, [s for s in parameters.SPECS if s.name in NAMES])
         url = self.declare_parameter("mavlink_url", "udpout:127.0.0.1:14551").value
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._level, self._told = 0, {}
