@@ -92,11 +92,11 @@ class Pen:
         x1, y1, x2, y2 = (int(round(min(max(float(v), -_FARTHEST), _FARTHEST))) for v in box)
         bold = how.get("bold", True) and min(x2 - x1, y2 - y1) > 10 * self._line  # something small stays visible
         line, ink = self._line if bold else (self._line + 1) // 2, bgr(colour)
-        if how.get("dashed"):
-            self._dashes((x1, y1), (x2, y2), ink, line)
-        else:
-            cv2.rectangle(self._picture, (x1, y1), (x2, y2), _BLACK, line + 2)  # seen on any background
-            cv2.rectangle(self._picture, (x1, y1), (x2, y2), ink, line)
+        for shade, width in ((_BLACK, line + 2), (ink, line)):  # with a rim it is seen on any background
+            if how.get("dashed"):
+                self._dashes((x1, y1), (x2, y2), shade, width)
+            else:
+                cv2.rectangle(self._picture, (x1, y1), (x2, y2), shade, width)
         self._plates.add((x1, y1, x2, y2), colour, *texts)
 
     def write(self):

@@ -47,6 +47,15 @@ def test_what_is_only_predicted_or_remembered_is_dashed():
         assert 0.3 < share(draw(images()["mono"], "mono", shown, LABELS), THREAT_COLOURS[None], BOX) < 0.9
 
 
+@pytest.mark.parametrize("shown", [{}, {"detection": -1}, {"tracked": False}])
+def test_a_box_is_seen_on_a_background_of_its_own_colour(shown):
+    colour = NO_TRACK if "tracked" in shown else THREAT_COLOURS[None]
+    image = np.full((512, 640, 3), colour, np.uint8)
+    x1, y1, x2, y2 = (int(v) for v in BOX)
+    below = draw(image, "bgr", result(**shown), LABELS)[y2 - 4 : y2 + 5, x1:x2]  # the lower side, away from the text
+    assert ((below == 0).all(axis=2).any(axis=0)).mean() > 0.3
+
+
 def test_a_detection_without_track_is_thin_and_white():
     picture = draw(images()["mono"], "mono", result(tracked=False), LABELS)
     assert share(picture, NO_TRACK, BOX) > 0.99
