@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class Teacher:
     labels: list[str] | None
     folded: bool  # its batch norms were folded: their statistics are made up
     segments: list[str] | None = None  # classes of its dense head; None if nobody knows their names
-    backbone: dict | None = None  # Backbone.record of the one that it started from
+    backbones: list[dict] = field(default_factory=list)  # Backbone.record of each that it goes back to
 
 
 def load_teacher(
@@ -52,9 +52,8 @@ def load_teacher(
     if path.is_dir():
         bundle = open_bundle(path)
         dense = bundle.manifest.get("segmentation", {}).get("labels", [])
-        backbone = bundle.made.get("backbone")
-        backbone = {"file": backbone} if isinstance(backbone, str) else backbone  # until 0.1 its name alone was kept
-        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, True, dense, backbone)
+        backbones = backbones_of(bundle.made)
+        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, True, dense, backbones)
     else:
         teacher = _read_checkpoint(path, what)
     config = teacher.model.config()
@@ -103,8 +102,19 @@ def _read_checkpoint(path: Path, what: str) -> Teacher:
         model.load_state_dict(state["weights"])
     except Exception as e:
         raise RecipeError(f"{what} {path} is of another architecture ({reason(e)}); {advice}") from e
-    known = (state.get(k) for k in ("segments", "backbone"))
-    return Teacher(model.eval(), state.get("input"), state.get("labels"), False, *known)
+    known = (state.get(k) for k in ("input", "labels"))
+    return Teacher(model.eval(), *known, False, state.get("segments"), backbones_of(state))
+
+
+def backbones_of(kept: dict) -> list[dict]:
+    """Records of the backbones that a bundle's `made`, a STAGE.pt or a run's identity names.
+
+    Earlier versions kept one record at most, and until 0.1 the file's name alone.
+    """
+    found = kept.get("backbone") or []
+    if isinstance(found, str):
+        return [{"file": found}]
+    return found if isinstance(found, list) else [found]
 
 
 @torch.no_grad()

@@ -161,12 +161,13 @@ def _stem_bars(teacher: list[int], final: list[int]) -> dict[str, list[tuple[str
 
 
 def backbone(run: Run) -> str:
-    """Whose weights the training started from; "" if from random ones."""
-    record = run.identity.get("backbone")
-    if not record:
-        return ""
-    known = record.get("attribution", "" if run.attribution else "whose licence and training data are not known here")
-    return f"It, or a model that it learnt from, started from the weights {record['file']}{known and ', '}{known}."
+    """Whose weights the training started from, all of them; "" if from random ones."""
+    unknown = "" if run.attribution else "whose licence and training data are not known here"
+    named = [
+        ", ".join(filter(None, (record["file"], record.get("attribution", unknown))))
+        for record in run.identity.get("backbone", [])
+    ]
+    return f"It, or a model that it learnt from, started from the weights {'; and from '.join(named)}." if named else ""
 
 
 def lowrank_rows(run: Run) -> list[dict]:

@@ -57,9 +57,9 @@ def take_backbone(run: Run, path: Path) -> list[str]:
     return told
 
 
-def backbone_record(run: Run) -> dict | None:
-    """Whose weights the bundle goes back to: of this run's teacher, or of the student or the teacher that was given."""
-    if run.backbone:
-        return run.backbone.record
-    given = [model.backbone for model in (run.start, run.source) if model and model.backbone]
-    return given[0] if given else None
+def backbone_records(run: Run) -> list[dict]:
+    """Each backbone that the bundle goes back to, once: this run's, or those of the student and the teacher given."""
+    found = [run.backbone.record] if run.backbone else []
+    for model in (run.start, run.source):
+        found += model.backbones if model else []
+    return list({record.get("sha256", record["file"]): record for record in found}.values())

@@ -35,6 +35,7 @@ from ..data.masks.sets import read_task
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
+from ..model.pretrained import backbones_of
 from ..run.recipe import Recipe
 from ..run.recipe_file import SCHEDULES, changes
 from ..run.run import Run
@@ -43,7 +44,7 @@ from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
 from ..training.threads import choose_threads
 from ..training.train import check_shared
-from .given import backbone_record, take_backbone, take_student, take_teacher
+from .given import backbone_records, take_backbone, take_student, take_teacher
 from .models import student_options, teacher_options
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         | without
         | label_rules(args).as_dict(),
         "val": {"name": val.name, "sha256": val.sha256, "classes": val.labels},
-        "backbone": backbone_record(run),
+        "backbone": backbone_records(run),
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
         "student": {"file": args.student.name, "sha256": model_hash(run.start.model)} if run.start else None,
         "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
@@ -242,6 +243,7 @@ def _open_folder(run: Run, resume: bool) -> None:
     except (ValueError, KeyError, TypeError) as e:
         raise RecipeError(f"{state} is not the record of a run ({e}); name another folder with --run") from e
     now = json.loads(json.dumps(run.identity))
+    before["backbone"] = backbones_of(before)
     open_groups = [stage for stage in SCHEDULES if not _has_begun(run, stage)]  # may still be changed
     for group in (*open_groups, "card", "thresholds"):  # the last two train nothing
         old = before.get("recipe", {}).get(group) or {}

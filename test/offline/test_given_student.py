@@ -15,6 +15,7 @@ from offline.model.detector import build_model
 from offline.render import write_dataset
 from offline.run.recipe_file import load_recipe
 from offline.stages.preflight import open_run
+from vit_perception.bundles.bundle import open_bundle
 
 STILL = {
     "distil": {"epochs": 0},
@@ -39,13 +40,18 @@ def recipe(tmp_path):
     return path
 
 
-def checkpoint(path, seed=0, labels=("Person", "Car", "Bicycle"), mean=0.4, **options):
+def checkpoint(path, seed=0, labels=("Person", "Car", "Bicycle"), mean=0.4, backbone=None, **options):
     """A detector as a run keeps it, with random weights and its own statistics of the pixels."""
     torch.manual_seed(seed)
     model = build_model(SMALL | {"classes": len(labels), "channels": 1} | options).eval()
     state = {"config": model.config(), "weights": model.state_dict(), "labels": list(labels), "segments": []}
-    save_torch(path, state | {"input": {"mean": [mean], "std": [0.2]}})
+    save_torch(path, state | {"input": {"mean": [mean], "std": [0.2]}, "backbone": backbone})
     return path
+
+
+def origin(letter):
+    """What a model keeps of the backbone that it started from."""
+    return {"file": "model.safetensors", "sha256": letter * 64, "attribution": f"weights of {letter}, licence MIT"}
 
 
 def opened(data, recipe, tmp_path, *options):
@@ -54,7 +60,8 @@ def opened(data, recipe, tmp_path, *options):
 
 
 def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_path):
-    teacher, student = checkpoint(tmp_path / "big.pt", 1, depth=2), checkpoint(tmp_path / "small.pt", 2)
+    teacher = checkpoint(tmp_path / "big.pt", 1, backbone=[origin("a"), origin("b")], depth=2)
+    student = checkpoint(tmp_path / "small.pt", 2, backbone=[origin("b"), origin("c")])
     done = run(command(data, recipe, tmp_path / "out", "--teacher", str(teacher), "--student", str(student)))
     assert done.returncode == 0, done.stderr
     kept, given = load_torch(tmp_path / "out.run" / "quantise.pt"), load_torch(student)
@@ -66,11 +73,31 @@ def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_pat
     words = ("--teacher", str(teacher), "--student", str(again), "--resume")
     assert "student changed since it was begun" in one_sentence(run(command(data, recipe, tmp_path / "out", *words)))
 
-    bundle = tmp_path / "out"  # and a bundle, whose batch norms were folded, computes on what it computed
+    bundle = tmp_path / "out"  # names every backbone once, of the student first
+    origins, card = [origin(letter) for letter in "bca"], (bundle / "CARD.md").read_text()
+    assert open_bundle(bundle).made["backbone"] == kept["backbone"] == origins
+    assert [card.count(o["attribution"]) for o in origins] == [1, 1, 1]
+
+    # and a bundle, whose batch norms were folded, computes on what it computed, and hands its origins on
+    teacher = checkpoint(tmp_path / "big.pt", 1, depth=2)
     run_of_bundle = opened(data, recipe, tmp_path / "next", "--teacher", teacher, "--student", bundle)
+    assert run_of_bundle.identity["backbone"] == origins
     image = np.random.default_rng(0).normal(0, 1, (1, 1, 96, 128)).astype(np.float32)
     mine, before = (TorchEngine(m, 128, 96).infer(image) for m in (run_of_bundle.start.model, rebuilt(kept)))
     assert np.abs(mine["logits"] - before["logits"]).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "kept, known",
+    [(None, []), ("old.pth", [{"file": "old.pth"}]), (origin("a"), [origin("a")])],
+)
+def test_what_earlier_versions_kept_of_a_backbone_is_read(data, recipe, tmp_path, kept, known):
+    teacher = checkpoint(tmp_path / "big.pt", 1, backbone=kept, depth=2)
+    begun = opened(data, recipe, tmp_path, "--teacher", teacher)
+    assert begun.identity["backbone"] == known
+    begun.identity["backbone"] = kept  # as such a version began the run
+    begun.note("seconds", {})
+    assert opened(data, recipe, tmp_path, "--teacher", teacher, "--resume").identity["backbone"] == known
 
 
 def rebuilt(state):
