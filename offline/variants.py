@@ -128,7 +128,7 @@ def card(text: str, found: list[dict]) -> str:
     return f"{text.rstrip()}\n\n{HEADING}\n{intro}\n\n{table}\n"
 
 
-@one_sentence
+@one_sentence(ended="the bundle is as it was; run it again")
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.variants", description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the bundle")
