@@ -89,6 +89,11 @@ class Dataset:
         classes = [s.classes for s in self.samples]
         return np.bincount(np.concatenate(classes) if classes else [], minlength=len(self.labels)).astype(np.int64)
 
+    def folders(self) -> list[set[str]]:
+        """Of each of its sets, the names of the folders that its images lie in, the whole path."""
+        firsts = {s.part: s for s in reversed(self.samples)}
+        return [set(s.path.absolute().parent.parts) for s in firsts.values()]
+
     def part_lines(self) -> list[str]:
         """One line for each set that it was put together from."""
         return [

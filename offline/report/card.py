@@ -42,7 +42,7 @@ Time: one thread of ONNX Runtime on this {platform.machine()} machine, one image
 ratios. fp16 is for TensorRT: its time here says nothing. {_predicted(run)}Target: {run.target.why}.
 
 ## How it was made
-- Training data: {run.train_data.summary()}{_parts(run)}
+- Training data: {run.train_data.summary()}{_parts(run)}{_before(run)}
 - Data hashes (sha256): train {run.train_data.sha256[:16]}, {_hashes(run)}
 - Seed {run.recipe.seed}; time spent: {made}
 - Low rank: {_lowrank(n["lowrank"])}
@@ -76,13 +76,14 @@ def _intended(run: Run) -> str:
         boxes = [s.boxes[s.classes == c] for s in run.train_data.samples]
         if side := [round(float(q)) for q in _quantiles(np.concatenate(boxes))]:
             rows.append(f"{label} {side[0]} to {side[1]} pixels")
+    use = run.recipe.card.intended.strip() or "For what: not stated."
     if not run.labels:
-        return "\n\n".join(filter(None, (run.recipe.card.intended.strip(), mask_card.intended(run))))
+        return "\n\n".join((use, mask_card.intended(run)))
     facts = (
         f"Finding objects in {run.input['color']} images that resemble its training images, at the sizes that nine of "
         f"ten had there (square root of the area): {', '.join(rows)}."
     )
-    return "\n\n".join(filter(None, (run.recipe.card.intended.strip(), facts)))
+    return "\n\n".join((use, facts))
 
 
 def _quantiles(boxes: np.ndarray) -> list[float]:
@@ -105,12 +106,9 @@ def _accuracy(run: Run) -> str:
 
 def _boxes(run: Run) -> str:
     master, teacher = run.figures("fp32"), run.figures("teacher")
+    headline = _headline(run, master)
     at = run.notes["fp32.metrics"]["recall_at"]["fp_per_image"]
     score = run.notes["fp32.metrics"]["working_point"]["score"]
-    lowest = worst(master)
-    headline = f"**mAP50 {_cell(master[lowest]['map50'])} on {lowest}**"
-    if len(master) > 1:
-        headline += ", the worst of the sets below"
     parts = [
         f"{headline}. The fp32 master, by the code that flies. COCO figures; recall at {at:g} false positives of the "
         f"class per image; precision, recall and false positives per image at the bundle's own threshold, {score:g}."
@@ -134,14 +132,45 @@ def _boxes(run: Run) -> str:
     return "\n\n".join(parts)
 
 
+def _headline(run: Run, master: dict[str, dict]) -> str:
+    """mAP50 on the worst set, and whether that flatters."""
+    lowest = worst(master)
+    found, leak = f"**mAP50 {_cell(master[lowest]['map50'])} on {lowest}**", run.leaks()[lowest]
+    if len(master) > 1:
+        found += ", the worst of the sets below"
+    if _flatters(leak):
+        found += f"; it flatters, for {leak['twins']} of these images have a near-twin among the training images"
+    return found
+
+
 def _seen(run: Run, name: str) -> str:
     """How honest the set is."""
-    leak = run.leaks()[name]
+    leak, given = run.leaks()[name], " and ".join(dict.fromkeys(_given(run).values()))
+    before = f"; what {given} learnt from before was not compared" if given else ""
     if not leak["twins"]:
-        return ", none of them or of their near-twins trained on"
-    flatters = ": **the figures flatter**" if leak["twins"] > 0.05 * leak["images"] else ""
+        return f", none of them or of their near-twins trained on{' in this run' if given else ''}{before}"
+    flatters = ": **the figures flatter**" if _flatters(leak) else ""
     near = f"{leak['twins']} of them have a near-twin among the training images"
-    return f"; {leak['copies']} of them were trained on, {near}{flatters}" if leak["copies"] else f"; {near}{flatters}"
+    copies = f"{leak['copies']} of them were trained on, " if leak["copies"] else ""
+    return f"; {copies}{near}{flatters}{before}"
+
+
+def _flatters(leak: dict) -> bool:
+    return leak["twins"] > 0.05 * leak["images"]
+
+
+def _given(run: Run) -> dict[str, str]:
+    """{"teacher" or "student": its name} of the models that were trained before this run."""
+    return {role: run.identity[role]["file"] for role in ("teacher", "student") if run.identity.get(role)}
+
+
+def _before(run: Run) -> str:
+    """The models that were given, and what is known of their training and of that before it."""
+    if not run.origins:
+        return ""
+    given = ", ".join(f"{role} `{name}`" for role, name in _given(run).items())
+    lines = (f"\n  - {o['name']}: trained on {', '.join(o['data']) or 'data that it does not name'}" for o in run.origins)
+    return f"\n- Given: {given}, which go back to{''.join(lines)}"
 
 
 def _class_table(m: dict) -> str:
@@ -197,7 +226,21 @@ def _stage_table(run: Run, latency: dict[str, dict]) -> str:
         work = [f"{size['parameters'] / 1e6:.2f} M", f"{size['macs'] / 1e9:.2f}", mb]
         scores = [_cell(found[name][k]) for name in names for k in keys]
         rows.append(f"| {' | '.join([step, *work, *scores, ms, ratio])} |")
-    return "\n".join(rows)
+    return "\n".join(rows) + _remarks(run)
+
+
+def _remarks(run: Run) -> str:
+    """What the figures of stages and files cannot tell, but for what holds of the master too: see `_limits`."""
+    master = run.figures("fp32")
+    said = [
+        f"- {step} on {name}: {remark}."
+        for step in STEPS
+        if f"{step}.metrics" in run.notes
+        for name, m in run.figures(step).items()
+        for remark in m.get("remarks", [])
+        if remark not in master[name].get("remarks", [])
+    ]
+    return "\n\n" + "\n".join(said) if said else ""
 
 
 def _predicted(run: Run) -> str:
@@ -238,8 +281,12 @@ def _losses(run: Run) -> str:
 
 
 def _attribution(run: Run) -> str:
-    parts = [part for part in (run.attribution, tables.backbone(run)) if part]
-    return "\n## Data and attribution\n" + "\n\n".join(parts) + "\n" if parts else ""
+    parts = [run.attribution or "Source and licence of the training data: not stated."]
+    for origin in run.origins:
+        said = origin["attribution"] or "source and licence of its training data are not stated."
+        parts.append(f"It goes back to {origin['name']}: {'the same' if said == run.attribution else said}")
+    parts += filter(None, [tables.backbone(run)])
+    return "\n## Data and attribution\n" + "\n\n".join(parts) + "\n"
 
 
 def _limits(run: Run) -> str:
@@ -247,7 +294,7 @@ def _limits(run: Run) -> str:
     lines = _box_limits(run) if run.labels else []
     lines += mask_card.limits(run) if run.segments else []
     lines.append(
-        f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: other cameras, heights, seasons "
+        f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: further cameras, heights, seasons "
         "and classes were not measured."
     )
     return "\n".join(f"- {line}" for line in lines)
