@@ -45,7 +45,6 @@ from .evaluation.accuracy import EVALUATION_SCORE, measure
 from .evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks, worst
 from .evaluation.subsets import Grouping
 
-
 INVERTED = " (inverted)"  # as offline/data/sets.py calls a set whose images are turned
 
 

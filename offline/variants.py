@@ -117,7 +117,7 @@ def read(args: Namespace, bundle: Bundle) -> tuple[Dataset, list[Dataset]]:
 
 
 def card(text: str, found: list[dict]) -> str:
-    """CARD.md with a section about the new files; a section of earlier ones goes on. What it says of renewed files goes.
+    """CARD.md with a section about the new files; a section of earlier ones goes on. What it says of renewed ones goes.
     Below the table stands what its figures cannot tell."""
     for name in {m["variant"] for m in found}:
         stale = rf"^(\| {name} \||- {name} on ).*\n"

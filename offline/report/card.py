@@ -11,6 +11,7 @@ from ..progress import clock
 from ..run.run import Run
 from . import mask_card, tables
 from .card_plots import STEPS, short_names
+from .origins import attribution, before, flatters, seen
 
 FEW_BOXES = 200  # a class with fewer in training is hardly learnt
 
@@ -42,7 +43,7 @@ Time: one thread of ONNX Runtime on this {platform.machine()} machine, one image
 ratios. fp16 is for TensorRT: its time here says nothing. {_predicted(run)}Target: {run.target.why}.
 
 ## How it was made
-- Training data: {run.train_data.summary()}{_parts(run)}{_before(run)}
+- Training data: {run.train_data.summary()}{_parts(run)}{before(run)}
 - Data hashes (sha256): train {run.train_data.sha256[:16]}, {_hashes(run)}
 - Seed {run.recipe.seed}; time spent: {made}
 - Low rank: {_lowrank(n["lowrank"])}
@@ -53,7 +54,7 @@ ratios. fp16 is for TensorRT: its time here says nothing. {_predicted(run)}Targe
 ```json
 {json.dumps(run.identity["recipe"])}
 ```
-{_attribution(run)}
+{attribution(run)}
 ## Limits
 {_limits(run)}
 """
@@ -114,7 +115,7 @@ def _boxes(run: Run) -> str:
         f"class per image; precision, recall and false positives per image at the bundle's own threshold, {score:g}."
     ]
     for name, m in master.items():
-        parts += [f"### {name}\n{m['images']} images{_seen(run, name)}.", _class_table(m)]
+        parts += [f"### {name}\n{m['images']} images{seen(run, name)}.", _class_table(m)]
         if name in teacher and teacher[name]["map50"] is not None and m["map50"] is not None:
             theirs, share = teacher[name]["map50"], tables.kept(teacher[name]["map50"], m["map50"])
             keeps = f"the master keeps {share:.0%}" if share is not None else "too little to compare the master with"
@@ -138,39 +139,9 @@ def _headline(run: Run, master: dict[str, dict]) -> str:
     found, leak = f"**mAP50 {_cell(master[lowest]['map50'])} on {lowest}**", run.leaks()[lowest]
     if len(master) > 1:
         found += ", the worst of the sets below"
-    if _flatters(leak):
+    if flatters(leak):
         found += f"; it flatters, for {leak['twins']} of these images have a near-twin among the training images"
     return found
-
-
-def _seen(run: Run, name: str) -> str:
-    """How honest the set is."""
-    leak, given = run.leaks()[name], " and ".join(dict.fromkeys(_given(run).values()))
-    before = f"; what {given} learnt from before was not compared" if given else ""
-    if not leak["twins"]:
-        return f", none of them or of their near-twins trained on{' in this run' if given else ''}{before}"
-    flatters = ": **the figures flatter**" if _flatters(leak) else ""
-    near = f"{leak['twins']} of them have a near-twin among the training images"
-    copies = f"{leak['copies']} of them were trained on, " if leak["copies"] else ""
-    return f"; {copies}{near}{flatters}{before}"
-
-
-def _flatters(leak: dict) -> bool:
-    return leak["twins"] > 0.05 * leak["images"]
-
-
-def _given(run: Run) -> dict[str, str]:
-    """{"teacher" or "student": its name} of the models that were trained before this run."""
-    return {role: run.identity[role]["file"] for role in ("teacher", "student") if run.identity.get(role)}
-
-
-def _before(run: Run) -> str:
-    """The models that were given, and what is known of their training and of that before it."""
-    if not run.origins:
-        return ""
-    given = ", ".join(f"{role} `{name}`" for role, name in _given(run).items())
-    lines = (f"\n  - {o['name']}: trained on {', '.join(o['data']) or 'data that it does not name'}" for o in run.origins)
-    return f"\n- Given: {given}, which go back to{''.join(lines)}"
 
 
 def _class_table(m: dict) -> str:
@@ -280,22 +251,13 @@ def _losses(run: Run) -> str:
     return "; the losses: [losses.png](losses.png)" if tables.losses(run) else ""
 
 
-def _attribution(run: Run) -> str:
-    parts = [run.attribution or "Source and licence of the training data: not stated."]
-    for origin in run.origins:
-        said = origin["attribution"] or "source and licence of its training data are not stated."
-        parts.append(f"It goes back to {origin['name']}: {'the same' if said == run.attribution else said}")
-    parts += filter(None, [tables.backbone(run)])
-    return "\n## Data and attribution\n" + "\n\n".join(parts) + "\n"
-
-
 def _limits(run: Run) -> str:
     """What the figures above say is weak, and what they do not cover."""
     lines = _box_limits(run) if run.labels else []
     lines += mask_card.limits(run) if run.segments else []
     lines.append(
-        f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: further cameras, heights, seasons "
-        "and classes were not measured."
+        f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: further cameras, heights, "
+        "seasons and classes were not measured."
     )
     return "\n".join(f"- {line}" for line in lines)
 

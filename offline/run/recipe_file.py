@@ -69,8 +69,8 @@ def changes(recipe: Recipe, name: str) -> list[str]:
 def card_for(recipe: Recipe, name: str, folders: list[set[str]]) -> tuple[Card, str]:
     """The recipe's card without what it says of other data than the run's, and one sentence that says so, or ''.
 
-    What --set gives is the user's own and stays. name: of the recipe, or its path. folders: those that the images of each
-    training set lie in.
+    What --set gives is the user's own and stays. name: of the recipe, or its path. folders: those that the images of
+    each training set lie in.
     """
     card, empty = recipe.card, Card()
     wanted = [set(entry.split("|")) for entry in card.data]

@@ -149,7 +149,7 @@ def test_a_student_without_a_teacher_or_without_a_file_is_refused(data, recipe, 
         opened(data, recipe, tmp_path, "--teacher", teacher, "--student", tmp_path / "nowhere")
 
 
-SHIPPED = {"groups": "(?P<frame>[0-9]+)", "intended": "To find ships.", "attribution": "Ships, CC BY.", "not_intended": "Land."}
+SHIPPED = {"groups": "(?P<frame>[0-9]+)", "intended": "Ships.", "attribution": "CC BY.", "not_intended": "Land."}
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -157,8 +157,8 @@ def test_a_recipes_card_holds_for_the_data_that_it_was_written_for(data, tmp_pat
     recipe, card = tmp_path / "ships.yaml", SHIPPED | {"data": [f"none|{data.name}" if known else "ships"]}
     recipe.write_text(yaml.safe_dump({**TINY, "card": card}))
     found = opened(data, recipe, tmp_path, "--set", "card.not_intended=Mine.")
-    told = "card is of other data (ships), so its intended, attribution, groups are left out; give --attribution" in caplog.text
-    assert told != known
+    told = "card is of other data (ships), so its intended, attribution, groups are left out; give --attribution"
+    assert (told in caplog.text) != known
     expected = (card if known else asdict(Card())) | {"not_intended": "Mine."}
     assert asdict(found.recipe.card) == asdict(Card()) | expected
     assert found.attribution == (SHIPPED["attribution"] if known else "")

@@ -235,7 +235,9 @@ def test_a_run_of_several_sets_measures_each_and_its_card_tells_of_them(folder):
     result = json.loads(scored.stdout.splitlines()[-1])
     names = ["traffic/val.json", "crowd/val.json"]
     assert list(result["sets"]) == [*names, *(f"{n} (inverted)" for n in names)] and result["worst"] in result["sets"]
-    both = sets(folder, traffic(), crowd(invert=True), {"data": "crowd", "val": "val.json"})
+    both = sets(
+        folder, traffic(), crowd(invert=True), {"data": "crowd", "val": "val.json", "map": {"pedestrian": "Person"}}
+    )
     scored = run(command(both, recipe, out, "--inverted", module="offline.evaluate"))
     assert scored.returncode == 0, scored.stderr  # what is listed turned is not measured a second time
     listed = ["traffic/val.json", "crowd/val.json (inverted)", "crowd/val.json", "traffic/val.json (inverted)"]

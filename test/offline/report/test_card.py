@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from offline.report.card import _headline, _remarks, _seen
+from offline.report.card import _headline, _remarks
+from offline.report.origins import seen
 
 CHANCE = "9 of 10 detections have the very score of another one"
 
@@ -26,10 +27,10 @@ def test_the_headline_says_whether_it_flatters(twins, flatters):
 
 
 def test_nothing_is_claimed_of_what_a_given_model_learnt_from():
-    assert _seen(run(), "val") == ", none of them or of their near-twins trained on"
+    assert seen(run(), "val") == ", none of them or of their near-twins trained on"
     said = ", none of them or of their near-twins trained on in this run; what uav learnt from before was not compared"
-    assert _seen(run(given="uav"), "val") == said
-    assert _seen(run(twins=3, given="uav"), "val").endswith("; what uav learnt from before was not compared")
+    assert seen(run(given="uav"), "val") == said
+    assert seen(run(twins=3, given="uav"), "val").endswith("; what uav learnt from before was not compared")
 
 
 def test_what_a_files_figures_cannot_tell_stands_below_them():
