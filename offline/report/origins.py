@@ -41,6 +41,6 @@ def attribution(run: Run) -> str:
     parts = [run.attribution or "Source and licence of the training data: not stated."]
     for origin in run.origins:
         said = origin["attribution"] or "source and licence of its training data are not stated."
-        parts.append(f"It goes back to {origin['name']}: {'the same' if said == run.attribution else said}")
+        parts.append(f"It goes back to {origin['name']}: {'the same.' if said == run.attribution else said}")
     parts += filter(None, [tables.backbone(run)])
     return "\n## Data and attribution\n" + "\n\n".join(parts) + "\n"
