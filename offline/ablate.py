@@ -181,7 +181,7 @@ def compare(argv: list[str]) -> dict:
     return ablation_report.write(args.out, args.rows, args.seeds)
 
 
-@one_sentence
+@one_sentence(ended="rows that are done are kept; the same command goes on")
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)

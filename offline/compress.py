@@ -83,7 +83,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 @data_parallel
-@one_sentence
+@one_sentence(ended="the run goes on with --resume")
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)

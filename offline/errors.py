@@ -22,12 +22,14 @@ class ExportError(PerceptionError):
     """A graph breaks the bundle contract."""
 
 
-def one_sentence(main):
+def one_sentence(main=None, *, ended="run it again"):
     """Decorate a command's main(): what the user can mend becomes one sentence, not a traceback.
 
-    Exit codes: 2 for a PerceptionError or an operating-system error (disk full, no permission), 130 for Ctrl-C or
-    SIGTERM.
+    ended: what the user can do after Ctrl-C. Exit codes: 2 for a PerceptionError or an operating-system error (disk
+    full, no permission), 130 for Ctrl-C or SIGTERM.
     """
+    if main is None:
+        return functools.partial(one_sentence, ended=ended)
 
     @functools.wraps(main)
     def run(*args, **kwargs):
@@ -46,7 +48,7 @@ def one_sentence(main):
             )
             raise SystemExit(2) from None
         except KeyboardInterrupt:
-            print("interrupted; a run of offline.compress goes on with --resume", file=sys.stderr)
+            print(f"interrupted; {ended}", file=sys.stderr)
             raise SystemExit(130) from None
 
     return run

@@ -1,7 +1,8 @@
 """Measure a bundle on labelled images with the very code that flies.
 
     python -m offline.evaluate --model models/NAME --data DIR --val F.json [--ignore DontCare] [--classes A,B]
-                               [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01] [--inverted] [--slices S]
+                               [--format coco|yolo|voc] [--precision fp32|int8] [--score 0.01] [--inverted]
+                               [--slices 1x1|CxR|auto]
                                [--groups '^\\d_(?P<altitude>\\d+)_' --bands altitude=60,80,100,130]
 
 COCO mean average precision (mAP over IoU .50:.95, mAP50), and what a search asks (working_point.py): the recall
@@ -13,7 +14,7 @@ group of images too, by their file names (offline/evaluation/subsets.py). The la
     python -m offline.evaluate --model models/NAME --data SETS.yaml [--inverted]
 
 measures on every validation set that the yaml lists (offline/data/sets.py), and with --inverted on each with its
-polarity turned too; then comes one table of all, and the worst of them.
+polarity turned too, where the yaml does not list that already; then comes one table of all, and the worst of them.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from dataclasses import replace
 from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.detector import Detector
 from vit_perception.engines import BACKENDS, PRECISIONS, open_engine
+from vit_perception.slices import parse as parse_slices
 
 from .data import (
     Dataset,
@@ -42,6 +44,8 @@ from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure
 from .evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks, worst
 from .evaluation.subsets import Grouping
+
+INVERTED = " (inverted)"  # as offline/data/sets.py calls a set whose images are turned
 
 
 def pick_classes(wanted: str | None, labels: list[str]) -> list[str]:
@@ -120,7 +124,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--score", type=float, default=EVALUATION_SCORE, help="score threshold (default %(default)s)")
     parser.add_argument("--groups", metavar="REGEX", help="named groups, found in the file names, to tell figures by")
     parser.add_argument(
-        "--slices", default="1x1", help="large images in slices, as the node's parameter (default: none)"
+        "--slices",
+        type=_slices,
+        default="1x1",
+        metavar="1x1|CxR|auto",
+        help="large images in slices too, as the node's parameter: C columns and R rows, or auto, as many as show the "
+        "model every pixel (default: 1x1, none)",
     )
     parser.add_argument("--inverted", action="store_true", help="also with dark and bright exchanged; gray images only")
     parser.add_argument("--bands", action="append", default=[], metavar="NAME=A,B,..", help="numbers that part a group")
@@ -134,7 +143,11 @@ def main(argv: list[str] | None = None) -> None:
         raise DataError(
             f"--inverted is for gray images, {bundle.name} takes {bundle.input['color']} ones; leave it out"
         )
-    sets += [_inverted(data) for data in sets] if args.inverted else []
+    if args.slices != "1x1" and not bundle.labels:
+        raise DataError(f"--slices is for detections, {bundle.name} only segments; leave it out")
+    if args.inverted:
+        known = [data.name for data in sets]
+        sets += [turned for turned in map(_inverted, sets) if turned.name not in known]
     fitting = [data for data in sets if grouping.fits(data)] or sets[:1]  # the first one then says that none fits
     engine = open_engine(bundle, args.backend, args.precision)
     found = {}
@@ -159,11 +172,8 @@ def main(argv: list[str] | None = None) -> None:
 def measure_boxes(args: argparse.Namespace, bundle: Bundle, engine, data: Dataset, groups: Grouping) -> dict:
     """The figures of a detector on `data`, printed and returned."""
     detector = Detector(bundle, engine, score_threshold=args.score)
-    try:
-        detector.slices = args.slices
-    except ValueError as e:
-        raise DataError(f"--slices: {e}") from e
-    warn_of_sizes(bundle, data)
+    detector.slices = args.slices
+    warn_of_sizes(bundle, data, args.slices)
     score = max(args.score, bundle.thresholds["score"])
     metrics = measure(detector, bundle.labels, bundle.input["color"], data, score, groups)
     print_figures(metrics)
@@ -180,15 +190,18 @@ def print_masks(masks: dict) -> None:
     print(f"boundary F1{_cell(masks['boundary_f1'])}; {masks['images']} images with masks")
 
 
-def warn_of_sizes(bundle: Bundle, data: Dataset) -> None:
+def warn_of_sizes(bundle: Bundle, data: Dataset, slices: str) -> None:
     """Say where objects are smaller than those that the model was trained on."""
-    for label, side in model_sizes(data, bundle.input["width"], bundle.input["height"]).items():
+    model = bundle.input["width"], bundle.input["height"]
+    finest = model_sizes(data, *model, "auto")
+    for label, side in model_sizes(data, *model, slices).items():
         taught = bundle.object_px.get(label)
         if side and taught and side[1] < taught[0]:
             text = (
                 "half of the %s are under %.0f pixels in the model's input; 95%% of those it learnt from were over %.0f"
             )
-            logging.warning(text, label, side[1], taught[0])
+            remedy = "; they are larger with --slices auto" if finest[label][1] > side[1] else ""
+            logging.warning(text + remedy, label, side[1], taught[0])
 
 
 def read_wanted(args: argparse.Namespace, bundle: Bundle, classes: list[str]) -> list[Dataset]:
@@ -211,7 +224,16 @@ def read_wanted(args: argparse.Namespace, bundle: Bundle, classes: list[str]) ->
 
 def _inverted(data: Dataset) -> Dataset:
     turned = [replace(s, invert=not s.invert) for s in data.samples]
-    return replace(data, name=f"{data.name}, inverted", samples=turned, sha256=f"{data.sha256} inverted")
+    name = data.name.removesuffix(INVERTED) if data.name.endswith(INVERTED) else data.name + INVERTED
+    return replace(data, name=name, samples=turned, sha256=f"{data.sha256} inverted")
+
+
+def _slices(text: str) -> str:
+    try:
+        parse_slices(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+    return text
 
 
 if __name__ == "__main__":

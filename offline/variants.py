@@ -45,6 +45,8 @@ log = logging.getLogger("offline.variants")
 FP16 = "fp16"
 ADDABLE = (FP16, "int8_trt", "int8")
 HEADING = "## Variants added later"
+INTRO = "Made from the fp32 master by `python -m offline.variants`, and measured by the code that flies."
+TABLE = ["| file | data | mAP | mAP50 |", "|---|---|---|---|"]
 
 
 def wanted(text: str, bundle: Bundle) -> list[str]:
@@ -115,20 +117,28 @@ def read(args: Namespace, bundle: Bundle) -> tuple[Dataset, list[Dataset]]:
 
 
 def card(text: str, found: list[dict]) -> str:
-    """CARD.md with a section about the new files; a section of earlier ones goes on. Rows of renewed files go."""
+    """CARD.md with a section about the new files; a section of earlier ones goes on. What it says of renewed ones goes.
+    Below the table stands what its figures cannot tell."""
     for name in {m["variant"] for m in found}:
-        text = re.sub(rf"^\| {name} \|.*\n", "", text if text.endswith("\n") else text + "\n", flags=re.MULTILINE)
+        stale = rf"^(\| {name} \||- {name} on ).*\n"
+        text = re.sub(stale, "", text if text.endswith("\n") else text + "\n", flags=re.MULTILINE)
+    text, _, section = text.partition(HEADING)
+    lines = section.strip("\n").splitlines() or [INTRO]
+    if TABLE[-1] not in lines:
+        lines += ["", *TABLE]
+    end = 1 + max(i for i, line in enumerate(lines) if line.startswith("|"))
     rows = [
         f"| {m['variant']} | {m['data']} | {m['map']:.3f} | {m['map50']:.3f} |" for m in found if m["map50"] is not None
     ]
-    if HEADING in text:
-        return text.rstrip("\n") + "\n" + "\n".join(rows) + "\n"
-    intro = "Made from the fp32 master by `python -m offline.variants`, and measured by the code that flies."
-    table = "| file | data | mAP | mAP50 |\n|---|---|---|---|\n" + "\n".join(rows)
-    return f"{text.rstrip()}\n\n{HEADING}\n{intro}\n\n{table}\n"
+    notes = [f"- {m['variant']} on {m['data']}: {remark}." for m in found for remark in m["remarks"]]
+    begun = "".join(lines[end : end + 2]).startswith("- ")  # those of earlier files
+    if notes and not begun:
+        notes = ["", *notes]
+    lines[end : end + begun] = [*rows, *([""] if begun else []), *notes]
+    return "\n".join([text.rstrip(), "", HEADING, *lines, ""])
 
 
-@one_sentence
+@one_sentence(ended="the bundle is as it was; run it again")
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m offline.variants", description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the bundle")

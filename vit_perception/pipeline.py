@@ -120,6 +120,11 @@ class Pipeline:
     def names(self):
         return self.labels + [LABEL]
 
+    @property
+    def slices(self):
+        """The detector's: how large images are cut."""
+        return self.detector.slices
+
     def configure(self, values):
         """Set what `values` (parameter name -> value) names; names of others are left alone.
 

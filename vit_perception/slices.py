@@ -45,6 +45,13 @@ def plan(grid, width, height, model_width, model_height):
     return [(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns]
 
 
+def picture_size(grid, width, height, model_width, model_height):
+    """(width, height), in pixels of the image, of the pictures that the model sees at its finest: of a slice, or of the
+    image as a whole where there are none. grid: what `parse` returned."""
+    every = plan(grid, width, height, model_width, model_height)
+    return (every[0][2] - every[0][0], every[0][3] - every[0][1]) if every else (width, height)
+
+
 def in_turn(all_slices, count, first):
     """`count` of the slices from number `first` on, round and round; 0: all -> (those, the others)."""
     if not 0 < count < len(all_slices):

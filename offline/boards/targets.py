@@ -82,7 +82,8 @@ TARGETS = {
             "cpu",
             "any CPU, ONNX Runtime",
             ("int8",),
-            "static int8, convolutions included, is the faster and smaller one there",
+            "static int8, convolutions included, is the smaller one there, and the faster one where the processor has "
+            "VNNI",
         ),
     )
 }

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from vit_perception.slices import parse, picture_size
+
 TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see
 
 
@@ -87,6 +89,11 @@ class Dataset:
         classes = [s.classes for s in self.samples]
         return np.bincount(np.concatenate(classes) if classes else [], minlength=len(self.labels)).astype(np.int64)
 
+    def folders(self) -> list[set[str]]:
+        """Of each of its sets, the names of the folders that its images lie in, the whole path."""
+        firsts = {s.part: s for s in reversed(self.samples)}
+        return [set(s.path.absolute().parent.parts) for s in firsts.values()]
+
     def part_lines(self) -> list[str]:
         """One line for each set that it was put together from."""
         return [
@@ -124,11 +131,16 @@ class Dataset:
         return lines
 
 
-def model_sizes(data: Dataset, width: int, height: int) -> dict[str, list[float]]:
-    """{class: [5%, 50%, 95%] of its boxes' sides, in pixels of a model's input of width x height}; [] without boxes."""
-    found = {}
+def model_sizes(data: Dataset, width: int, height: int, slices: str = "1x1") -> dict[str, list[float]]:
+    """{class: [5%, 50%, 95%] of its boxes' sides, in pixels of a model's input of width x height}; [] without boxes.
+
+    slices: how large images are cut (vit_perception/slices.py); then as the model sees them there.
+    """
+    grid, found = parse(slices), {}
+    pictures = [picture_size(grid, s.width, s.height, width, height) for s in data.samples]
+    scales = [min(width / picture[0], height / picture[1]) for picture in pictures]
     for c, label in enumerate(data.labels):
-        seen = [sides(s.boxes[s.classes == c]) * min(width / s.width, height / s.height) for s in data.samples]
+        seen = [sides(s.boxes[s.classes == c]) * scale for s, scale in zip(data.samples, scales, strict=True)]
         side = np.concatenate(seen) if seen else np.zeros(0)
         found[label] = [round(float(q), 1) for q in np.percentile(side, (5, 50, 95))] if len(side) else []
     return found

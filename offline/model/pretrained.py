@@ -33,6 +33,7 @@ class Teacher:
     folded: bool  # its batch norms were folded: their statistics are made up
     segments: list[str] | None = None  # classes of its dense head; None if nobody knows their names
     backbones: list[dict] = field(default_factory=list)  # Backbone.record of each that it goes back to
+    origins: list[dict] = field(default_factory=list)  # itself and the models that it goes back to, as `origins_of`
 
 
 def load_teacher(
@@ -52,8 +53,8 @@ def load_teacher(
     if path.is_dir():
         bundle = open_bundle(path)
         dense = bundle.manifest.get("segmentation", {}).get("labels", [])
-        backbones = backbones_of(bundle.made)
-        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, True, dense, backbones)
+        known = backbones_of(bundle.made), origins_of(path.resolve().name, bundle.made)
+        teacher = Teacher(model_of_bundle(bundle), bundle.input, bundle.labels, True, dense, *known)
     else:
         teacher = _read_checkpoint(path, what)
     config = teacher.model.config()
@@ -102,8 +103,25 @@ def _read_checkpoint(path: Path, what: str) -> Teacher:
         model.load_state_dict(state["weights"])
     except Exception as e:
         raise RecipeError(f"{what} {path} is of another architecture ({reason(e)}); {advice}") from e
-    known = (state.get(k) for k in ("input", "labels"))
-    return Teacher(model.eval(), *known, False, state.get("segments"), backbones_of(state))
+    before = backbones_of(state), origins_of("/".join(path.resolve().parts[-2:]), state)
+    return Teacher(model.eval(), state.get("input"), state.get("labels"), False, state.get("segments"), *before)
+
+
+def origins_of(name: str, kept: dict) -> list[dict]:
+    """What is known of the data of a model and of those before it, from a bundle's `made` or a STAGE.pt.
+
+    Returns:
+        [{"name", "data": names of the sets, "attribution": whose they are}]: itself, then the models that it goes back
+        to. "data" and "attribution" are empty where earlier versions kept nothing.
+    """
+    train = kept.get("train") or {}
+    data = [part["name"] for part in train.get("sets", [train] if train else [])]
+    said = kept.get("attribution", kept.get("recipe", {}).get("card", {}).get("attribution", ""))
+    before = kept.get("origins")
+    if before is None:
+        roles = [(role, kept[role]["file"]) for role in ("student", "teacher") if kept.get(role)]
+        before = [{"name": f"{file}, {role} of {name}", "data": [], "attribution": ""} for role, file in roles]
+    return [{"name": name, "data": data, "attribution": said}, *before]
 
 
 def backbones_of(kept: dict) -> list[dict]:

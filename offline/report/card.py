@@ -11,6 +11,7 @@ from ..progress import clock
 from ..run.run import Run
 from . import mask_card, tables
 from .card_plots import STEPS, short_names
+from .origins import attribution, before, flatters, seen
 
 FEW_BOXES = 200  # a class with fewer in training is hardly learnt
 
@@ -42,7 +43,7 @@ Time: one thread of ONNX Runtime on this {platform.machine()} machine, one image
 ratios. fp16 is for TensorRT: its time here says nothing. {_predicted(run)}Target: {run.target.why}.
 
 ## How it was made
-- Training data: {run.train_data.summary()}{_parts(run)}
+- Training data: {run.train_data.summary()}{_parts(run)}{before(run)}
 - Data hashes (sha256): train {run.train_data.sha256[:16]}, {_hashes(run)}
 - Seed {run.recipe.seed}; time spent: {made}
 - Low rank: {_lowrank(n["lowrank"])}
@@ -53,7 +54,7 @@ ratios. fp16 is for TensorRT: its time here says nothing. {_predicted(run)}Targe
 ```json
 {json.dumps(run.identity["recipe"])}
 ```
-{_attribution(run)}
+{attribution(run)}
 ## Limits
 {_limits(run)}
 """
@@ -76,13 +77,14 @@ def _intended(run: Run) -> str:
         boxes = [s.boxes[s.classes == c] for s in run.train_data.samples]
         if side := [round(float(q)) for q in _quantiles(np.concatenate(boxes))]:
             rows.append(f"{label} {side[0]} to {side[1]} pixels")
+    use = run.recipe.card.intended.strip() or "For what: not stated."
     if not run.labels:
-        return "\n\n".join(filter(None, (run.recipe.card.intended.strip(), mask_card.intended(run))))
+        return "\n\n".join((use, mask_card.intended(run)))
     facts = (
         f"Finding objects in {run.input['color']} images that resemble its training images, at the sizes that nine of "
         f"ten had there (square root of the area): {', '.join(rows)}."
     )
-    return "\n\n".join(filter(None, (run.recipe.card.intended.strip(), facts)))
+    return "\n\n".join((use, facts))
 
 
 def _quantiles(boxes: np.ndarray) -> list[float]:
@@ -105,18 +107,15 @@ def _accuracy(run: Run) -> str:
 
 def _boxes(run: Run) -> str:
     master, teacher = run.figures("fp32"), run.figures("teacher")
+    headline = _headline(run, master)
     at = run.notes["fp32.metrics"]["recall_at"]["fp_per_image"]
     score = run.notes["fp32.metrics"]["working_point"]["score"]
-    lowest = worst(master)
-    headline = f"**mAP50 {_cell(master[lowest]['map50'])} on {lowest}**"
-    if len(master) > 1:
-        headline += ", the worst of the sets below"
     parts = [
         f"{headline}. The fp32 master, by the code that flies. COCO figures; recall at {at:g} false positives of the "
         f"class per image; precision, recall and false positives per image at the bundle's own threshold, {score:g}."
     ]
     for name, m in master.items():
-        parts += [f"### {name}\n{m['images']} images{_seen(run, name)}.", _class_table(m)]
+        parts += [f"### {name}\n{m['images']} images{seen(run, name)}.", _class_table(m)]
         if name in teacher and teacher[name]["map50"] is not None and m["map50"] is not None:
             theirs, share = teacher[name]["map50"], tables.kept(teacher[name]["map50"], m["map50"])
             keeps = f"the master keeps {share:.0%}" if share is not None else "too little to compare the master with"
@@ -134,14 +133,15 @@ def _boxes(run: Run) -> str:
     return "\n\n".join(parts)
 
 
-def _seen(run: Run, name: str) -> str:
-    """How honest the set is."""
-    leak = run.leaks()[name]
-    if not leak["twins"]:
-        return ", none of them or of their near-twins trained on"
-    flatters = ": **the figures flatter**" if leak["twins"] > 0.05 * leak["images"] else ""
-    near = f"{leak['twins']} of them have a near-twin among the training images"
-    return f"; {leak['copies']} of them were trained on, {near}{flatters}" if leak["copies"] else f"; {near}{flatters}"
+def _headline(run: Run, master: dict[str, dict]) -> str:
+    """mAP50 on the worst set, and whether that flatters."""
+    lowest = worst(master)
+    found, leak = f"**mAP50 {_cell(master[lowest]['map50'])} on {lowest}**", run.leaks()[lowest]
+    if len(master) > 1:
+        found += ", the worst of the sets below"
+    if flatters(leak):
+        found += f"; it flatters, for {leak['twins']} of these images have a near-twin among the training images"
+    return found
 
 
 def _class_table(m: dict) -> str:
@@ -197,7 +197,21 @@ def _stage_table(run: Run, latency: dict[str, dict]) -> str:
         work = [f"{size['parameters'] / 1e6:.2f} M", f"{size['macs'] / 1e9:.2f}", mb]
         scores = [_cell(found[name][k]) for name in names for k in keys]
         rows.append(f"| {' | '.join([step, *work, *scores, ms, ratio])} |")
-    return "\n".join(rows)
+    return "\n".join(rows) + _remarks(run)
+
+
+def _remarks(run: Run) -> str:
+    """What the figures of stages and files cannot tell, but for what holds of the master too: see `_limits`."""
+    master = run.figures("fp32")
+    said = [
+        f"- {step} on {name}: {remark}."
+        for step in STEPS
+        if f"{step}.metrics" in run.notes
+        for name, m in run.figures(step).items()
+        for remark in m.get("remarks", [])
+        if remark not in master[name].get("remarks", [])
+    ]
+    return "\n\n" + "\n".join(said) if said else ""
 
 
 def _predicted(run: Run) -> str:
@@ -237,18 +251,13 @@ def _losses(run: Run) -> str:
     return "; the losses: [losses.png](losses.png)" if tables.losses(run) else ""
 
 
-def _attribution(run: Run) -> str:
-    parts = [part for part in (run.attribution, tables.backbone(run)) if part]
-    return "\n## Data and attribution\n" + "\n\n".join(parts) + "\n" if parts else ""
-
-
 def _limits(run: Run) -> str:
     """What the figures above say is weak, and what they do not cover."""
     lines = _box_limits(run) if run.labels else []
     lines += mask_card.limits(run) if run.segments else []
     lines.append(
-        f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: other cameras, heights, seasons "
-        "and classes were not measured."
+        f"{'Detections are' if run.labels else 'Masks are'} as good as the data above: further cameras, heights, "
+        "seasons and classes were not measured."
     )
     return "\n".join(f"- {line}" for line in lines)
 

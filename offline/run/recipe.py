@@ -151,9 +151,12 @@ class Thresholds:
 class Card:
     """What CARD.md says that figures cannot; it trains nothing, so it may change until the bundle is made.
 
-    groups, bands: groups of images that the card tells figures for, see offline/evaluation/subsets.py.
+    data: folders of the data that all of this was written for, "a|b" for one of two; on other data it does not hold
+    (recipe_file.py, `card_for`). Empty: it holds for any. groups, bands: groups of images that the card tells figures
+    for, see offline/evaluation/subsets.py.
     """
 
+    data: list[str] = field(default_factory=list)
     intended: str = ""
     not_intended: str = ""
     attribution: str = ""  # source and licence of the data; --attribution goes before it

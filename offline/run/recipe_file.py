@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -15,7 +15,7 @@ from ..compression.prune import CRITERIA, SHARES
 from ..data.text import decode_text, parse_yaml
 from ..errors import RecipeError
 from ..evaluation.subsets import Grouping
-from .recipe import TAUGHT, Recipe
+from .recipe import TAUGHT, Card, Recipe
 
 log = logging.getLogger(__name__)
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -64,6 +64,26 @@ def changes(recipe: Recipe, name: str) -> list[str]:
     found = {k: v for k, v in after.items() if before.get(k) != v and not k.startswith("card.")}
     gave_way = {f"{k.rpartition('.')[0]}.{_other(k)}" for k in found}
     return [f"{k}={v}" for k, v in found.items() if v or k not in gave_way]
+
+
+def card_for(recipe: Recipe, name: str, folders: list[set[str]]) -> tuple[Card, str]:
+    """The recipe's card without what it says of other data than the run's, and one sentence that says so, or ''.
+
+    What --set gives is the user's own and stays. name: of the recipe, or its path. folders: those that the images of
+    each training set lie in.
+    """
+    card, empty = recipe.card, Card()
+    wanted = [set(entry.split("|")) for entry in card.data]
+    each_is_known = all(any(names & found for names in wanted) for found in folders)
+    if not wanted or (each_is_known and all(any(names & found for found in folders) for names in wanted)):
+        return card, ""
+    of, written = ", ".join(card.data).replace("|", " or "), load_recipe(name).card
+    own = {f.name for f in fields(Card) if getattr(card, f.name) != getattr(written, f.name)}
+    gone = [f.name for f in fields(Card) if f.name not in own and getattr(card, f.name) != getattr(empty, f.name)]
+    told = ", ".join(key for key in gone if key != "data")
+    said = f"recipe {name}'s card is of other data ({of}), so its {told} are left out; give --attribution, and "
+    said += "card.intended and card.not_intended with --set"
+    return replace(card, **{key: getattr(empty, key) for key in gone}), said if told else ""
 
 
 def _leaves(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -220,6 +240,10 @@ def check_values(r: Recipe, where: str) -> None:
         f"search.levels must be a list of shares in 0..1, e.g. [0.6, 1.0], not {levels}",
     )
     demand(r.search.images > 0, f"search.images must be positive, not {r.search.images}")
+    demand(
+        isinstance(r.card.data, list) and all(isinstance(folder, str) for folder in r.card.data),
+        f"card.data must be a list of folders' names, not {r.card.data}",
+    )
     Grouping(r.card.groups, r.card.bands)  # refuses what it cannot use
     t = r.thresholds
     demand(0 < t.score < 1 and 0 < t.nms_iou < 1, "thresholds must lie in 0..1")

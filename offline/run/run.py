@@ -59,6 +59,7 @@ class Run:
         self.budget_ms: float | None = None
         self.min_map: float | None = None
         self.attribution = ""
+        self.origins: list[dict] = []  # what was trained before, and on what, see `origins_of`
         self.changed: list[str] = []  # what --set made other than the recipe has it
         self.input: dict = {}
         self.identity: dict = {}
@@ -220,8 +221,13 @@ class Run:
             "metrics": measured,
             "made": self.identity
             | {"changed": self.changed, "model": config, "also": also}
+            | self.sources()
             | {"seconds": self.notes["seconds"], "versions": versions | {"vit_perception": __version__}},
         }
+
+    def sources(self) -> dict:
+        """Whose data it was trained on, and so were the models that it goes back to, as `origins_of` reads it."""
+        return {"attribution": self.attribution, "origins": self.origins}
 
     def about(self) -> dict:
         """How bundle.json begins. A bundle that only detects is written as it always was."""
@@ -261,7 +267,8 @@ class Run:
         """Keep the model that `stage` ended with; its checkpoint is no longer needed."""
         state = {"config": model.config(), "weights": model.state_dict()}
         state |= {"labels": self.labels, "input": self.input, "segments": self.segments}
-        save_torch(self.folder / f"{stage}.pt", state | {"backbone": self.identity.get("backbone")})
+        state |= {"backbone": self.identity.get("backbone"), "train": self.identity.get("train")}
+        save_torch(self.folder / f"{stage}.pt", state | self.sources())
         self.checkpoint(stage).unlink(missing_ok=True)
 
     def load(self, stage: str) -> ViTDetector:

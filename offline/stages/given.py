@@ -57,6 +57,12 @@ def take_backbone(run: Run, path: Path) -> list[str]:
     return told
 
 
+def origins(run: Run) -> list[dict]:
+    """Each model that the bundle goes back to, once: the student and the teacher given, and those before them."""
+    found = [record for model in (run.start, run.source) if model for record in model.origins]
+    return [record for i, record in enumerate(found) if record not in found[:i]]
+
+
 def backbone_records(run: Run) -> list[dict]:
     """Each backbone that the bundle goes back to, once: this run's, or those of the student and the teacher given."""
     found = [run.backbone.record] if run.backbone else []

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,14 +38,14 @@ from ..evaluation.subsets import Grouping
 from ..model.detector import build_model
 from ..model.pretrained import backbones_of
 from ..run.recipe import Recipe
-from ..run.recipe_file import SCHEDULES, changes
+from ..run.recipe_file import SCHEDULES, card_for, changes
 from ..run.run import Run
 from ..training.distill import check_comparable
 from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
 from ..training.threads import choose_threads
 from ..training.train import check_shared
-from .given import backbone_records, take_backbone, take_student, take_teacher
+from .given import backbone_records, origins, take_backbone, take_student, take_teacher
 from .models import student_options, teacher_options
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,10 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     """
     _check_goal(args.budget_ms, args.min_map)
     train, val, also = _read(args, recipe.task)
+    card, other = card_for(recipe, args.recipe, train.folders())
+    recipe = replace(recipe, card=card)
+    if other:
+        log.warning("%s", other)
     wanted_variants(target, recipe.quantise.int8, recipe.quantise.tensorrt)  # refuses what cannot be
     run = Run(args.run, args.out.name, recipe, target, train, val)
     run.also = also
@@ -85,6 +90,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         take_teacher(run, args.teacher, args.backbone)
     if args.student:
         take_student(run, args.student)
+    run.origins = origins(run)
     _check_models(run, taught)
     told = take_backbone(run, args.backbone) if args.backbone else []
     _check_sets(run)

@@ -1,13 +1,14 @@
 """COCO figures on cases whose answer is known."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from offline.data import Dataset, Sample
 from offline.errors import DataError
-from offline.evaluate import pick_classes
+from offline.evaluate import main, pick_classes, warn_of_sizes
 from offline.evaluation.accuracy import coco_metrics, keep_classes, remarks
 from vit_perception.detector import Detections
 
@@ -89,3 +90,23 @@ def test_classes_are_chosen_by_name():
     assert pick_classes("Car,Person", labels) == ["Car", "Person"]
     with pytest.raises(DataError, match="knows no class 'Dog'"):
         pick_classes("Dog", labels)
+
+
+def test_sizes_are_told_as_the_model_sees_them_in_slices(caplog):
+    """A person of 20 pixels in an image of 2560x2048: 5 in a model's 640x512, 20 in a slice that is not shrunk."""
+    person = np.array([[100, 100, 120, 120]], np.float32)
+    sample = Sample(Path("x"), 0, 2560, 2048, person, np.array([0]), np.zeros((0, 4), np.float32))
+    data = Dataset("large", ["Person"], [sample], "")
+    bundle = SimpleNamespace(input={"width": 640, "height": 512}, object_px={"Person": [8.0, 20.0, 40.0]})
+    warn_of_sizes(bundle, data, "1x1")
+    assert "half of the Person are under 5 pixels" in caplog.text and "--slices auto" in caplog.text
+    caplog.clear()
+    warn_of_sizes(bundle, data, "auto")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("slices", ["9x9", "2X2", "0x1", "many"])
+def test_slices_that_are_none_are_refused_before_anything_is_read(slices, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--model", "nowhere", "--data", "nowhere", "--val", "val", "--slices", slices])
+    assert end.value.code == 2 and f"slices is '{slices}', not auto" in capsys.readouterr().err

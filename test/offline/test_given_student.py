@@ -1,10 +1,12 @@
 """--student: the student starts as a bundle or a checkpoint that is given, and learns under another teacher."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 import yaml
-from commands import TINY, command, one_sentence, run
+from commands import ROOT, TINY, command, one_sentence, run
 
 from offline import compress
 from offline.boards.targets import find_target
@@ -12,7 +14,9 @@ from offline.errors import RecipeError
 from offline.evaluation.accuracy import TorchEngine
 from offline.files import load_torch, save_torch
 from offline.model.detector import build_model
-from offline.run.recipe_file import load_recipe
+from offline.model.pretrained import origins_of
+from offline.run.recipe import Card
+from offline.run.recipe_file import RECIPES, card_for, load_recipe
 from offline.stages.preflight import open_run
 from vit_perception.bundles.bundle import open_bundle
 
@@ -54,6 +58,8 @@ def opened(data, recipe, tmp_path, *options):
 def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_path):
     teacher = checkpoint(tmp_path / "big.pt", 1, backbone=[origin("a"), origin("b")], depth=2)
     student = checkpoint(tmp_path / "small.pt", 2, backbone=[origin("b"), origin("c")])
+    state = {"train": {"name": "a/train.json"}, "attribution": "A, CC0", "origins": []}
+    save_torch(student, load_torch(student) | state)
     done = run(command(data, recipe, tmp_path / "out", "--teacher", str(teacher), "--student", str(student)))
     assert done.returncode == 0, done.stderr
     kept, given = load_torch(tmp_path / "out.run" / "quantise.pt"), load_torch(student)
@@ -69,11 +75,21 @@ def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_pat
     origins, card = [origin(letter) for letter in "bca"], (bundle / "CARD.md").read_text()
     assert open_bundle(bundle).made["backbone"] == kept["backbone"] == origins
     assert [card.count(o["attribution"]) for o in origins] == [1, 1, 1]
+    assert "Given: teacher `big.pt`, student `small.pt`, which go back to" in card
+    assert f"  - {tmp_path.name}/small.pt: trained on a/train.json" in card
+    assert f"It goes back to {tmp_path.name}/small.pt: A, CC0" in card
+    assert f"It goes back to {tmp_path.name}/big.pt: source and licence of its training data are not stated." in card
+    assert "Source and licence of the training data: not stated." in card and "For what: not stated." in card
+    assert "what big.pt and small.pt learnt from before was not compared" in card
 
     # and a bundle, whose batch norms were folded, computes on what it computed, and hands its origins on
     teacher = checkpoint(tmp_path / "big.pt", 1, depth=2)
     run_of_bundle = opened(data, recipe, tmp_path / "next", "--teacher", teacher, "--student", bundle)
     assert run_of_bundle.identity["backbone"] == origins
+    small, big = ({"name": f"{tmp_path.name}/{m}.pt"} for m in ("small", "big"))
+    small |= {"data": ["a/train.json"], "attribution": "A, CC0"}
+    mine = {"name": "out", "data": [f"{data.name}/train.json"], "attribution": ""}
+    assert run_of_bundle.origins[:3] == [mine, small, big | {"data": [], "attribution": ""}]
     image = np.random.default_rng(0).normal(0, 1, (1, 1, 96, 128)).astype(np.float32)
     mine, before = (TorchEngine(m, 128, 96).infer(image) for m in (run_of_bundle.start.model, rebuilt(kept)))
     assert np.abs(mine["logits"] - before["logits"]).max() < 1e-4
@@ -123,3 +139,37 @@ def test_a_student_without_a_teacher_or_without_a_file_is_refused(data, recipe, 
         opened(data, recipe, tmp_path, "--student", teacher)
     with pytest.raises(RecipeError, match="no student at .*nowhere"):
         opened(data, recipe, tmp_path, "--teacher", teacher, "--student", tmp_path / "nowhere")
+
+
+SHIPPED = {"groups": "(?P<frame>[0-9]+)", "intended": "Ships.", "attribution": "CC BY.", "not_intended": "Land."}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_recipes_card_holds_for_the_data_that_it_was_written_for(data, tmp_path, caplog, known):
+    recipe, card = tmp_path / "ships.yaml", SHIPPED | {"data": [f"none|{data.name}" if known else "ships"]}
+    recipe.write_text(yaml.safe_dump({**TINY, "card": card}))
+    found = opened(data, recipe, tmp_path, "--set", "card.not_intended=Mine.")
+    told = "card is of other data (ships), so its intended, attribution, groups are left out; give --attribution"
+    assert (told in caplog.text) != known
+    expected = (card if known else asdict(Card())) | {"not_intended": "Mine."}
+    assert asdict(found.recipe.card) == asdict(Card()) | expected
+    assert found.attribution == (SHIPPED["attribution"] if known else "")
+
+
+def test_the_shipped_recipes_cards_name_their_data_and_hold_for_all_of_it_alone():
+    cameras = [{"data", "hit_uav", "images"}, {"asl_tid"}, {"people"}]
+    for name in (p.stem for p in RECIPES.glob("*.yaml")):
+        card = load_recipe(name).card
+        assert card.data or not (card.intended or card.attribution), name
+    recipe = load_recipe("uav_thermal_cameras")
+    assert card_for(recipe, "uav_thermal_cameras", cameras) == (recipe.card, "")
+    for folders in (cameras[:2], [*cameras, {"mine"}], [{"mine"}]):
+        assert card_for(recipe, "uav_thermal_cameras", folders)[0] == Card()
+
+
+def test_what_the_shipped_bundles_kept_of_their_data_goes_on():
+    made = open_bundle(ROOT / "models" / "uav_thermal_tiny").made
+    mine, student, teacher = origins_of("uav_thermal_tiny", made)
+    assert mine["data"][:2] == ["hit_uav/train.json", "asl_tid/train.json"] and "ASL-TID" in mine["attribution"]
+    names = ["uav_thermal_tiny, student of uav_thermal_tiny", "uav_thermal, teacher of uav_thermal_tiny"]
+    assert [student["name"], teacher["name"]] == names and student["attribution"] == ""

@@ -80,3 +80,17 @@ def test_a_file_that_is_there_is_made_anew(tmp_path, data, caplog):
     assert len([m for m in open_bundle(str(bundle)).metrics if m["variant"] == "int8"]) == 1
     text = (bundle / "CARD.md").read_text()
     assert "0.999" not in text and "last line" in text and text.count("| int8 | ") == 1
+
+
+def test_the_card_tells_what_the_figures_of_a_file_cannot():
+    def found(variant, *remarks):
+        return {"variant": variant, "data": "val", "map": 0.1, "map50": 0.2, "remarks": list(remarks)}
+
+    text = variants.card("# bundle\n", [found("fp16", "by chance"), found("int8_trt")])
+    assert text.endswith("| int8_trt | val | 0.100 | 0.200 |\n\n- fp16 on val: by chance.\n")
+    text = variants.card(text + "\nlast line\n", [found("int8", "rare")])
+    rows = [f"| {v} | val | 0.100 | 0.200 |" for v in ("fp16", "int8_trt", "int8")]
+    said = [*rows, "", "- int8 on val: rare.", "- fp16 on val: by chance.", "", "last line", ""]
+    assert text.endswith("\n".join(said)) and text.count("by `python -m offline.variants`") == 1
+    again = variants.card(text, [found("fp16"), found("int8")])
+    assert "by chance" not in again and "rare" not in again and again.count("| fp16 |") == 1 and "last line" in again

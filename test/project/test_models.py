@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offline.boards.targets import find_target
 from offline.data import read_coco
 from offline.evaluation.accuracy import EVALUATION_SCORE, evaluate
 from offline.export.contract import ONNXRUNTIME_INT8, TENSORRT_8_2, check_contract
@@ -61,3 +62,11 @@ def test_the_thermal_bundle_finds_people_and_cars_in_real_images(shared_data):
     metrics = evaluate(Detector(bundle, engine, EVALUATION_SCORE), bundle.labels, bundle.input["color"], data)
     published = next(m for m in bundle.metrics if m["variant"] == "fp32")
     assert metrics["map50"] > published["map50"] - 0.1  # every eighth frame: a part of the set scatters
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda p: p.name)
+def test_cards_say_what_their_bundle_and_the_targets_say(folder):
+    bundle, card = open_bundle(folder), (folder / "CARD.md").read_text()
+    assert find_target(bundle.made["target"]).why in card
+    missing = [m for m in bundle.metrics for remark in m.get("remarks", []) if remark not in card]
+    assert not missing

@@ -16,6 +16,7 @@ import os
 import re
 
 from ..errors import BundleError
+from ..slices import parse, picture_size
 from .manifest import (
     FORMAT_VERSION,
     SEGMENT,
@@ -88,21 +89,27 @@ class Bundle:
             text = "bundle {} only detects, and segment_only asks for masks; give one that segments, or set it to false"
             raise BundleError(text.format(self.path))
 
-    def shrinks(self, width, height):
+    def shrinks(self, width, height, slices="1x1"):
         """One sentence where images of `width` x `height` are shrunk more than twice to the model's input, else ''.
 
-        What is far away is then smaller for the model than anything that it was trained on.
+        What is far away is then smaller for the model than anything that it was trained on. slices: as the node's
+        parameter, see slices.py; then it is they that are shrunk.
         """
-        factor = max(width / float(self.input["width"]), height / float(self.input["height"]))
+        model = self.input["width"], self.input["height"]
+        seen = picture_size(parse(slices), width, height, *model)
+        factor = max(side / float(limit) for side, limit in zip(seen, model))
         if factor <= MOST_SHRUNK:
             return ""
         sizes = [(side[0], label) for label, side in self.object_px.items() if side]
         smallest, label = min(sizes) if sizes else (10.0, "")
         what = "the smallest {} that it was trained on".format(label) if label else "what is found reliably"
-        text = "images of {}x{} are shrunk {:.1f} times to the model's {}x{}: {}, of {:.0f} pixels, is {:.0f} pixels "
-        text += "large in such an image; crop it, zoom in, or train with a larger input"
-        size = (width, height, factor, self.input["width"], self.input["height"])
-        return text.format(*(size + (what, smallest, smallest * factor)))
+        sliced, remedy = "", "look at it in slices (slices: auto)"
+        if seen != (width, height):
+            sliced, remedy = ", in slices of {}x{},".format(*seen), "take more slices"
+        text = "images of {}x{}{} are shrunk {:.1f} times to the model's {}x{}: {}, of {:.0f} pixels, is {:.0f} pixels "
+        text += "large in such an image; {}, crop it, zoom in, or train with a larger input"
+        size = (width, height, sliced, factor) + model
+        return text.format(*(size + (what, smallest, smallest * factor, remedy)))
 
     @property
     def sha256(self):

@@ -81,10 +81,11 @@ def fly(flight, pipeline, report, stop, say, notes, bundle, search, opacity=0.0)
             for name, ms in stage_ms.items():
                 stages.setdefault(name, Samples(100000)).add(ms)
             problems = list(pipeline.problems(frame.image, frame.order).values())
-            for sentence in problems + [bundle.shrinks(frame.image.shape[1], frame.image.shape[0])]:
+            height, width = frame.image.shape[:2]
+            for sentence in problems + [bundle.shrinks(width, height, pipeline.slices)]:
                 if sentence:
                     notes(sentence)
-            zoom = -(-LEAST_WIDTH // frame.image.shape[1])
+            zoom = -(-LEAST_WIDTH // width)
             picture = draw(frame.image, frame.order, result, pipeline.names, zoom, overlay)
             found = rows(result, pipeline.names) if result is not None else ([], [], None)
             report.add(frame.stamp_s, picture, *found, name=frame.name, calibrated=frame.camera is not None)

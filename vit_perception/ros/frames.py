@@ -57,7 +57,7 @@ class FrameProcessor:
         stamp_s = messages.stamp_to_seconds(msg.header.stamp)
         self._check_stamp(stamp_s, received)
         height, width = image.shape[:2]
-        shrinks = node.bundle.shrinks(width, height)
+        shrinks = node.bundle.shrinks(width, height, self._pipeline.slices)
         if shrinks:
             node.notices.warn("shrinks", shrinks)
         camera = node.calibration.camera_for(width, height)

@@ -11,11 +11,14 @@ class SegmentOnly:
         bundle, engine: as `open_bundle` and `open_engine` return them. values: the node's parameters by name.
 
     Attributes:
-        segmenter (Segmenter). names (list): of detections, of which there are none.
+        segmenter (Segmenter). names (list): of detections, of which there are none. slices (str): a mask is of the
+            image as a whole.
 
     Raises:
         PerceptionError: the bundle does not segment, or does not fit the engine.
     """
+
+    slices = "1x1"
 
     def __init__(self, bundle, engine, values):
         self.names = []

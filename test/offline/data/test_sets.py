@@ -234,7 +234,14 @@ def test_a_run_of_several_sets_measures_each_and_its_card_tells_of_them(folder):
     assert scored.returncode == 0, scored.stderr
     result = json.loads(scored.stdout.splitlines()[-1])
     names = ["traffic/val.json", "crowd/val.json"]
-    assert list(result["sets"]) == [*names, *(f"{n}, inverted" for n in names)] and result["worst"] in result["sets"]
+    assert list(result["sets"]) == [*names, *(f"{n} (inverted)" for n in names)] and result["worst"] in result["sets"]
+    both = sets(
+        folder, traffic(), crowd(invert=True), {"data": "crowd", "val": "val.json", "map": {"pedestrian": "Person"}}
+    )
+    scored = run(command(both, recipe, out, "--inverted", module="offline.evaluate"))
+    assert scored.returncode == 0, scored.stderr  # what is listed turned is not measured a second time
+    listed = ["traffic/val.json", "crowd/val.json (inverted)", "crowd/val.json", "traffic/val.json (inverted)"]
+    assert list(json.loads(scored.stdout.splitlines()[-1])["sets"]) == listed
     twice = run(command(path, recipe, out, "--val", "val.json", module="offline.evaluate"))
     assert "leave out --val" in one_sentence(twice)
 

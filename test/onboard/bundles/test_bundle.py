@@ -46,6 +46,15 @@ def test_images_that_are_shrunk_too_much_are_told_with_what_that_does_to_objects
     assert f"{words}, of 12 pixels, is 72 pixels" in open_bundle(folder).shrinks(*large)
 
 
+def test_what_slices_show_the_model_in_full_is_not_shrunk(folder):
+    large, shrinks = (INPUT["width"] * 6, INPUT["height"] * 6), open_bundle(folder).shrinks
+    assert "look at it in slices (slices: auto), crop it" in shrinks(*large)
+    assert shrinks(*large, "auto") == shrinks(*large, "4x4") == ""
+    side = [int(np.ceil(s / 1.85)) for s in large]  # two of them, that overlap by 15%
+    assert "in slices of {}x{}, are shrunk 3.2 times".format(*side) in shrinks(*large, "2x2")
+    assert "take more slices" in shrinks(*large, "2x2")
+
+
 @pytest.mark.parametrize("sizes", [[1.0], [1, 2, "3"], [1, 2, float("inf")], 3])
 def test_sizes_that_are_none_are_refused(folder, sizes):
     edit(folder, object_px={LABELS[0]: sizes})

@@ -462,3 +462,14 @@ def test_bad_parameters_are_one_sentence(tmp_path, text, words):
     with pytest.raises(PerceptionError) as error:
         read(tmp_path / "p.yaml", defaults)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_large_pictures_are_told_of_unless_slices_show_them_in_full(bundle, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8))
+    (tmp_path / "auto.yaml").write_text("/**:\n  ros__parameters:\n    slices: auto\n")
+    for out, more, told in (("whole", [], True), ("cut", ["--params", str(tmp_path / "auto.yaml")], False)):
+        done = replay(folder, tmp_path / out, "--model", bundle, *more)
+        assert done.returncode == 0, done.stderr
+        assert ("are shrunk 4.0 times" in done.stdout) == ("slices: auto" in done.stdout) == told
