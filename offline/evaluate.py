@@ -13,7 +13,7 @@ group of images too, by their file names (offline/evaluation/subsets.py). The la
 
     python -m offline.evaluate --model models/NAME --data SETS.yaml [--inverted]
 
-measures on every validation set that the yaml lists (offline/data/sets.py), and with --inverted on each with its
+measures on every validation set that the yaml lists (docs/your_own_data.md), and with --inverted on each with its
 polarity turned too, where the yaml does not list that already; then comes one table of all, and the worst of them.
 """
 

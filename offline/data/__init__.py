@@ -8,12 +8,14 @@ COCO's iscrowd and VOC's difficult.
 """
 
 from .class_map import map_classes, parse_map
-from .images import detect_color, pixel_statistics, read_image
-from .near_duplicates import leak_warning, unseen
+from .colors import check_colors, color_lines, detect_color
+from .images import pixel_statistics, read_image
+from .near_duplicates import leak_warnings, unseen
 from .options import add_data_options, check_alone, class_list, label_rules
 from .read import FORMATS, Rules, read_coco, read_dataset, read_pair
 from .sample import TINY_PX, Dataset, Sample, model_sizes
-from .sets import check_colors, is_sets_file, read_measured, read_sets, repeats
+from .sets import read_measured, read_sets, repeats
+from .sets_file import is_sets_file
 
 __all__ = [
     "FORMATS",
@@ -25,10 +27,11 @@ __all__ = [
     "check_alone",
     "check_colors",
     "class_list",
+    "color_lines",
     "detect_color",
     "is_sets_file",
     "label_rules",
-    "leak_warning",
+    "leak_warnings",
     "map_classes",
     "model_sizes",
     "parse_map",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ from vit_perception.images.files import show
 
 from ..errors import DataError
 from ..progress import track
+from .colors import REMEDY, color_lines, mixed
 from .formats import yolo
 from .formats.annotations import Annotations, Findings
 from .images import examine
 from .masks.check import check_masks
-from .masks.sets import read_task_sets, settled
-from .near_duplicates import Fingerprints, describe, find_leak, fingerprints, leak_warning, repeated
+from .near_duplicates import describe, find_leaks, fingerprints, repeated, unseen
 from .read import (
     FORMATS,
     NO_RULES,
@@ -28,11 +29,23 @@ from .read import (
     unknown_classes,
 )
 from .sample import TINY_PX, Dataset, sides
-from .sets import check_colors, parse_sets, read_sets, repeats
 
 NO_VAL = "there is no val split", "name one with --val: what is not measured is not known"
+AUTO = "auto"  # the colour of input.color that is found out
 OUTSIDE_PX = 1.0  # that far a box may reach out of its image: rounding
 FEW_BOXES, RARE = 50, 0.01  # a class with fewer boxes, or less than this share of the commonest one, is hardly learnt
+
+
+@dataclass(frozen=True)
+class How:
+    """What the run is told that the set is for. color: gray, rgb, or 'auto': found out. unseen: what is measured on is
+    left out of the training."""
+
+    color: str = AUTO
+    unseen: bool = False
+
+
+FOUND_OUT = How()
 
 
 def find_splits(root: Path, format: str | None) -> tuple[str, str | None]:
@@ -61,6 +74,7 @@ def check(
     ignore: tuple[str, ...] = (),
     classes: list[str] | None = None,
     rules: Rules = NO_RULES,
+    how: How = FOUND_OUT,
 ) -> tuple[bool, list[str]]:
     """Examine the splits `train` and `val` (None: those with the usual names) of the data set in `root`.
 
@@ -69,16 +83,24 @@ def check(
     """
     findings = Findings(strict=False, root=root)
     report: list[str] = []
+
+    def read(split: str, labels: list[str] | None) -> Dataset | None:
+        found = read_annotations(root, split, format, findings)
+        report.extend(examine_split(found, findings, how))
+        return build_split(found, ignore, labels, rules, findings, report)
+
     try:
         train, val = _splits(root, train, val, format)
-        taught, seen = _check_split(root, train, format, ignore, None, rules, findings, report)
+        taught = read(train, None)
+        if taught:
+            check_balance(taught, findings)
         if val is None:
             findings.warn(root, *NO_VAL)
         elif taught:
             check_classes(taught, classes)
-            wanted = classes or taught.labels
-            measured, seen_too = _check_split(root, val, format, ignore, wanted, rules, findings, report)
-            _check_pair(taught, measured, seen, seen_too, classes, findings)
+            measured = read(val, classes or taught.labels)
+            if measured:
+                _check_pair(taught, measured, classes, findings, how)
     except DataError as e:
         findings.stop(e)
     return findings.usable, report + (findings.lines() or ["nothing to complain of"])
@@ -100,6 +122,7 @@ def check_segments(
     format: str | None = None,
     ignore: tuple[str, ...] = (),
     rules: Rules = NO_RULES,
+    how: How = FOUND_OUT,
 ) -> tuple[bool, list[str]]:
     """Examine the masks of the splits `train` and `val`, and their images; arguments and results as of `check`."""
     findings = Findings(strict=False, root=root)
@@ -107,96 +130,71 @@ def check_segments(
     try:
         train, val = _splits(root, train, val, format)
         taught = check_masks(root, train, format, ignore, None, rules, findings, report)
-        report += _check_pixels(_again(root, train, format), findings)
+        report += check_pixels(again(root, train, format), findings, how)
         if val is None:
             findings.warn(root, *NO_VAL)
         elif taught:
             measured = check_masks(root, val, format, ignore, taught.segments, rules, findings, report)
-            report += _check_pixels(_again(root, val, format), findings)
-            if measured and (leak := leak_warning(taught, measured)):
-                what, _, remedy = leak.partition("; ")
-                findings.warn(measured.name, what, remedy)
+            report += check_pixels(again(root, val, format), findings, how)
+            if measured:
+                _check_leak(taught, measured, findings, how)
     except DataError as e:
         findings.stop(e)
     return findings.usable, report + (findings.lines() or ["nothing to complain of"])
 
 
-def check_sets(path: Path, classes: list[str] | None = None, task: str | None = None) -> tuple[bool, list[str]]:
-    """Examine every split of the sets in a yaml (data/sets.py), and how they go together; returns as `check` does.
-
-    task: detect, segment or both; None: found out.
-    """
-    report: list[str] = []
-    try:
-        task = task or _task_of(path)
-        if task == "detect":
-            train, measured = read_sets(path, classes)
-            entries = parse_sets(path)[1]
-        else:
-            train, val, also = read_task_sets(path, task)
-            measured, entries = [val, *also], settled(path, task)[1]
-        check_colors(train)
-        usable = True
-        for entry in entries:
-            findings = Findings(strict=False, root=entry.data)
-            for split in entry.splits():
-                source = (entry.data, split, entry.format, tuple(entry.ignore))
-                if task == "detect" or "boxes" in entry.has:
-                    _check_split(*source, None, entry.rules(), findings, report)
-                if "masks" in entry.has:
-                    check_masks(*source, train.segments, entry.rules(), findings, report)
-                if entry.has == ["masks"]:
-                    report += _check_pixels(_again(*source[:3]), findings)
-            report += [*findings.lines(), ""]
-            usable = usable and findings.usable
-    except DataError as e:
-        return False, [*report, f"error: {e}"]
-    leaks = [line for data in measured if (line := leak_warning(train, data))]
-    return usable, [*report, *train.part_lines(), *(f"warning: {line}" for line in [*repeats(train), *leaks])]
-
-
-def _task_of(path: Path) -> str:
-    """What the sets of a yaml are for, as far as they tell."""
-    entries = parse_sets(path)[1]
-    if any(e.has for e in entries):
-        return "both"
-    alone = [has_masks_alone(e.data, split, e.format) for e in entries for split in e.splits()]
-    return "segment" if alone and all(alone) else "detect"
-
-
-def _check_split(root, split, format, ignore, labels, rules, findings, report) -> tuple[Dataset | None, Fingerprints]:
-    """The split as a run would see it (None if it could not use it), and its fingerprints."""
-    found = read_annotations(root, split, format, findings)
-    report.append(f"{show(found.name)}: taken for {found.layout or format}; images in {_places(found)}")
-    report += _check_pixels(found, findings)
+def examine_split(found: Annotations, findings: Findings, how: How) -> list[str]:
+    """Examine the images and boxes of a split, whatever is learnt of them; returns lines that tell what it is."""
+    lines = [f"{show(found.name)}: taken for {found.layout}; images in {_places(found)}"]
+    lines += check_pixels(found, findings, how)
     _check_boxes(found, findings)
-    prints = fingerprints([image.path for image in found.images])
-    for first, copy in repeated(prints):
+    for first, copy in repeated(fingerprints([image.path for image in found.images])):
         findings.warn(copy, f"an image is in {show(found.name)} twice ({first.name} is the same)", "drop one of them")
+    return lines
+
+
+def build_split(
+    found: Annotations,
+    ignore: tuple[str, ...],
+    labels: list[str] | None,
+    rules: Rules,
+    findings: Findings,
+    report: list[str],
+) -> Dataset | None:
+    """The split as a run would see it, told in `report`; None, after a fault, if it could not use it."""
     try:
         data = build(found, ignore, labels, rules)
     except DataError as e:
         findings.stop(e)
-        return None, prints
+        return None
     report += [data.summary(), *data.table(), ""]
-    if labels is None:
-        _check_balance(data, findings)
-    return data, prints
+    return data
 
 
-def _check_pair(train, val, train_prints, val_prints, classes, findings) -> None:
-    if val is not None:
-        unknown = unknown_classes(train, val)
-        if unknown and not classes:
-            remedy = "leave them out with --classes, or --ignore them"
-            findings.fault(val.name, f"boxes of classes that train does not teach: {unknown}", remedy)
-        for label, count in zip(val.labels, val.counts(), strict=True):
-            if not count:
-                findings.warn(val.name, f"no boxes of class {label}", "its accuracy cannot be measured: add some")
-    leak = find_leak(train_prints, val_prints)
-    if leak.pairs:
-        what, _, remedy = describe(leak, train.name, "val").partition("; ")
-        findings.warn(val.name if val else "val", what, remedy)
+def _check_pair(train: Dataset, val: Dataset, classes: list[str] | None, findings: Findings, how: How) -> None:
+    unknown = unknown_classes(train, val)
+    if unknown and not classes:
+        remedy = "leave them out with --classes, or --ignore them"
+        findings.fault(val.name, f"boxes of classes that train does not teach: {unknown}", remedy)
+    check_measurable(val, findings)
+    _check_leak(train, val, findings, how)
+
+
+def _check_leak(train: Dataset, val: Dataset, findings: Findings, how: How) -> None:
+    """What val has in common with train that it should not, and has not that it should: images, colours."""
+    train = unseen(train, [val]) if how.unseen else train
+    for _, leak in find_leaks(train, [val]):
+        tell = findings.fault if leak.mostly_copies else findings.warn
+        tell(val.name, *describe(leak, train.name, "val"))
+    for line in color_lines(train, [val], told=True) if how.color == AUTO else ():
+        what, _, remedy = line.partition("; ")
+        findings.warn(val.name, what, remedy)
+
+
+def check_measurable(val: Dataset, findings: Findings) -> None:
+    for label, count in zip(val.labels, val.counts(), strict=True):
+        if not count:
+            findings.warn(val.name, f"no boxes of class {label}", "its accuracy cannot be measured: add some")
 
 
 def _places(found: Annotations) -> str:
@@ -204,22 +202,24 @@ def _places(found: Annotations) -> str:
     return ", ".join(folders[:3]) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "") or "no folder"
 
 
-def _again(root: Path, split: str, format: str | None) -> Annotations:
+def again(root: Path, split: str, format: str | None) -> Annotations:
     """A split that has been read, and whose faults are known."""
     return read_annotations(root, split, format, Findings(strict=False, root=root))
 
 
-def _check_pixels(found: Annotations, findings: Findings) -> list[str]:
+def check_pixels(found: Annotations, findings: Findings, how: How) -> list[str]:
     """Decodes every image; lines that tell of those with more than 8 bits."""
     ranges: dict[str, list[tuple[float, float]]] = {}
+    colored = []
     for image in track(found.images, f"decode {show(found.name)}"):
         seen = examine(image.path)
         if seen is None:
             findings.fault(image.path, "the image is damaged", "replace it or drop it from the annotations")
-        elif seen[1] > seen[2]:
+        elif seen.low > seen.high:
             findings.fault(image.path, "no pixel of an image is a number", "replace it or drop it from the annotations")
         else:
-            ranges.setdefault(seen[0], []).append(seen[1:])
+            ranges.setdefault(seen.depth, []).append((seen.low, seen.high))
+            colored.append(seen.colored)
     lines = []
     for depth, ends in ranges.items():
         if depth != "uint8":
@@ -233,6 +233,8 @@ def _check_pixels(found: Annotations, findings: Findings) -> list[str]:
     if len(ranges) > 1:
         counts = ", ".join(f"{len(ends)} {depth}" for depth, ends in ranges.items())
         findings.warn(found.name, f"images of different depths ({counts})", "they may look different: use one")
+    if any(colored) and not all(colored) and how.color == AUTO:
+        findings.warn(found.name, mixed(len(colored), sum(colored)), REMEDY)
     return lines
 
 
@@ -268,15 +270,15 @@ def _box_troubles(image) -> Iterator[tuple[str, str]]:
     yield from [("a box is there twice", "delete one")] * copies
 
 
-def _check_balance(data: Dataset, findings: Findings) -> None:
+def check_balance(data: Dataset, findings: Findings) -> None:
     counts = data.counts()
     for label in sounds_ignored(data.labels):
-        findings.warn(data.name, f"class '{label}' sounds like regions to leave alone", f"pass --ignore '{label}'")
+        findings.warn(data.name, f"class '{label}' sounds like regions to leave alone", "ignore it, or it is learnt")
     for label, count in zip(data.labels, counts, strict=True):
         if count == 0:
             findings.warn(data.name, f"no boxes of class {label}", "it cannot be learnt: add some or drop the class")
         elif count < FEW_BOXES:
-            findings.warn(data.name, f"only {count} boxes of class {label}", "label more of them, or --ignore it")
+            findings.warn(data.name, f"only {count} boxes of class {label}", "label more of them, or ignore it")
         elif count < RARE * counts.max():
             what = f"class {label} has {count} boxes, the commonest {counts.max()}"
             findings.warn(data.name, what, "expect little of it; add images that show it")

@@ -1,5 +1,6 @@
 """Pixels: read them, measure them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -59,11 +60,21 @@ def _is_turned(image: PIL.Image.Image) -> bool:
         return False
 
 
-def examine(path: Path) -> tuple[str, float, float] | None:
-    """(depth, lowest, highest value) of an image's pixels, e.g. ('uint16', 7000, 9000), decoded as a whole.
+@dataclass(frozen=True)
+class Pixels:
+    """What an image holds: depth, e.g. 'uint16'; the lowest and the highest value, inf and -inf if no pixel is a finite
+    number; and whether it is in colour."""
 
-    The lowest is inf and the highest -inf if no pixel is a finite number. None if it is damaged: OpenCV would fill with
-    grey what a cut JPEG lacks, so Pillow judges what it knows.
+    depth: str
+    low: float
+    high: float
+    colored: bool
+
+
+def examine(path: Path) -> Pixels | None:
+    """An image's pixels, decoded as a whole.
+
+    None if it is damaged: OpenCV would fill with grey what a cut JPEG lacks, so Pillow judges what it knows.
     """
     try:
         with PIL.Image.open(path) as image:
@@ -78,7 +89,7 @@ def examine(path: Path) -> tuple[str, float, float] | None:
         return None
     finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (np.inf, -np.inf)
-    return pixels.dtype.name, low, high
+    return Pixels(pixels.dtype.name, low, high, is_colored(pixels))
 
 
 def read_image(sample: Sample, color: str, spec: dict | None = None) -> np.ndarray:
@@ -116,13 +127,12 @@ def decode(data: bytes, path: Path, color: str, spec: dict | None = None) -> np.
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
 
 
-def detect_color(data: Dataset) -> str:
-    """'gray' if the first images hold one channel (or three equal ones), else 'rgb'."""
-    for s in data.samples[:8]:
-        image = read_image(s, "rgb")
-        if (image[..., 0] != image[..., 1]).any() or (image[..., 1] != image[..., 2]).any():
-            return "rgb"
-    return "gray"
+def is_colored(pixels: np.ndarray) -> bool:
+    """Whether the channels of an image (H, W) or (H, W, 3) differ anywhere."""
+    floats = pixels.dtype.kind == "f"
+    return pixels.ndim == 3 and not all(
+        np.array_equal(pixels[..., 0], pixels[..., c], equal_nan=floats) for c in (1, 2)
+    )
 
 
 def pixel_statistics(

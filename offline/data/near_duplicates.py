@@ -8,7 +8,7 @@ image of another flight in 46 (34 in the nearest 5%).
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ SIDE = 12
 NEAR_BITS = 28  # of 144
 ROWS = 1024  # of the distance matrix at a time
 SHOWN = 3
+MOSTLY = 0.5  # of the images: a few copies flatter, which is warned of; figures on a set of copies mean nothing
 
 
 @dataclass
@@ -83,6 +84,11 @@ class Leak:
     def share(self) -> float:
         return len(self.pairs) / max(1, self.images)
 
+    @property
+    def mostly_copies(self) -> bool:
+        """Whether figures on val would be those of the training images."""
+        return self.copies > MOSTLY * self.images
+
 
 def find_leak(train: Fingerprints, val: Fingerprints) -> Leak:
     if not len(train.paths) or not len(val.paths):
@@ -105,10 +111,28 @@ def repeated(prints: Fingerprints) -> list[tuple[Path, Path]]:
     return [(a, b) for a, b in pairs if a != b]
 
 
-def leak_warning(train: Dataset, val: Dataset) -> str | None:
-    """One sentence if images of val are, or nearly are, in train; None if not. About 1 ms an image."""
-    leak = find_leak(fingerprints([s.path for s in train.samples]), fingerprints([s.path for s in val.samples]))
-    return describe(leak, train.name, val.name) if leak.pairs else None
+def find_leaks(train: Dataset, measured: Iterable[Dataset]) -> Iterator[tuple[Dataset, Leak]]:
+    """Those of `measured` of which images are, or nearly are, in train. About 1 ms an image."""
+    prints = fingerprints([s.path for s in train.samples])
+    for data in measured:
+        leak = find_leak(prints, fingerprints([s.path for s in data.samples]))
+        if leak.pairs:
+            yield data, leak
+
+
+def leak_warnings(train: Dataset, measured: Iterable[Dataset]) -> list[str]:
+    """One sentence for each of `measured` of which images are, or nearly are, in train.
+
+    Raises:
+        DataError: most images of one of them are copies of training images.
+    """
+    lines = []
+    for data, leak in find_leaks(train, measured):
+        sentence = data.say("; ".join(describe(leak, train.name, data.name)))
+        if leak.mostly_copies:
+            raise DataError(sentence)
+        lines.append(sentence)
+    return lines
 
 
 def unseen(train: Dataset, others: list[Dataset]) -> Dataset:
@@ -120,14 +144,12 @@ def unseen(train: Dataset, others: list[Dataset]) -> Dataset:
     held = {digest for data in others for _, digest in digests(data)}
     copies = {sample.path for sample, digest in digests(train) if digest in held}
     if len(copies) == len(train):
-        raise DataError(
-            f"every image of {train.name} is in {', '.join(d.name for d in others)} too: nothing to train on"
-        )
+        names = ", ".join(d.name for d in others)
+        raise DataError(train.say(f"every image of {train.name} is in {names} too: nothing to train on"))
     for number, part in enumerate(train.parts):
         if all(s.path in copies for s in train.samples if s.part == number):
-            raise DataError(
-                f"every image of {part.name} is in a validation set too: leave it out, or the validation set"
-            )
+            what = f"every image of {part.name} is in a validation set too: leave it out, or the validation set"
+            raise DataError(train.say(what))
     left = sorted(p.name for p in copies)
     sha256 = hashlib.sha256(json.dumps([train.sha256, left]).encode()).hexdigest() if left else train.sha256
     return replace(train, samples=[s for s in train.samples if s.path not in copies], sha256=sha256)
@@ -138,9 +160,12 @@ def digests(data: Dataset) -> Iterator[tuple[Sample, str]]:
     return ((s, hashlib.sha256(s.path.read_bytes()).hexdigest()) for s in data.samples)
 
 
-def describe(leak: Leak, train: str, val: str) -> str:
+def describe(leak: Leak, train: str, val: str) -> tuple[str, str]:
+    """What a leak is, and what to do."""
     few = ", ".join(f"{a.name} ~ {b.name}" for a, b in leak.pairs[:SHOWN])
-    return (
-        f"{len(leak.pairs)} of {leak.images} images of {val} ({leak.share:.0%}) have a near-twin in {train}, "
-        f"{leak.copies} of them a copy ({few}); figures on them flatter the model: split by flight or place"
-    )
+    if leak.mostly_copies:
+        what = f"{leak.copies} of {leak.images} images of {val} are copies of images that are trained on ({few})"
+        return what, "split by flight or place, or leave them out of the training with --unseen"
+    near = f"{len(leak.pairs)} of {leak.images} images of {val} ({leak.share:.0%}) have a near-twin in {train}"
+    what = f"{near}, {leak.copies} of them a copy ({few})"
+    return what, "figures on them flatter the model: split by flight or place"

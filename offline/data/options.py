@@ -14,17 +14,21 @@ def add_data_options(parser: argparse.ArgumentParser, train: bool = False, sets:
     sets: --data may be a yaml that says the rest.
     """
     what = "folder with the images and their labels"
-    what += ", or a yaml that lists several (offline/data/sets.py)" if sets else ""
+    what += ", or a yaml that lists several (docs/your_own_data.md)" if sets else ""
     parser.add_argument("--data", required=True, type=Path, help=what)
     if train:
         parser.add_argument("--train", required=not sets, help="split to train on: COCO .json, YOLO or VOC split")
-        parser.add_argument(
-            "--unseen", action="store_true", help="leave out the training images that --val or --also hold too"
-        )
+        add_unseen(parser)
     what = "split to measure on, never trained on: COCO .json, YOLO or VOC"
     parser.add_argument("--val", required=not sets, help=what)
     parser.add_argument("--format", choices=sorted(FORMATS), help="how the data is labelled (default: found out)")
     add_label_options(parser)
+
+
+def add_unseen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unseen", action="store_true", help="leave out the training images that what is measured on holds too"
+    )
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:

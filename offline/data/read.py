@@ -149,7 +149,8 @@ def unknown_classes(train: Dataset, val: Dataset) -> str:
 def find_format(root: Path, split: str, format: str | None) -> str:
     """The name of the format. Raises DataError if there is no folder or nothing tells."""
     if not root.is_dir():
-        raise DataError(f"no data folder at {root}; give --data the folder that holds the images and their labels")
+        what = f"{root} is a file" if root.is_file() else f"no data folder at {root}"
+        raise DataError(f"{what}; name the folder that holds the images and their labels")
     if format is None:
         tests = (
             ("coco", lambda r, s: s.lower().endswith(".json")),
@@ -165,7 +166,7 @@ def find_format(root: Path, split: str, format: str | None) -> str:
         raise DataError(
             f"cannot tell the format of {root}: '{split}' is no .json (coco), there is no data.yaml or classes.txt "
             f"(yolo), no Annotations folder (voc), no folders images and masks with such a split or {split}.txt beside "
-            "(masks), and it is no split of another known layout; name another split, or give --format"
+            "(masks), and it is no split of another known layout; name another split, or its format"
         )
     if format not in FORMATS:
         raise DataError(f"no format '{format}'; use one of {', '.join(FORMATS)}")
@@ -177,7 +178,7 @@ def read_annotations(root: Path | str, split: str, format: str | None, findings:
     root = Path(root)
     found = FORMATS[find_format(root, split, format)].read(root, split, findings)
     if format not in (None, "coco", "masks", "voc", "yolo", found.layout):
-        what = f"--format says {format}, but the files lie as those of {found.layout} do"
+        what = f"the format is said to be {format}, but the files lie as those of {found.layout} do"
         findings.warn(root / split, what, "check that the boxes below are what you expect")
     findings.warn_of_pages(image.path for image in found.images)
     return found
@@ -196,7 +197,7 @@ def build(found: Annotations, ignore: tuple[str, ...], labels: list[str] | None,
     if not data.samples:
         raise DataError(f"{found.source} lists no images; nothing to train or evaluate on")
     if not any(len(s.boxes) for s in data.samples):
-        raise DataError(f"{found.source} has no box of {', '.join(labels)}; check the class names and --ignore")
+        raise DataError(f"{found.source} has no box of {', '.join(labels)}; check the class names and what is ignored")
     return data
 
 
@@ -214,7 +215,7 @@ def _labels(found: Annotations, ignore: tuple[str, ...], labels: list[str] | Non
         if complete and name not in found.names:
             raise DataError(f"{found.source} has no category '{name}'; it has: {', '.join(found.names)}")
         if name in ignore:
-            raise DataError(f"category '{name}' cannot be both a class and ignored; drop it from one of the options")
+            raise DataError(f"category '{name}' cannot be both a class and ignored; drop it from one of the two")
     if twice := [n for n in labels if labels.count(n) > 1]:
         raise DataError(f"{found.source}: '{twice[0]}' is twice among the classes; name each once")
     if not labels:

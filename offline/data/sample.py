@@ -62,6 +62,7 @@ class Dataset:
     parts: the sets that it was put together from; empty: it is one set, and all of `labels` are labelled.
     segments: names of the masks' classes, in the order of their indices; empty: there are no masks.
     colors: (r, g, b) of each.
+    where: what a sentence about it begins with, such as 'FILE, set 2'; empty: its name says enough.
     """
 
     name: str
@@ -73,9 +74,14 @@ class Dataset:
     parts: list[Part] = field(default_factory=list)
     segments: list[str] = field(default_factory=list)
     colors: list[tuple[int, int, int]] = field(default_factory=list)
+    where: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def say(self, sentence: str) -> str:
+        """The sentence, with what tells which set it is about."""
+        return f"{self.where}: {sentence}" if self.where else sentence
 
     def spread(self, count: int) -> "Dataset":
         """The set with `count` of its images, evenly spread; the whole set if that is 0 or more than there are."""
@@ -83,6 +89,11 @@ class Dataset:
             return self
         picks = np.linspace(0, len(self) - 1, count).astype(int)
         return replace(self, samples=[self.samples[i] for i in picks])
+
+    def part(self, number: int) -> "Dataset":
+        """One of the sets that it was put together from, by its number among `parts`."""
+        samples = [s for s in self.samples if s.part == number]
+        return replace(self, name=self.parts[number].name, samples=samples)
 
     def counts(self) -> np.ndarray:
         """Boxes per class: int64 (len(labels),)."""

@@ -206,8 +206,8 @@ def remarks(data: Dataset, results: list[Detections], max_detections: int) -> li
     full = sum(len(s.boxes) > max_detections for s in data.samples)
     if full:
         found.append(
-            f"{full} images hold more objects than the {max_detections} detections that an image may have "
-            "(thresholds.max_detections): the rest counts as missed"
+            f"{full} {'image holds' if full == 1 else 'images hold'} more objects than the {max_detections} detections "
+            "that an image may have (thresholds.max_detections): the rest counts as missed"
         )
     scores = np.concatenate([r.scores for r in results]) if results else np.zeros(0)
     _, counts = np.unique(scores, return_counts=True)

@@ -20,10 +20,11 @@ from ..data import (
     check_alone,
     check_colors,
     class_list,
+    color_lines,
     detect_color,
     is_sets_file,
     label_rules,
-    leak_warning,
+    leak_warnings,
     pixel_statistics,
     read_dataset,
     read_pair,
@@ -79,6 +80,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     if args.unseen:
         train = run.train_data = unseen(train, [val, *run.also])
         without = {"without": [data.name for data in (val, *run.also)]}
+    leaks = [] if args.resume else leak_warnings(train, (val, *also))  # refuses copies of what is trained on
     fitting = [data for data in (val, *run.also) if run.grouping(data).pattern]
     for data in fitting or [val]:
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
@@ -129,7 +131,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
                 "at an input of %s half of the %s boxes are under %.0f pixels, too small to be found: use a larger one"
             )
             log.warning(text, size, label, TINY_PX)
-    for line in () if args.resume else _warnings(train, (val, *run.also)):
+    for line in [] if args.resume else [*_warnings(run), *leaks]:
         log.warning("%s", line)
     return run
 
@@ -171,11 +173,10 @@ def _check_sets(run: Run) -> None:
         )
 
 
-def _warnings(train: Dataset, measured: tuple[Dataset, ...]) -> Iterator[str]:
-    yield from repeats(train) if train.parts else ()
-    for data in measured:
-        if leak := leak_warning(train, data):
-            yield leak
+def _warnings(run: Run) -> Iterator[str]:
+    yield from repeats(run.train_data) if run.train_data.parts else ()
+    if run.recipe.input.color == "auto":
+        yield from color_lines(run.train_data, (run.val_data, *run.also))
 
 
 def _check_goal(budget_ms: float | None, min_map: float | None) -> None:

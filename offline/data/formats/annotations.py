@@ -65,11 +65,12 @@ class Annotations:
 class Findings:
     """Faults (the set is unusable) and warnings, grouped by what is wrong.
 
-    strict: the first fault raises DataError, as a run wants it. root: what lines need not repeat.
+    strict: the first fault raises DataError, as a run wants it. root: what lines need not repeat. about: what they
+    begin with, such as which set of several it is.
     """
 
-    def __init__(self, strict: bool = True, root: Path | None = None):
-        self.strict, self._root = strict, root
+    def __init__(self, strict: bool = True, root: Path | None = None, about: str = ""):
+        self.strict, self._root, self._about = strict, root, about
         self._groups: dict[tuple[str, str, str], list[str]] = {}
 
     def fault(self, where, what: str, remedy: str) -> None:
@@ -103,14 +104,15 @@ class Findings:
     def lines(self) -> list[str]:
         """One line for each kind of trouble, errors first: what, where (the first few), what to do."""
         lines = []
+        about = f"{show(self._about)}: " if self._about else ""
         for (level, what, remedy), places in sorted(self._groups.items(), key=lambda g: g[0][0]):
             if not places:
-                lines.append(f"{level}: {what}")
+                lines.append(f"{level}: {about}{what}")
                 continue
             seen = list(dict.fromkeys(p.removeprefix(f"{self._root}/") for p in places))
             more = f" and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
             times = f" ({len(places)} times)" if len(places) > 1 else ""
-            lines.append(f"{level}: {what}{times}: {', '.join(seen[:SHOWN])}{more}; {remedy}")
+            lines.append(f"{level}: {about}{what}{times}: {', '.join(seen[:SHOWN])}{more}; {remedy}")
         return lines
 
 

@@ -84,7 +84,7 @@ def test_images_of_the_splits_own_folder_that_are_not_listed_are_told(tmp_path, 
 
 def test_another_format_than_said_is_told(tmp_path, caplog):
     read_dataset(PUBLISHED["roboflow-coco"][0](tmp_path), "train", "coco2017")
-    assert "--format says coco2017, but the files lie as those of roboflow-coco do" in caplog.text
+    assert "the format is said to be coco2017, but the files lie as those of roboflow-coco do" in caplog.text
 
 
 def test_a_class_that_sounds_like_regions_to_ignore_is_told(tmp_path, caplog):

@@ -2,58 +2,24 @@
 
 import json
 
-import cv2
 import numpy as np
 import pytest
 import yaml
 from commands import TINY, command, one_sentence, run
+from sets_data import CROWD, crowd, sets, traffic, two_sets, write
 
 from offline import compress
 from offline.boards.targets import find_target
 from offline.data import check_colors, read_measured, read_sets, repeats, unseen
-from offline.data.__main__ import main as data_command
-from offline.data.check import check_sets
 from offline.errors import DataError, RecipeError
 from offline.run.recipe_file import load_recipe
 from offline.stages.preflight import open_run
 from offline.training.augment import Loader
 
-TRAFFIC, CROWD = ["Person", "Car", "DontCare"], ["pedestrian", "horse"]
-
-
-def write(root, split, names, value, count=4, label=0, color=False):
-    """`count` images of 96x64 pixels of brightness about `value`, a box of class `label` in each."""
-    (root / "images").mkdir(parents=True, exist_ok=True)
-    coco = {"images": [], "annotations": [], "categories": [{"id": k, "name": n} for k, n in enumerate(names)]}
-    rng = np.random.default_rng([value, len(split)])
-    for i in range(count):
-        image = rng.integers(value - 20, value + 20, (64, 96, 3 if color else 1), np.uint8)
-        cv2.imwrite(str(root / "images" / f"{split}{i}.png"), image)
-        coco["images"].append({"id": i, "file_name": f"{split}{i}.png", "width": 96, "height": 64})
-        coco["annotations"].append({"id": i, "image_id": i, "category_id": label, "bbox": [20, 10, 16, 24]})
-    (root / f"{split}.json").write_text(json.dumps(coco))
-
 
 @pytest.fixture
 def folder(tmp_path):
-    for split in ("train", "val"):
-        write(tmp_path / "traffic", split, TRAFFIC, 60, label=1)
-        write(tmp_path / "crowd", split, CROWD, 200)
-    return tmp_path
-
-
-def traffic(**more):
-    return {"data": "traffic", "train": "train.json", "val": "val.json", "ignore": ["DontCare"]} | more
-
-
-def crowd(**more):
-    return {"data": "crowd", "train": "train.json", "val": "val.json", "map": {"pedestrian": "Person"}} | more
-
-
-def sets(folder, *entries, **more):
-    path = folder / "mixed.yaml"
-    path.write_text(yaml.safe_dump({"sets": list(entries)} | more))
-    return path
+    return two_sets(tmp_path)
 
 
 def test_sets_become_one_with_what_each_labels_and_how_often_it_is_drawn(folder):
@@ -108,7 +74,7 @@ def test_what_the_training_is_changes_its_hash(folder):
         ([{"data": "traffic", "val": "val.json"}], "has no set with 'train'"),
         ([traffic(), traffic(share=0.5)], "measures two times on traffic/val.json"),
         ([traffic(), crowd(invert="yes")], "invert cannot be 'yes'"),
-        ([traffic(), crowd(ignore="horse")], "ignore must be a list of different names"),
+        ([traffic(), crowd(ignore="horse")], "set 2: ignore wants a list: [horse]"),
         ([], "has no list 'sets'"),
     ],
 )
@@ -197,26 +163,6 @@ def test_one_set_alone_says_nothing_of_classes(folder):
     assert "unlabelled" in Loader(train, SPEC, (64, 64), 2, (1, 1), 0.0, 0.0, seed=3).make(0, 0.0)
     train.parts = []
     assert "unlabelled" not in Loader(train, SPEC, (64, 64), 2, (1, 1), 0.0, 0.0, seed=3).make(0, 0.0)
-
-
-def test_check_tells_of_each_set_and_how_they_go_together(folder):
-    (folder / "crowd/images/val1.png").write_bytes((folder / "crowd/images/train1.png").read_bytes())
-    usable, lines = check_sets(sets(folder, traffic(), crowd(share=0.25)))
-    text = "\n".join(lines)
-    assert usable and "crowd/train.json: 4 images, boxes: Person 4, horse 0" in text
-    assert "crowd/train.json: 4 images, 25% of the crops; not labelled there: Car" in text
-    assert "1 of them a copy" in text
-    assert main_code(folder, traffic(), crowd()) == 0
-    usable, lines = check_sets(sets(folder, traffic(), crowd(share=2)))
-    assert not usable and lines[-1].startswith("error: ") and "share is 2" in lines[-1]
-    (folder / "crowd/images/train2.png").write_bytes(b"no image")
-    assert main_code(folder, traffic(), crowd()) == 1
-
-
-def main_code(folder, *entries):
-    with pytest.raises(SystemExit) as done:
-        data_command(["check", str(sets(folder, *entries))])
-    return done.value.code
 
 
 def test_a_run_of_several_sets_measures_each_and_its_card_tells_of_them(folder):
