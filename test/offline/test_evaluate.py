@@ -63,7 +63,7 @@ def test_more_than_100_objects_of_a_class_in_an_image_count():
     assert coco_metrics(data, results)["map50"] == 1.0
     assert remarks(data, results, 300) == []
     (said,) = remarks(data, results, 100)
-    assert "1 images hold more objects than the 100 detections" in said
+    assert "1 image holds more objects than the 100 detections" in said
 
 
 def test_what_the_figures_cannot_tell_is_said():
