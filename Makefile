@@ -21,15 +21,18 @@ VENV := .venv$(patsubst %,-%,$(filter-out jazzy,$(ROS)))$(NUMPY:%=-np%)$(OPENCV:
 BIN := $(VENV)/bin
 # Runs a command with ROS confined to this machine; see tools/ros_environment.py.
 RUN := $(BIN)/python -m tools.ros_environment
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
+# Without byte code, which pip makes on one core: $(VENV)/.packages makes it on all.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup shell demo test test-onboard lint bench docs clean
+.PHONY: help setup shell demo test test-onboard lint lint-style lint-types lint-walls lint-python36 bench docs clean
 
 # A ROS sourced in the calling shell, or another environment of wheels, must not leak into this one.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Hundreds of processes of the tests would each compile the same modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@sed -n '/^# Needs/q; s/^# //p' Makefile
@@ -58,12 +61,13 @@ $(VENV)/lock.txt: requirements/lock.txt $(wildcard requirements/$(ROS).txt) $(VE
 
 $(VENV)/.packages: $(VENV)/lock.txt
 	@echo "setup: $$(grep -c == $<) packages of requirements/lock.txt"
-	@$(PIP) --no-deps -r $<
+	@count=$$(grep -c == $<); grep == $< | xargs -P 2 -n $$(( (count + 1) / 2 )) $(PIP) --no-deps
+	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true  # some files are for other versions of Python
 	@touch $@
 
 $(VENV)/.messages: $(VENV)/.packages $(wildcard tools/ros_messages/*.py tools/ros_messages/*/*/*.msg)
 	@echo "setup: ROS messages that no wheel has"
-	@for package in tools/ros_messages/*/msg; do $(BIN)/python -m tools.ros_messages $${package%/msg}; done
+	@dirname tools/ros_messages/*/msg | tac | xargs -P 2 -n 1 $(BIN)/python -m tools.ros_messages  # the largest first
 	@touch $@
 
 # Outside of 1 to 100, of which a run by itself takes a free one; shells that are opened so find each other.
@@ -74,14 +78,22 @@ shell: setup
 demo: setup
 	@$(RUN) python -m tools.demo
 
-lint: setup
+lint: lint-style lint-types lint-walls lint-python36
+
+lint-style: setup
 	@echo "lint: ruff"
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "error: run $(BIN)/ruff format ."; exit 1; }
+
+lint-types: setup
 	@echo "lint: mypy"
 	@$(BIN)/mypy vit_perception offline tools
+
+lint-walls: setup
 	@echo "lint: the walls between the rooms"
 	@report=$$($(BIN)/lint-imports --no-logo --no-cache 2>&1) || { echo "$$report"; exit 1; }
+
+lint-python36: setup
 	@echo "lint: onboard code runs on Python 3.6"
 	@$(BIN)/vermin --target=3.6- --eval-annotations --violations --no-tips vit_perception launch setup.py \
 	    test/standin test/helpers/old_libraries.py test/helpers/python36_check.py
@@ -95,7 +107,8 @@ $(VENV)/.tensorrt: requirements/tensorrt.txt $(VENV)/.python
 	        || { echo "setup: $$requirement cannot be installed here; its tests will skip"; exit 0; }; \
 	done; touch $@
 
-test: lint $(VENV)/.tensorrt
+test: setup
+	@$(MAKE) --no-print-directory --output-sync -j 2 lint $(VENV)/.tensorrt
 	@$(RUN) $(PYTEST)
 
 # Without what only trains and compresses; test_camera_motion.py renders its images.

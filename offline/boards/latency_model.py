@@ -150,14 +150,14 @@ class _Work:
             for x in layers
         ]
         point, kind, compute, memory, generation = map(np.array, zip(*flat, strict=True))
-        self.point, self.kind, self.compute, self.memory, self.generation = point, kind, compute, memory, generation
-        self.count = len(rows)
+        self.point, self.compute, self.memory, self.count = point, compute, memory, len(rows)
+        self.own = (generation, np.minimum(kind, 3))  # where a layer's efficiency stands; elementwise compute is 0
+        self.bandwidth, self.launch = ((generation, np.full_like(kind, column)) for column in (4, 5))
 
     def seconds(self, efficiencies: np.ndarray) -> np.ndarray:
         """efficiencies: log, (generations, 6) -> seconds of every measurement, (N,)."""
-        e = np.exp(efficiencies)[self.generation]  # (L, 6)
-        rate = e[np.arange(len(e)), np.minimum(self.kind, 3)]  # of elementwise layers compute is 0
-        times = np.maximum(self.compute / rate, self.memory / e[:, 4]) + e[:, 5]
+        e = np.exp(efficiencies)
+        times = np.maximum(self.compute / e[self.own], self.memory / e[self.bandwidth]) + e[self.launch]
         return np.bincount(self.point, times, self.count)
 
 

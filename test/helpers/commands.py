@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from processes import ROOT, Program
+
 STEPS = {"epochs": 0, "min_steps": 6, "batch": 2, "warmup": 2}
 TINY = {
     "model": {"stem": [8, 8, 16, 16], "dim": 64, "depth": 2, "heads": 2, "mlp": 64, "neck": 16},
@@ -32,7 +34,19 @@ def command(data, recipe, out, *more, module="offline.compress"):
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}  # sums depend on the number of threads
 
 
-def run(arguments, **options):
+def run(arguments):
+    """Run `python -m MODULE ...` to its end, in a process that finds torch imported: see `processes`."""
+    with tempfile.NamedTemporaryFile("r+") as out, tempfile.NamedTemporaryFile("r+") as err:
+        program = Program(arguments[2:], ENVIRONMENT, out.name, err.name)
+        try:
+            code = program.wait(300)
+        finally:
+            program.kill()
+        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
+
+
+def run_anew(arguments, **options):
+    """As `run`, in an interpreter that imports everything itself: each command is started so in one test at least."""
     return subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
 
 

@@ -4,13 +4,13 @@ import json
 import resource
 import shutil
 import signal
-import subprocess
 import time
 
 import onnx
 import pytest
 import yaml
-from commands import ENVIRONMENT, ROOT, TINY, command, one_sentence, run
+from commands import ENVIRONMENT, TINY, command, one_sentence, run, run_anew
+from processes import Program
 
 from offline import compress, evaluate
 from offline.boards.targets import find_target
@@ -37,7 +37,7 @@ def recipe(tmp_path):
 
 def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_path):
     whole = tmp_path / "whole"
-    done = run(command(data, recipe, whole, "--target", "jetson-orin-nano", "--attribution", "Rendered, CC0."))
+    done = run_anew(command(data, recipe, whole, "--target", "jetson-orin-nano", "--attribution", "Rendered, CC0."))
     assert done.returncode == 0, done.stderr
     bundle = open_bundle(whole)
     assert bundle.labels == ["Person", "Car", "Bicycle"] and bundle.variants == ["fp32", "int8", "fp16", "int8_trt"]
@@ -69,7 +69,7 @@ def test_images_in_bundle_out_and_killed_runs_give_the_same(data, recipe, tmp_pa
     assert open_bundle(cut).sha256 == bundle.sha256  # deterministic by seed, interrupted or not
     check_card(cut, data)
 
-    scored = run(command(data, recipe, whole, "--precision", "int8", module="offline.evaluate"))
+    scored = run_anew(command(data, recipe, whole, "--precision", "int8", module="offline.evaluate"))
     assert scored.returncode == 0, scored.stderr
     figures = json.loads(scored.stdout.splitlines()[-1])
     published = next(m for m in bundle.metrics if m["variant"] == "int8")
@@ -101,15 +101,13 @@ def check_card(folder, data):
 
 def kill_when(arguments, path):
     """SIGKILL the command, which writes a checkpoint after every step, as soon as `path` exists."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    eager = ENVIRONMENT | {"VIT_PERCEPTION_SAVE_EVERY_S": "0"}
-    process = subprocess.Popen(arguments, cwd=ROOT, env=eager, **quiet)
+    process = Program(arguments[2:], ENVIRONMENT | {"VIT_PERCEPTION_SAVE_EVERY_S": "0"})
     deadline = time.monotonic() + 120
     while not path.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
 
 
 def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
@@ -119,7 +117,7 @@ def test_a_full_disk_leaves_nothing_half_written(data, recipe, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     out = tmp_path / "full"
-    message = one_sentence(run(command(data, recipe, out), preexec_fn=limit))
+    message = one_sentence(run_anew(command(data, recipe, out), preexec_fn=limit))
     assert "File too large" in message
     assert not out.exists() and not list(tmp_path.glob("full.run/*.tmp")) and not list(tmp_path.glob(".full*"))
 

@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import yaml
-from commands import ENVIRONMENT, ROOT
+from commands import run
 from mask_data import NAMES, draw, write_both, write_masks
 
 from offline import evaluate
@@ -45,7 +44,7 @@ def compress(data, recipe, out, *more, target="jetson-orin-nano"):
     names = ("train", "val") if (data / "train").is_dir() else ("train.json", "val.json")
     argv = [sys.executable, "-m", "offline.compress", "--data", data, "--train", names[0], "--val", names[1]]
     argv += ["--recipe", path, "--target", target, "--out", out, "--run", out.parent / f"{out.name}.run", *more]
-    return subprocess.run(list(map(str, argv)), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    return run(list(map(str, argv)))
 
 
 def begin(data, recipe, folder, *more):

@@ -1,12 +1,12 @@
 """Finds as the files that other programs open: GeoJSON (RFC 7946), KML 2.2, CSV. Rows come from `records`."""
 
 import csv
+import html
 import io
 import json
 import math
 import time
 from typing import List
-from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def kml(rows, path):
         marks.append(
             "<Placemark><name>{}</name><description>{}</description>{}<styleUrl>#{}</styleUrl>"
             "<Point><coordinates>{}</coordinates></Point></Placemark>".format(
-                escape("{label} {id}".format(**row)), escape(text), when, row["state"], place
+                html.escape("{label} {id}".format(**row), False), html.escape(text, False), when, row["state"], place
             )
         )
     lines = "".join(
