@@ -84,6 +84,7 @@ class Distilled(Schedule):
 @dataclass
 class Distil(Distilled):
     cache_gb: float = 0.0  # disk for the teacher's answers; pays where several runs see the same crops
+    keep: float = 0.0  # share of the weights that it began with in those it ends with: so much less is forgotten
 
 
 @dataclass

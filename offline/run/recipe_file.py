@@ -229,6 +229,7 @@ def check_values(r: Recipe, where: str) -> None:
         demand(0 <= s.ema < 1 and 0 <= s.no_mosaic <= 1, f"{name}: ema and no_mosaic must be shares in 0..1")
         demand(all(getattr(s, k, 0) >= 0 for k in TAUGHT), f"{name}: {', '.join(TAUGHT)} must not be negative")
     demand(r.distil.cache_gb >= 0, f"distil.cache_gb must not be negative, not {r.distil.cache_gb}")
+    demand(0 <= r.distil.keep < 1, f"distil.keep must be a share, from 0 to below 1, not {r.distil.keep}")
     demand(r.prune.depth >= 0, f"prune.depth must not be negative, not {r.prune.depth}")
     demand(
         r.lowrank.error >= 0 and 0 <= r.lowrank.saving <= 1,

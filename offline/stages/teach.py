@@ -54,8 +54,23 @@ def distil(run: Run, folder: Path) -> None:
         inherit(model, run.load("teacher"))
     describe(run, "distil", model)
     r = run.recipe.distil
+    began = {key: value.clone() for key, value in model.state_dict().items()}
     train_student(run, "distil", model, r)
+    if r.keep:
+        keep(model, began, r.keep)
     run.save("distil", model)
+
+
+@torch.no_grad()
+def keep(model: ViTDetector, began: dict[str, torch.Tensor], share: float) -> None:
+    """Average weights and statistics with those that the training began with, of which `share` stays; in place.
+
+    What a finished model learns anew it partly forgets elsewhere. On the way between the two models the new is lost
+    later than the old comes back: Wortsman et al., Robust fine-tuning of zero-shot models, arXiv 2109.01903.
+    """
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(began[key], share)
 
 
 def settled(run: Run, given: Teacher) -> ViTDetector:

@@ -8,7 +8,7 @@ import torch
 import yaml
 from commands import ROOT, TINY, command, one_sentence, run
 
-from offline import compress
+from offline import compress, stages
 from offline.boards.targets import find_target
 from offline.errors import RecipeError
 from offline.evaluation.accuracy import TorchEngine
@@ -93,6 +93,29 @@ def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_pat
     image = np.random.default_rng(0).normal(0, 1, (1, 1, 96, 128)).astype(np.float32)
     mine, before = (TorchEngine(m, 128, 96).infer(image) for m in (run_of_bundle.start.model, rebuilt(kept)))
     assert np.abs(mine["logits"] - before["logits"]).max() < 1e-4
+
+
+def test_a_share_of_the_first_weights_stays(data, recipe, tmp_path):
+    given = checkpoint(tmp_path / "small.pt", 2)
+    options = ["--teacher", given, "--student", given, "--set", "distil.min_steps=3", "--set", "distil.batch=2"]
+    weights = {}
+    for share in (0.0, 0.25):
+        found = opened(data, recipe, tmp_path / str(share), *options, "--set", f"distil.keep={share}")
+        stages.teacher(found, tmp_path)
+        stages.distil(found, tmp_path)
+        weights[share] = found.load("distil").state_dict()
+    for key, began in load_torch(given)["weights"].items():
+        learnt = weights[0.0][key]
+        expected = 0.25 * began + 0.75 * learnt if began.is_floating_point() else learnt
+        assert torch.allclose(weights[0.25][key].to(expected.dtype), expected, atol=1e-6), key
+    changes = [(weights[0.0][key] - began).abs().max() for key, began in load_torch(given)["weights"].items()]
+    assert max(changes) > 1e-4, "it learnt something"
+
+
+@pytest.mark.parametrize("share", ["1", "-0.1", "50"])
+def test_a_share_that_is_none_is_refused(data, recipe, tmp_path, share):
+    with pytest.raises(RecipeError, match="distil.keep must be a share, from 0 to below 1"):
+        opened(data, recipe, tmp_path, "--set", f"distil.keep={share}")
 
 
 @pytest.mark.parametrize(
