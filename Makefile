@@ -61,7 +61,7 @@ $(VENV)/lock.txt: requirements/lock.txt $(wildcard requirements/$(ROS).txt) $(VE
 
 $(VENV)/.packages: $(VENV)/lock.txt
 	@echo "setup: $$(grep -c == $<) packages of requirements/lock.txt"
-	@count=$$(grep -c == $<); grep == $< | xargs -P 2 -n $$(( (count + 1) / 2 )) $(PIP) --no-deps
+	@$(PIP) --no-deps -r $<
 	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true  # some files are for other versions of Python
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ WORKER, WORKERS = (
 )
 if WORKERS > 1:  # before anything imports torch: threads of two workers on the same cores wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # `make test &`: what tests start would ignore Ctrl-C, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 DOMAINS = range(1 + 100 * WORKER // WORKERS, 1 + 100 * (WORKER + 1) // WORKERS)
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 if HAS_ROS:
