@@ -40,12 +40,11 @@ from .data import (
 )
 from .data.masks import attach_masks, read_masked
 from .data.masks.sets import read_measured_sets
+from .data.sample import INVERTED
 from .errors import DataError, one_sentence
 from .evaluation.accuracy import EVALUATION_SCORE, measure
 from .evaluation.segmentation import Segmenter, beside_boxes, in_words, measure_masks, worst
 from .evaluation.subsets import Grouping
-
-INVERTED = " (inverted)"  # as offline/data/sets.py calls a set whose images are turned
 
 
 def pick_classes(wanted: str | None, labels: list[str]) -> list[str]:

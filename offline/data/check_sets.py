@@ -45,7 +45,7 @@ def check_sets(
             entries = _settled(entries, task, faults)
         classes = named or (_own_classes(entries) if task != "segment" and not faults else None)
         segments: list[str] | None = None
-        for entry in entries:
+        for entry in sorted(entries, key=lambda e: e.train is None):  # a run takes its classes from those it learns
             findings = Findings(strict=False, root=entry.data, about=entry.where)
             for split in entry.splits():
                 if task == "detect" or "boxes" in entry.has:

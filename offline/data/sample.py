@@ -8,6 +8,7 @@ import numpy as np
 
 from vit_perception.slices import parse, picture_size
 
+INVERTED = " (inverted)"  # ends the name of a set whose images are turned
 TINY_PX = 4.0  # half the finest stride that is common; below it there is hardly anything to see
 
 
@@ -101,7 +102,7 @@ class Dataset:
         return np.bincount(np.concatenate(classes) if classes else [], minlength=len(self.labels)).astype(np.int64)
 
     def folders(self) -> list[set[str]]:
-        """Of each of its sets, the names of the folders that its images lie in, the whole path."""
+        """Of each of its sets, the names of the folders that its first image lies in, the whole path."""
         firsts = {s.part: s for s in reversed(self.samples)}
         return [set(s.path.absolute().parent.parts) for s in firsts.values()]
 

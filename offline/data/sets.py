@@ -16,7 +16,7 @@ from .class_map import map_classes
 from .formats.annotations import Annotations, Findings
 from .near_duplicates import digests
 from .read import build, read_annotations
-from .sample import Dataset, Part
+from .sample import INVERTED, Dataset, Part
 from .sets_file import Entry, parse_sets
 
 
@@ -100,7 +100,7 @@ def read_split(entry: Entry, split: str, findings: Findings) -> Annotations:
         if entry.format:
             raise DataError(f"{e} (the set says 'format: {entry.format}')") from e
         raise
-    return replace(found, name=f"{found.name} (inverted)") if entry.invert else found
+    return replace(found, name=f"{found.name}{INVERTED}") if entry.invert else found
 
 
 def call_classes(entry: Entry, found: Annotations) -> Annotations:

@@ -112,7 +112,8 @@ def origins_of(name: str, kept: dict) -> list[dict]:
 
     Returns:
         [{"name", "data": names of the sets, "attribution": whose they are}]: itself, then the models that it goes back
-        to. "data" and "attribution" are empty where earlier versions kept nothing.
+        to. "data" and "attribution" are empty where earlier versions kept nothing; of what they made, "attribution" is
+        what the recipe said, whatever the data was.
     """
     train = kept.get("train") or {}
     data = [part["name"] for part in train.get("sets", [train] if train else [])]

@@ -33,7 +33,7 @@ def before(run: Run) -> str:
     models = ", ".join(f"{role} `{name}`" for role, name in given(run).items())
     known = ((o["name"], ", ".join(o["data"]) or "data that it does not name") for o in run.origins)
     lines = "".join(f"\n  - {name}: trained on {data}" for name, data in known)
-    return f"\n- Given: {models}, which go back to{lines}"
+    return f"\n- Started from {models}. What is known of their training, and of that before it:{lines}"
 
 
 def attribution(run: Run) -> str:
@@ -41,6 +41,6 @@ def attribution(run: Run) -> str:
     parts = [run.attribution or "Source and licence of the training data: not stated."]
     for origin in run.origins:
         said = origin["attribution"] or "source and licence of its training data are not stated."
-        parts.append(f"It goes back to {origin['name']}: {'the same.' if said == run.attribution else said}")
+        parts.append(f"The model goes back to {origin['name']}: {'the same.' if said == run.attribution else said}")
     parts += filter(None, [tables.backbone(run)])
     return "\n## Data and attribution\n" + "\n\n".join(parts) + "\n"

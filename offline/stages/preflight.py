@@ -80,7 +80,8 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
     if args.unseen:
         train = run.train_data = unseen(train, [val, *run.also])
         without = {"without": [data.name for data in (val, *run.also)]}
-    leaks = [] if args.resume else leak_warnings(train, (val, *also))  # refuses copies of what is trained on
+    goes_on = args.resume and (run.folder / "run.json").is_file()
+    leaks = [] if goes_on else leak_warnings(train, (val, *also))  # refuses copies of what is trained on
     fitting = [data for data in (val, *run.also) if run.grouping(data).pattern]
     for data in fitting or [val]:
         Grouping(recipe.card.groups, recipe.card.bands).split(data)  # refuses what their file names do not say
@@ -131,7 +132,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
                 "at an input of %s half of the %s boxes are under %.0f pixels, too small to be found: use a larger one"
             )
             log.warning(text, size, label, TINY_PX)
-    for line in [] if args.resume else [*_warnings(run), *leaks]:
+    for line in [] if goes_on else [*_warnings(run), *leaks]:
         log.warning("%s", line)
     return run
 

@@ -46,7 +46,7 @@ def run(arguments):
 
 
 def run_anew(arguments, **options):
-    """As `run`, in an interpreter that imports everything itself: each command is started so in one test at least."""
+    """As `run`, in an interpreter that imports everything itself: one test of each command of `run` does so."""
     return subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
 
 

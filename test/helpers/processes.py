@@ -2,8 +2,8 @@
 
 `python -m offline.compress` spends a third of a tiny run on its imports. A process that was forked is a process like
 any other: it has its own memory, signals, exit code and output, it runs the module as `python -m` does, and it ends as
-the interpreter does. What it cannot show is that a fresh interpreter imports what the command needs: so every command
-is also started anew in one test at least. (Onboard programs cannot be forked so: importing rclpy starts threads.)
+the interpreter does. What it cannot show is that a fresh interpreter imports what the command needs: so one test
+of every such command starts it anew. (Onboard programs cannot be forked so: importing rclpy starts threads.)
 """
 
 import ctypes

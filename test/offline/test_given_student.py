@@ -75,10 +75,13 @@ def test_the_student_is_what_was_given_and_not_its_teacher(data, recipe, tmp_pat
     origins, card = [origin(letter) for letter in "bca"], (bundle / "CARD.md").read_text()
     assert open_bundle(bundle).made["backbone"] == kept["backbone"] == origins
     assert [card.count(o["attribution"]) for o in origins] == [1, 1, 1]
-    assert "Given: teacher `big.pt`, student `small.pt`, which go back to" in card
+    assert "- Started from teacher `big.pt`, student `small.pt`." in card
     assert f"  - {tmp_path.name}/small.pt: trained on a/train.json" in card
-    assert f"It goes back to {tmp_path.name}/small.pt: A, CC0" in card
-    assert f"It goes back to {tmp_path.name}/big.pt: source and licence of its training data are not stated." in card
+    assert f"The model goes back to {tmp_path.name}/small.pt: A, CC0" in card
+    assert (
+        f"The model goes back to {tmp_path.name}/big.pt: source and licence of its training data are not stated."
+        in card
+    )
     assert "Source and licence of the training data: not stated." in card and "For what: not stated." in card
     assert "what big.pt and small.pt learnt from before was not compared" in card
 

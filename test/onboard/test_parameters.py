@@ -135,6 +135,8 @@ def test_a_file_that_sets_nothing_of_the_node_is_refused(tmp_path, text):
         parameters_file.read(path, VALUES)
     path.write_text("# nothing is changed\n")
     assert parameters_file.read(path, VALUES) == (VALUES, [])
+    path.write_text("/**:\n  ros__parameters:\n    # invert_image: true\n")
+    assert parameters_file.read(path, VALUES) == (VALUES, [])
 
 
 def test_rclpy_enforces_the_table(ros_context):

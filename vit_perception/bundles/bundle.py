@@ -103,11 +103,11 @@ class Bundle:
         sizes = [(side[0], label) for label, side in self.object_px.items() if side]
         smallest, label = min(sizes) if sizes else (10.0, "")
         what = "the smallest {} that it was trained on".format(label) if label else "what is found reliably"
-        sliced, remedy = "", "look at it in slices (slices: auto)"
+        sliced, remedy = "", "look at it in slices (slices: auto), " if self.labels else ""
         if seen != (width, height):
-            sliced, remedy = ", in slices of {}x{},".format(*seen), "take more slices"
+            sliced, remedy = ", in slices of {}x{},".format(*seen), "take more slices, "
         text = "images of {}x{}{} are shrunk {:.1f} times to the model's {}x{}: {}, of {:.0f} pixels, is {:.0f} pixels "
-        text += "large in such an image; {}, crop it, zoom in, or train with a larger input"
+        text += "large in such an image; {}crop it, zoom in, or train with a larger input"
         size = (width, height, sliced, factor) + model
         return text.format(*(size + (what, smallest, smallest * factor, remedy)))
 

@@ -34,7 +34,7 @@ def read(path, defaults):
             _flatten((content.get(node) or {}).get("ros__parameters") or {}, "", found)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, AttributeError) as e:
         raise PerceptionError("cannot read the parameters in {}: {}".format(path, " ".join(str(e).split()))) from None
-    if content and not found:  # a file of comments alone changes nothing, and is none of another node
+    if content and not found and not any(node in content for node in NODES):  # what is empty changes nothing
         text = "{} sets no parameter of the node: write them under /**:, ros__parameters:, as config/drone.yaml does"
         raise PerceptionError(text.format(path))
     problem = renamed(found)

@@ -157,7 +157,7 @@ def classes_of(
     """What each row of the table becomes, and the names of the classes. Raises DataError for a name that is none."""
     for name in class_map:
         if segments is None and name not in table.names:
-            raise DataError(f"--map names '{name}', but {table.source} has: {', '.join(table.names)}")
+            raise DataError(f"map names '{name}', but {table.source} has: {', '.join(table.names)}")
     mapped = [class_map.get(name, name) for name in table.names]
     names = segments or [n for n in dict.fromkeys(mapped) if n not in ignore]
     if not names:

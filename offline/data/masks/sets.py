@@ -4,6 +4,7 @@ Of several sets in `task: both` each says what it labels, unless it labels all: 
 a set has no boxes no class of them has a loss, and where it has no masks no pixel has.
 """
 
+import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from ...errors import DataError
 from ..formats.masks import masks_beside
 from ..options import check_alone, label_rules
 from ..read import read_dataset, read_pair
-from ..sample import Dataset, Part
+from ..sample import INVERTED, Dataset, Part
 from ..sets import measured_names, merge, read_entry
 from ..sets_file import Entry, is_sets_file, parse_sets
 from .polygons import read_polygons
@@ -168,7 +169,9 @@ def _read(e: Entry, split: str, labels: list[str], segments: list[str], measured
     with e.blamed():
         data = read_masked(e.data, split, e.format, tuple(e.ignore), segments or None, e.rules())
     everything = () if measured else tuple(range(len(labels)))
-    data.name += " (inverted)" if e.invert else ""
+    if e.invert:  # its figures are kept by this sum
+        data.name += INVERTED
+        data.sha256 = hashlib.sha256(f"{data.sha256} inverted".encode()).hexdigest()
     data.parts, data.where = [Part(data.name, everything, e.share or 0.0, e.teacher)], e.where
     data.samples = [replace(s, invert=e.invert) for s in data.samples]
     return data

@@ -185,3 +185,26 @@ def test_masks_without_a_pixel_of_a_class_teach_nothing(tmp_path, capsys):
         Image.fromarray(np.full((64, 96), 255, np.uint8), "L").save(path)
     usable, lines = check_segments(root)
     assert not usable and any("no pixel of its masks is of a class" in line for line in lines)
+
+
+def test_an_inverted_set_of_masks_has_figures_of_its_own(tmp_path):
+    write_masks(tmp_path / "a")
+    path = tmp_path / "sets.yaml"
+    sets = [{"data": "a", "train": "train", "val": ["val"]}, {"data": "a", "val": ["val"], "invert": True}]
+    path.write_text(json.dumps({"sets": sets}))
+    _, plain, (turned,) = read_task_sets(path, "segment")
+    assert turned.name == f"{plain.name} (inverted)"
+    assert turned.sha256[:16] != plain.sha256[:16]  # by which a run keeps what it measured
+
+
+def test_check_takes_the_classes_from_the_set_that_is_learnt_not_from_the_first_listed(tmp_path, capsys):
+    write_masks(tmp_path / "a"), write_masks(tmp_path / "b")
+    (tmp_path / "b/classes.csv").write_text(TABLE.replace("car", "road2"))
+    path = tmp_path / "sets.yaml"
+    known = {"data": "b", "val": ["val"], "map": {"road2": "road"}}
+    path.write_text(json.dumps({"sets": [known, {"data": "a", "train": "train", "val": ["val"]}]}))
+    with pytest.raises(SystemExit):
+        check_command(["check", str(path), "--task", "segment"])
+    told = capsys.readouterr().out
+    assert "6 masks: ground, road, car" in told, told
+    assert "which is none of the classes" not in told

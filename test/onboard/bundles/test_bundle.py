@@ -53,6 +53,9 @@ def test_what_slices_show_the_model_in_full_is_not_shrunk(folder):
     side = [int(np.ceil(s / 1.85)) for s in large]  # two of them, that overlap by 15%
     assert "in slices of {}x{}, are shrunk 3.2 times".format(*side) in shrinks(*large, "2x2")
     assert "take more slices" in shrinks(*large, "2x2")
+    bundle = open_bundle(folder)
+    bundle.labels = []  # as of one that only segments, which looks at whole images
+    assert bundle.shrinks(*large).endswith("large in such an image; crop it, zoom in, or train with a larger input")
 
 
 @pytest.mark.parametrize("sizes", [[1.0], [1, 2, "3"], [1, 2, float("inf")], 3])
