@@ -37,7 +37,7 @@ from .muon import Muon, is_matrix
 from .step import Step, TrainStep
 
 log = logging.getLogger(__name__)
-SAVE_EVERY_S = float(os.environ.get("VIT_PERCEPTION_SAVE_EVERY_S", "60"))
+SAVE_EVERY_S = "60"  # seconds between checkpoints, unless VIT_PERCEPTION_SAVE_EVERY_S is in the environment
 
 
 @dataclass
@@ -231,7 +231,7 @@ class Keeper:
         speed, self._last = images / max(now - self._last, 1e-6), now
         self.curve.add(n, losses | {"lr": lr, "grad_norm": grad_norm, "images_per_s": speed})
         self.bar.advance(**losses)
-        if now - self._saved >= SAVE_EVERY_S:
+        if now - self._saved >= float(os.environ.get("VIT_PERCEPTION_SAVE_EVERY_S", SAVE_EVERY_S)):
             self.save(n + 1)
 
     def save(self, step: int) -> None:

@@ -157,7 +157,7 @@ def test_an_image_damaged_during_training_ends_it_in_a_sentence_and_keeps_the_ch
     data, tmp_path, capsys, monkeypatch
 ):
     recipe = recipe_file(tmp_path, teacher=STEPS | {"min_steps": 10**6})
-    monkeypatch.setattr("offline.training.train.SAVE_EVERY_S", 0.0)
+    monkeypatch.setenv("VIT_PERCEPTION_SAVE_EVERY_S", "0")
     monkeypatch.setattr("offline.training.augment.CACHE_BYTES", 0)  # every crop reads its image again
     checkpoint = tmp_path / "run/teacher.checkpoint.pt"
 

@@ -95,7 +95,7 @@ def test_a_loss_that_is_not_finite_ends_in_a_sentence(data, tmp_path):
 
 
 def test_checkpoints_that_do_not_fit_end_in_a_sentence(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setenv("VIT_PERCEPTION_SAVE_EVERY_S", "0")
     go(data, tmp_path)
     path, plan = tmp_path / "t.checkpoint.pt", training.schedule()
     with pytest.raises(RecipeError, match="damaged or of another model .*; delete it"):
@@ -111,7 +111,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         go(data, tmp_path)
     kept = (tmp_path / "t.checkpoint.pt").read_bytes()
-    monkeypatch.setattr(engine, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setenv("VIT_PERCEPTION_SAVE_EVERY_S", "0")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
     try:
