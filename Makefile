@@ -1,6 +1,6 @@
 # make setup   the environment .venv: Python packages, a ROS 2 from wheels, message packages
 # make demo    compress a small detector on rendered flights and fly it; results under out/demo/
-# make test    lint, types, the Python 3.6 check and all tests, in 2 processes side by side; JOBS=4 for more, 0 for none
+# make test    lint, types, the Python 3.6 check and all tests, in 3 processes side by side; JOBS=4 for more, 0 for none
 # make test-onboard ROS=kilted NUMPY=1.26.4 OPENCV=4.10.0.84   the onboard and node tests against other versions,
 #              each with an environment of its own: ROS jazzy or kilted; empty versions are those of the lock file
 # make bench   every benchmark in its quick form
@@ -14,8 +14,9 @@ TORCH := torch==2.13.0
 ROS ?= jazzy
 NUMPY ?=
 OPENCV ?=
-# Processes that test side by side. The tests of a file stay together, in their order.
-JOBS ?= 2
+# Processes that test side by side, one of them what computes (test/helpers/scheduling.py). The tests of a file stay
+# together, in their order.
+JOBS ?= 3
 PYTEST := pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv$(patsubst %,-%,$(filter-out jazzy,$(ROS)))$(NUMPY:%=-np%)$(OPENCV:%=-cv%)
 BIN := $(VENV)/bin

@@ -16,6 +16,8 @@ WORKER, WORKERS = (
 )
 if WORKERS > 1:  # before anything imports torch: threads of two workers on the same cores wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if WORKERS > 2 and WORKER == WORKERS - 1:  # it computes (scheduling.py) while the others measure time
+    os.nice(10)  # a tenth of a core at least: deadlines of minutes hold
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # `make test &`: what tests start would ignore Ctrl-C, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 DOMAINS = range(1 + 100 * WORKER // WORKERS, 1 + 100 * (WORKER + 1) // WORKERS)
@@ -23,6 +25,13 @@ HAS_ROS = importlib.util.find_spec("rclpy") is not None
 if HAS_ROS:
     os.environ.update(ros_environment())
     os.environ["PYTHONFAULTHANDLER"] = "1"  # a process that had to be aborted tells where it stood
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's, which not everybody has
+def pytest_xdist_make_scheduler(config, log):
+    from scheduling import Scheduling
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,8 @@ import offline.ablate  # noqa: F401
 import offline.compress  # noqa: F401
 import offline.evaluate  # noqa: F401
 from offline.boards.latency_model import evaluate_published
+from offline.render.models import library
 
 evaluate_published()  # of constants alone, once in a process: a board's predicted time needs it
+library()  # what is rendered is built once, too: golden inputs need it
 gc.freeze()  # a collection in the forked process must not copy all this
