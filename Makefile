@@ -17,7 +17,7 @@ OPENCV ?=
 # Processes that test side by side, one of them what computes (test/helpers/scheduling.py). The tests of a file stay
 # together, in their order.
 JOBS ?= 3
-PYTEST := pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv$(patsubst %,-%,$(filter-out jazzy,$(ROS)))$(NUMPY:%=-np%)$(OPENCV:%=-cv%)
 BIN := $(VENV)/bin
 # Runs a command with ROS confined to this machine; see tools/ros_environment.py.
@@ -113,6 +113,8 @@ test: setup
 	@$(RUN) $(PYTEST)
 
 # Without what only trains and compresses; test_camera_motion.py renders its images.
+# All of them wait, none computes: two, of equal priority.
+test-onboard: JOBS := 2
 test-onboard: setup
 	@$(RUN) $(PYTEST) $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
 	    test/onboard/tracking/test_camera_motion.py
