@@ -113,7 +113,7 @@ test: setup
 	@$(RUN) $(PYTEST)
 
 # Without what only trains and compresses; test_camera_motion.py renders its images.
-# All of them wait, none computes: two, of equal priority.
+# Nearly all of them measure time: two, of equal priority.
 test-onboard: JOBS := 2
 test-onboard: setup
 	@$(RUN) $(PYTEST) $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
