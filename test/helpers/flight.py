@@ -145,12 +145,15 @@ class Client:
         return now.sec, now.nanosec
 
     def fly(self, image, seconds, rate=20.0, each=None, **changes):
-        """Send `image` with real stamps for a while; each() is called with every one."""
+        """Send `image` with real stamps for a while; each() is called before every one.
+
+        What each() tells of the vehicle is then known when the image comes, also where this process stood still before.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.send_now(image, **changes)
             if each is not None:
                 each()
+            self.send_now(image, **changes)
             self.spin(1.0 / rate)
 
     def calibrate(self, fx=100.0, **changes):

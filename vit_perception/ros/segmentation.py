@@ -1,12 +1,10 @@
 """The ROS edge of masks: ~/segmentation with its labels, and the service ~/find_landing with ~/landing."""
 
 import array
-import contextlib
 import json
 import threading
 import time
-from collections import deque
-from typing import Any, Deque, List
+from typing import Any, List
 
 import numpy as np
 from geometry_msgs.msg import PointStamped
@@ -41,7 +39,7 @@ class Segmentation:
     def __init__(self, node, values, bundle, warn, keep):
         self._node, self._values, self._warn, self._keep = node, values, warn, keep
         self.labels, self._shares, self._shared_s = bundle.segmentation["labels"], [], -float("inf")
-        self._asked: Deque[Asked] = deque()  # callers of ~/find_landing that wait for an image
+        self._asked: List[Asked] = []  # callers of ~/find_landing that wait for an image
         self._topics: List[Any] = []
         self._flat: Any = None
         self._landing: Any = None
@@ -92,8 +90,9 @@ class Segmentation:
             self._send(self._mask, mask_message(header, class_map()))
         if self._asked and fresh:
             what = (class_map(), header, camera, mount, ego)
-            while self._asked:
-                self._asked.popleft().tell(*what)
+            complete = camera is not None and ego is not None and ego.height_m is not None and ego.level is not None
+            for asked in list(self._asked):
+                asked.tell(what, complete)
         now = time.monotonic()
         if now - self._shared_s >= SHARES_EVERY_S:
             self._shared_s, self._shares = now, shares(class_map(), len(self.labels))
@@ -102,9 +101,9 @@ class Segmentation:
     def _answer(self):
         asked = Asked()
         self._asked.append(asked)
-        if not asked.told.wait(ANSWER_WITHIN_S):
-            with contextlib.suppress(ValueError):  # the next image takes it just now
-                self._asked.remove(asked)
+        asked.told.wait(ANSWER_WITHIN_S)
+        self._asked.remove(asked)
+        if not asked.what:
             text = "no landing place: no fresh image with a mask came within {:.0f} s"
             raise PerceptionError(text.format(ANSWER_WITHIN_S))
         return True, self._find(*asked.what)
@@ -143,15 +142,21 @@ class Segmentation:
 
 
 class Asked:
-    """One call of ~/find_landing: it waits in `told` for the next image, which is then in `what`."""
+    """One call of ~/find_landing: it waits in `told` for an image that comes with all that is needed.
+
+    `what` is that image, or else the newest: odometry that pauses for a moment refuses nobody a place to land.
+    """
 
     def __init__(self):
         self.told = threading.Event()
         self.what: Any = ()
 
-    def tell(self, *what):
-        self.what = what
-        self.told.set()
+    def tell(self, what, complete):
+        """complete: calibration, height and attitude are known, so that the answer need not wait for another image."""
+        if not self.told.is_set():
+            self.what = what
+        if complete:
+            self.told.set()
 
 
 def mount_of(values):

@@ -244,6 +244,12 @@ def test_the_place_to_land_is_where_the_ground_is_flat(client, both, log):
             "nanosec": point.header.stamp.nanosec,
         }
         assert point.point.z == pytest.approx(-20.0)
+        client.fly(SCENE, 0.6)  # odometry pauses: 0.5 s old it is stale
+        paused = time.monotonic()
+        success, text = ask_while(
+            client, lambda: client.fly(SCENE, 0.05, each=tell if time.monotonic() - paused > 1.0 else None)
+        )
+        assert success, f"{text}; the images from when it comes again are waited for"
         client.fly(SCENE, 0.1, each=tell)
         still = client.node.get_clock().now().to_msg()
 
@@ -266,12 +272,17 @@ def test_the_place_to_land_is_where_the_ground_is_flat(client, both, log):
 def ask_while(client, each):
     """(success, text) of ~/find_landing, while each() is called."""
     service = client.node.create_client(Trigger, f"{NAME}/find_landing")
-    try:
-        assert service.wait_for_service(5.0)
-        future, deadline = service.call_async(Trigger.Request()), time.monotonic() + 6.0
-        while not future.done() and time.monotonic() < deadline:
+
+    def go_on_until(condition):  # the service is also waited for in flight: odometry 0.5 s old is stale
+        deadline = time.monotonic() + 6.0
+        while not condition() and time.monotonic() < deadline:
             each()
             client.spin(0.05)
+
+    try:
+        go_on_until(service.service_is_ready)
+        future = service.call_async(Trigger.Request())
+        go_on_until(future.done)
         return future.result().success, future.result().message
     finally:
         client.node.destroy_client(service)
