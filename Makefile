@@ -1,6 +1,6 @@
 # make setup   the environment .venv: Python packages, a ROS 2 from wheels, message packages
 # make demo    compress a small detector on rendered flights and fly it; results under out/demo/
-# make test    lint, types, the Python 3.6 check and all tests, in 4 processes side by side; JOBS=6 for more, 0 for none
+# make test    lint, types, the Python 3.6 check and all tests, in 3 processes side by side; JOBS=4 for more, 0 for none
 # make test-onboard ROS=kilted NUMPY=1.26.4 OPENCV=4.10.0.84   the onboard and node tests against other versions,
 #              each with an environment of its own: ROS jazzy or kilted; empty versions are those of the lock file
 # make bench   every benchmark in its quick form
@@ -14,9 +14,9 @@ TORCH := torch==2.13.0
 ROS ?= jazzy
 NUMPY ?=
 OPENCV ?=
-# Processes that test side by side, two of them what computes (test/helpers/side_by_side.py). The tests of a file stay
+# Processes that test side by side, one of them what computes (test/helpers/scheduling.py). The tests of a file stay
 # together, in their order.
-JOBS ?= 4
+JOBS ?= 3
 PYTEST = pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VENV := .venv$(patsubst %,-%,$(filter-out jazzy,$(ROS)))$(NUMPY:%=-np%)$(OPENCV:%=-cv%)
 BIN := $(VENV)/bin
@@ -113,7 +113,7 @@ test: setup
 	@$(RUN) $(PYTEST)
 
 # Without what only trains and compresses; test_camera_motion.py renders its images.
-# Nearly all of them measure time: two, of equal priority (test/helpers/side_by_side.py).
+# Nearly all of them measure time: two, of equal priority.
 test-onboard: JOBS := 2
 test-onboard: setup
 	@$(RUN) $(PYTEST) $$(grep -rLE --include='test_*.py' '^ *(from|import) (offline|torch)' test) \
