@@ -156,6 +156,16 @@ class Client:
             self.send_now(image, **changes)
             self.spin(1.0 / rate)
 
+    def fly_until(self, image, condition, timeout_s=5.0, **how):
+        """Send `image`, as `fly` does, until `condition()`; returns whether it came true in time."""
+        return self.wait(lambda: condition() or self.fly(image, 0.05, **how), timeout_s)
+
+    def settle(self, image):
+        """Send `image` once more; returns its detections. Those of what was sent before have come by then, too."""
+        answer = self.answer_to(self.send_now(image))
+        assert answer is not None, "no detections came"
+        return answer
+
     def calibrate(self, fx=100.0, **changes):
         """Publish a camera_info; `changes` overwrite fields of the message."""
         info = CameraInfo(width=WIDTH, height=HEIGHT, k=[fx, 0.0, WIDTH / 2, 0.0, fx, HEIGHT / 2, 0.0, 0.0, 1.0])
@@ -215,3 +225,19 @@ def scans(client, image, seconds=0.5, **changes):
     client.forget()
     client.fly(image, seconds, **changes)
     return len(client.messages("obstacle_scan"))
+
+
+def flies(client, image, timeout_s=5.0, **how):
+    """Whether scans come, and at their rate, while `image` flies on: three within 0.3 s."""
+    client.forget()
+
+    def steady():
+        newest = [t for t, _ in client.received["obstacle_scan"][-3:]]
+        return len(newest) == 3 and newest[-1] - newest[0] < 0.3
+
+    return client.fly_until(image, steady, timeout_s, **how)
+
+
+def stamps_of(client, topic):
+    """(sec, nanosec) of each message."""
+    return {(m.header.stamp.sec, m.header.stamp.nanosec) for m in client.messages(topic)}

@@ -58,11 +58,11 @@ def header():
 def test_nothing_is_computed_without_a_subscriber(rig):
     _, debug, _, _ = rig
     Watched.reads = 0
-    t0 = time.perf_counter()
+    t0 = time.thread_time()  # of this thread: others may take the core
     for _ in range(1000):
         debug.show(header(), None, "no order", None)  # would raise if it were looked at
     assert Watched.reads == 0
-    assert time.perf_counter() - t0 < 0.5
+    assert time.thread_time() - t0 < 0.5
 
 
 def test_a_subscriber_gets_the_picture_with_the_images_header(rig):

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed (make setup)")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
 
 from blob_bundle import make_bundle  # noqa: E402
-from flight import HEIGHT, ROOT, WIDTH, Client, running, start, white_blocks  # noqa: E402
+from flight import HEIGHT, ROOT, WIDTH, Client, flies, running, stamps_of, start, white_blocks  # noqa: E402
 
 from vit_perception.health.board import rss_mb  # noqa: E402
 
@@ -71,13 +71,15 @@ def test_scan_is_steady_then_silent_when_images_stop(flown):
     flown.calibrate(fx=100.0)
     flown.fly(white_blocks((4, 2)), 0.5)
     flown.forget()
+    begun = time.monotonic()
     flown.fly(white_blocks((4, 2)), 2.0)
+    seconds = time.monotonic() - begun  # more than 2 s, where this process stood still
     arrivals = [t for t, _ in flown.received["obstacle_scan"]]
-    assert 15 <= len(arrivals) <= 22
+    assert 7.5 * seconds <= len(arrivals) <= 10 * seconds + 2
     assert np.median(np.diff(arrivals)) == pytest.approx(0.1, abs=0.02)
     scan = flown.messages("obstacle_scan")[-1]
-    stamps = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in flown.messages("detections")}
-    assert (scan.header.stamp.sec, scan.header.stamp.nanosec) in stamps
+    stamp = scan.header.stamp
+    assert flown.wait(lambda: (stamp.sec, stamp.nanosec) in stamps_of(flown, "detections"))
     assert scan.header.frame_id == "base_link_frd"
     assert len(scan.ranges) == 72
     assert scan.angle_min == pytest.approx(-np.pi)
@@ -92,8 +94,7 @@ def test_scan_is_steady_then_silent_when_images_stop(flown):
     assert flown.messages("obstacle_scan") == []
     level, text, values = flown.diagnostics()
     assert level == 2 and "no image on /image_raw" in text and values["scan"].startswith("silent")
-    flown.fly(BLACK, 0.5)
-    assert flown.messages("obstacle_scan"), "the scan comes back with the images"
+    assert flown.fly_until(BLACK, lambda: flown.messages("obstacle_scan")), "the scan comes back with the images"
 
 
 def test_no_scan_without_calibration_or_with_that_of_another_size(flown):
@@ -101,6 +102,7 @@ def test_no_scan_without_calibration_or_with_that_of_another_size(flown):
     assert flown.messages("obstacle_scan") == []
     values = flown.diagnostics(BLACK)[2]
     assert "calibrated" in values["scan"] and values["calibrated"] == "no"
+    flown.settle(BLACK)  # none of the calibrated size is under way
     flown.calibrate()
     flown.fly(np.zeros((48, 64), np.uint8), 0.5)
     assert flown.messages("obstacle_scan") == []
@@ -108,10 +110,10 @@ def test_no_scan_without_calibration_or_with_that_of_another_size(flown):
 
 def test_publish_clear_at_run_time(flown):
     flown.calibrate()
-    flown.fly(BLACK, 0.5)
+    assert flown.fly_until(BLACK, lambda: flown.messages("obstacle_scan"))
     assert not np.isfinite(flown.messages("obstacle_scan")[-1].ranges).any()
     assert flown.set_parameter("publish_clear", True) == (True, "")
-    flown.fly(BLACK, 0.5)
+    assert flown.fly_until(BLACK, lambda: np.isfinite(flown.messages("obstacle_scan")[-1].ranges).any())
     ranges = np.array(flown.messages("obstacle_scan")[-1].ranges)
     clear = np.flatnonzero(np.isfinite(ranges))  # 32.6 degrees to each side
     assert list(clear) == list(range(30, 43))
@@ -119,26 +121,24 @@ def test_publish_clear_at_run_time(flown):
 
 
 def test_bad_images_are_counted_and_reported_and_the_node_goes_on(flown):
-    flown.send(BLACK, step=WIDTH - 1)
-    flown.spin(0.2)
-    flown.send(BLACK, height=HEIGHT + 1)
-    flown.spin(0.2)
-    flown.send(BLACK, encoding="16UC1")
-    flown.spin(0.2)
-    flown.send(BLACK, width=0, height=0)
-    flown.spin(0.2)
+    bad = ({"step": WIDTH - 1}, {"height": HEIGHT + 1}, {"encoding": "16UC1"}, {"width": 0, "height": 0})
+    for count, changes in enumerate(bad, 1):  # one that comes before the last one was taken would take its place
+        flown.send(BLACK, **changes)
+        assert flown.wait(lambda n=count: flown.diagnostics()[2]["rejected"] == str(n))
     values = flown.diagnostics()[2]
     assert values["rejected"] == "4" and values["processed"] == "0"
     assert "0 x 0" in values["last_rejection"]
     assert flown.answer(white_blocks((1, 1)), (9, 0)) is not None
-    values = flown.diagnostics()[2]
-    assert (values["rejected"], values["processed"], values["consecutive_failures"]) == ("4", "1", "0")
+
+    def counts():
+        values = flown.diagnostics()[2]
+        return values["rejected"], values["processed"], values["consecutive_failures"]
+
+    assert flown.wait(lambda: counts() == ("4", "1", "0"))  # it is counted after it was answered
 
 
 def test_only_bad_images_are_an_error(flown):
-    for _ in range(6):
-        flown.send(BLACK, encoding="yuv422")
-        flown.spin(0.1)
+    flown.fly(BLACK, 1.0, encoding="yuv422")  # five in a row are needed; some may be lost on a busy computer
     level, text, _ = flown.diagnostics()
     assert level == 2 and "yuv422" in text
 
@@ -164,7 +164,8 @@ def test_diagnostics_have_the_keys_of_the_contract(flown, record_property):
     assert 10 < float(values["input_fps"]) < 30
     assert float(values["output_fps"]) == pytest.approx(float(values["input_fps"]), abs=2)
     assert 0 <= float(values["newest_frame_age_s"]) < 2.5
-    assert int(values["received"]) - int(values["processed"]) - int(values["dropped"]) in (0, 1)
+    under_way = int(values["received"]) - int(values["processed"]) - int(values["dropped"])
+    assert under_way in (0, 1, 2), "one is processed, and the next one may wait for it"
     for stage in ("letterbox", "infer", "decode", "track", "obstacles", "publish", "latency", "response"):
         p50, p95 = (float(values[f"{stage}_ms_p{q}"]) for q in (50, 95))
         assert 0 <= p50 <= p95 < 1000
@@ -179,21 +180,23 @@ def test_alert_each_frame_while_active_and_once_on_clear(client, bundle, tmp_pat
         client.connect()
         client.calibrate()
         client.fly(white_blocks((6, 2)), 0.7)
+        assert client.fly_until(white_blocks((6, 2)), lambda: len(client.messages("alert")) >= 3)
+        # In each frame, after eight for a range alone and three to trigger. The newest may still be under way.
+        assert client.wait(lambda: len(client.messages("alert")) >= len(client.messages("detections")) - 11)
         alerts = client.messages("alert")
-        assert len(alerts) >= len(client.messages("detections")) - 11  # eight for a range alone, three to trigger
         values = {v.key: v.value for v in alerts[-1].values}
         assert alerts[-1].level == b"\x01" and values["threat"] == "LOW"
         assert (values["class"], values["track_id"]) == ("person", "1")
         assert float(values["bearing_deg"]) == pytest.approx(np.degrees(np.arctan(0.4)), abs=0.1)
         assert float(values["range_m"]) == pytest.approx(10.625 * np.hypot(1, 0.4), rel=0.15)
-        client.fly(BLACK, 1.2)
+        assert client.fly_until(BLACK, lambda: client.messages("alert")[-1].level == b"\x00")
         levels = [a.level[0] for a in client.messages("alert")]
         assert levels[-1] == 0 and levels.count(0) == 1
         count = len(levels)
         client.fly(BLACK, 0.5)
         assert len(client.messages("alert")) == count
 
-        client.fly(white_blocks((6, 2)), 0.7)
+        assert client.fly_until(white_blocks((6, 2)), lambda: client.messages("alert")[-1].level == b"\x01")
         client.spin(1.0)  # images stop during the alert
         levels = [a.level[0] for a in client.messages("alert")]
         assert levels[-2:] == [1, 3] and levels.count(3) == 1
@@ -228,10 +231,13 @@ def test_newest_frame_only_and_drops_are_counted(client, tmp_path):
             client.send(white_blocks((1, 1)), (20, i))
             client.spin(0.01)
         assert client.answer_to((20, 29)) is not None, "the newest image is always processed"
-        client.spin(0.1)
-        values = client.diagnostics()[2]
-        assert int(values["dropped"]) > 5
-        assert int(values["received"]) == int(values["processed"]) + int(values["dropped"])
+
+        def all_counted():  # the last one is counted after it was answered
+            values.update(client.diagnostics()[2])
+            return int(values["received"]) == int(values["processed"]) + int(values["dropped"])
+
+        values = {}
+        assert client.wait(all_counted) and int(values["dropped"]) > 5
         stamps = [m.header.stamp.nanosec for m in client.messages("detections")]
         assert stamps == sorted(set(stamps)) and len(stamps) == int(values["processed"])
 
@@ -242,8 +248,7 @@ def test_class_names_and_simulated_time(client, bundle, tmp_path):
         client.connect()
         client.calibrate()
         assert client.answer(white_blocks((2, 1)), (3, 0)).detections[0].results[0].hypothesis.class_id == "person"
-        client.fly(BLACK, 0.5)
-        assert len(client.messages("obstacle_scan")) >= 3
+        assert flies(client, BLACK)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -36,6 +36,7 @@ def test_diagnostics_warn_of_pictures_unlike_the_training(client, bundle, log, t
         level, text, values = client.diagnostics()
         assert "trained on" not in text + values["warnings"]
         client.fly(bright, 3.0, rate=30.0)
+        assert client.wait(lambda: "trained on" in client.diagnostics(bright)[1])
         level, text, values = client.diagnostics(bright)
         assert level == 1 and "trained on" in text and "brighter" in text
         assert "trained on" in values["warnings"]
