@@ -117,7 +117,7 @@ def test_the_last_seconds_come_back_in_order_with_what_is_latched_first(rig):
 
 
 def test_what_is_kept_is_bounded_in_seconds_and_memory_and_not_copied(rig):
-    flyer = rig(seconds=0.3, max_mb=5)
+    flyer = rig(seconds=60.0, max_mb=5)
     tracemalloc.start()
     msg = image(0, 1_000_000)
     before = tracemalloc.get_traced_memory()[0]
@@ -130,6 +130,7 @@ def test_what_is_kept_is_bounded_in_seconds_and_memory_and_not_copied(rig):
     tracemalloc.stop()
     assert held < 5_100_000
     assert len(flyer.dump._kept) == 4  # 5 MB hold four images of 1 MB and their estimates
+    flyer.dump._seconds = 0.3  # only now: this process may stand still while it keeps
     time.sleep(0.35)
     flyer.dump.keep("/image_raw", image(99))
     assert len(flyer.dump._kept) == 1
@@ -173,13 +174,33 @@ def test_a_10_hz_timer_keeps_its_rate_while_64_mb_are_written(rig, monkeypatch, 
     assert gaps.max() < 2.5 * TIMER_S
 
 
-def test_a_second_request_is_refused_while_one_is_served(rig):
-    flyer = rig()
-    for i in range(60):
+@pytest.fixture
+def gate(monkeypatch):
+    """(begun, go): a dump writes its first message, and goes on when it is let."""
+    begun, go = threading.Event(), threading.Event()
+    write = bag_writer.BagWriter.write
+
+    def write_and_wait(self, *message):
+        write(self, *message)
+        begun.set()
+        go.wait(20)
+
+    monkeypatch.setattr(bag_writer.BagWriter, "write", write_and_wait)
+    yield begun, go
+    go.set()
+
+
+def test_a_second_request_is_refused_while_one_is_served(rig, gate):
+    flyer, (begun, go) = rig(), gate
+    for i in range(10):
         flyer.dump.keep("/image_raw", image(i, 1_000_000))
-    futures = [flyer.client.call_async(Trigger.Request()) for _ in range(4)]
-    answers = [flyer.answer(f) for f in futures]
-    assert answers[0][0] and all(m == answers[0][1] or "being written already" in m for _, m in answers)
+    first = flyer.client.call_async(Trigger.Request())
+    assert begun.wait(5)
+    others = [flyer.client.call_async(Trigger.Request()) for _ in range(3)]
+    refused = [flyer.answer(f) for f in others]
+    go.set()
+    answers = [flyer.answer(first), *refused]
+    assert answers[0][0] and all("being written already" in m for _, m in refused)
     assert sum(success for success, _ in answers) == 1
     assert len(os.listdir(flyer.values["dump.folder"])) == 1
 
@@ -211,15 +232,14 @@ def test_with_zero_seconds_nothing_is_kept(rig):
     assert flyer.ask() == (False, "nothing is kept yet: dump.seconds is 0")
 
 
-def test_closing_gives_up_a_dump_under_way_and_leaves_nothing(rig):
-    flyer = rig()
-    for i in range(150):
+def test_closing_gives_up_a_dump_under_way_and_leaves_nothing(rig, gate):
+    flyer, (begun, go) = rig(), gate
+    for i in range(10):
         flyer.dump.keep("/image_raw", image(i, 1_000_000))
     future = flyer.client.call_async(Trigger.Request())
-    deadline = time.monotonic() + 5
-    while not (flyer.dump._thread and flyer.dump._thread.is_alive()) and time.monotonic() < deadline:
-        time.sleep(0.001)
+    assert begun.wait(5)
     flyer.dump._ending.set()
+    go.set()
     success, text = flyer.answer(future)
     assert not success and "given up" in text
     assert os.listdir(flyer.values["dump.folder"]) == []

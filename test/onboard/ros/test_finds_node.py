@@ -35,6 +35,8 @@ class Vehicle:
         self._odometry = client.node.create_publisher(odometry_type, "odometry", 10)
         client.listen(NAME + "/find", NavSatFix, 50)
         client.listen(NAME + "/finds", Detection3DArray)
+        assert client.wait(lambda: self._fix.get_subscription_count() and self._odometry.get_subscription_count())
+        assert client.wait(lambda: client.node.count_publishers(NAME + "/find") > 0)
 
     def tell(self, status=0, latitude=ORIGIN[0], longitude=ORIGIN[1], height=HEIGHT_M, w=1.0, ahead_s=0.0):
         now = self._client.node.get_clock().now().nanoseconds + int(1e9 * ahead_s)
@@ -50,6 +52,15 @@ class Vehicle:
 
     def fly(self, seconds=2.5, image=PERSON, **told):
         self._client.fly(image, seconds, rate=15.0, each=lambda: self.tell(**told))
+
+    def fly_until(self, condition, **told):
+        """Whether it comes true within 10 s of flight."""
+        return self._client.wait(lambda: condition() or self.fly(0.3, **told), 10.0)
+
+    def is_found(self):
+        """Whether a find was told of, and stands in the list."""
+        lists = self._client.messages("finds")
+        return bool(self._client.messages("find") and lists and lists[-1].detections)
 
 
 def expected_place():
@@ -82,10 +93,9 @@ def test_a_person_becomes_a_find_on_the_topics_in_the_service_and_in_the_files(c
         client.connect()
         vehicle = Vehicle(client)
         client.calibrate()
-        client.wait(lambda: client.node.count_subscribers("fix") > 0)
         vehicle.fly()
         east, north = expected_place()
-        assert client.wait(lambda: client.messages("finds") and client.messages("finds")[-1].detections)
+        assert vehicle.fly_until(vehicle.is_found)
         found = client.messages("finds")[-1]
         assert found.header.frame_id == "map" and len(found.detections) == 1
         result = found.detections[0].results[0]
@@ -131,10 +141,10 @@ def test_what_is_missing_or_wrong_is_said_once_and_makes_no_find(client, bundle,
         client.connect()
         vehicle = Vehicle(client)
         client.calibrate()
-        client.wait(lambda: client.node.count_subscribers("fix") > 0)
         vehicle.fly(1.2, **told)
+        scans = lambda: len(client.messages("obstacle_scan"))  # noqa: E731
+        assert vehicle.fly_until(lambda: scans() > 5 and words in log.read_text(), **told), "the flight goes on"
         assert client.messages("find") == [] and not any(m.detections for m in client.messages("finds"))
-        assert len(client.messages("obstacle_scan")) > 5, "the flight goes on"
         lines = [line for line in log.read_text().splitlines() if words in line]
         assert len(lines) == 1, log.read_text()
 
@@ -144,11 +154,10 @@ def test_a_jump_is_not_believed_at_once_and_the_flight_goes_on_across_the_date_l
         client.connect()
         vehicle = Vehicle(client)
         client.calibrate()
-        client.wait(lambda: client.node.count_subscribers("fix") > 0)
         vehicle.fly(1.5, longitude=179.99999)
         vehicle.fly(0.1, longitude=179.9)  # 7.5 km in a tenth of a second, once or twice
         vehicle.fly(1.5, longitude=-179.99999)  # 1.5 m on
-        assert client.wait(lambda: len(client.messages("find")) > 1)
+        assert vehicle.fly_until(lambda: len(client.messages("find")) > 1 and vehicle.is_found(), longitude=-179.99999)
         assert all(abs(abs(m.longitude) - 180.0) < 1e-3 for m in client.messages("find"))
         lines = [line for line in log.read_text().splitlines() if "jumped" in line]
         assert len(lines) == 1 and "it is not believed until three agree" in lines[0]
@@ -169,8 +178,8 @@ def test_a_disk_that_fills_in_flight_loses_nothing_that_was_written(client, bund
         client.connect()
         vehicle = Vehicle(client)
         client.calibrate()
-        client.wait(lambda: client.node.count_subscribers("fix") > 0)
         vehicle.fly()
+        assert vehicle.fly_until(vehicle.is_found)
         folder = json.loads(call(client).message)["folder"]
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
         vehicle.fly(0.5)
@@ -181,8 +190,7 @@ def test_a_disk_that_fills_in_flight_loses_nothing_that_was_written(client, bund
         with open(os.path.join(folder, "finds.html")) as f:
             assert f.read().endswith("</html>\n")
         scans = len(client.messages("obstacle_scan"))
-        vehicle.fly(0.5)
-        assert len(client.messages("obstacle_scan")) > scans, "the flight goes on"
+        assert vehicle.fly_until(lambda: len(client.messages("obstacle_scan")) > scans), "the flight goes on"
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert call(client).success and not [n for n in os.listdir(folder) if n.endswith(".tmp")]
 
@@ -194,9 +202,9 @@ def test_a_folder_that_cannot_be_made_is_one_sentence_and_the_flight_goes_on(cli
         client.connect()
         vehicle = Vehicle(client)
         client.calibrate()
-        client.wait(lambda: client.node.count_subscribers("fix") > 0)
         vehicle.fly()
-        assert client.messages("find") and len(client.messages("obstacle_scan")) > 5
+        said = lambda: "Not a directory; the flight goes on" in log.read_text()  # noqa: E731
+        assert vehicle.fly_until(lambda: said() and vehicle.is_found() and len(client.messages("obstacle_scan")) > 5)
         assert log.read_text().count("Not a directory; the flight goes on") == 1
 
 
@@ -218,8 +226,10 @@ def test_a_node_that_is_ended_in_flight_leaves_whole_files(client, bundle, log, 
         client.connect()
         vehicle = Vehicle(client)
         client.calibrate()
-        client.wait(lambda: client.node.count_subscribers("fix") > 0)
-        vehicle.fly(4.0)
+        vehicle.fly(2.0)
+        written = lambda: any('"Point"' in p.read_text() for p in tmp_path.glob("finds/*/finds.geojson"))  # noqa: E731
+        assert vehicle.fly_until(written)
+        vehicle.fly(1.5)
         process.send_signal(end)
         ended = time.time()
         assert process.wait(10) == (0 if end == signal.SIGINT else -signal.SIGKILL)

@@ -66,7 +66,8 @@ def test_a_person_becomes_a_find_from_px4s_topics_alone(client, bundle, log, tmp
         how = client.node.create_publisher(px4_pose.VehicleAttitude, px4_pose.ATTITUDE, 10)
         client.listen(NAME + "/find", NavSatFix, 50)
         client.calibrate()
-        assert client.wait(lambda: client.node.count_subscribers(px4_pose.POSITION) > 0)
+        assert client.wait(lambda: where.get_subscription_count() and how.get_subscription_count())
+        assert client.wait(lambda: client.node.count_publishers(NAME + "/find") > 0)
 
         def tell():
             now = client.node.get_clock().now().nanoseconds // 1000
@@ -80,7 +81,8 @@ def test_a_person_becomes_a_find_from_px4s_topics_alone(client, bundle, log, tmp
             how.publish(turned)
 
         client.fly(white_blocks((4, 3)), 2.5, rate=15.0, each=tell)
-        assert client.wait(lambda: client.messages("find")), log.read_text()
+        on = lambda: client.fly(white_blocks((4, 3)), 0.3, rate=15.0, each=tell)  # noqa: E731
+        assert client.wait(lambda: client.messages("find") or on(), 10.0), log.read_text()
         s, (u, v) = math.sqrt(0.5), (72.0 - WIDTH / 2, 56.0 - 48.0)
         reach = (0.85 - HEIGHT_M) / (-s - s * v / 100.0)
         fix = client.messages("find")[-1]

@@ -47,8 +47,11 @@ def test_node_link_and_guard_stop_the_autopilot_whatever_dies(client, bundle, lo
         try:
             client.connect()
             client.calibrate()
-            client.fly(PERSON, 1.0)
-            assert not is_blocked(autopilot.kinds("OBSTACLE_DISTANCE")[-1])
+            scans = lambda: autopilot.kinds("OBSTACLE_DISTANCE")  # noqa: E731
+            assert client.wait(lambda: client.fly(PERSON, 1.0) or (scans() and not is_blocked(scans()[-1])))
+            told = lambda: all(client.messages(t) for t in ("height", "fix", "armed", "odometry"))  # noqa: E731
+            fast = lambda: math.isfinite(client.messages("odometry")[-1].twist.twist.linear.x)  # noqa: E731
+            assert client.wait(lambda: told() and fast())
             odometry = client.messages("odometry")[-1]
             assert odometry.child_frame_id == "base_link" and odometry.twist.twist.angular.z == pytest.approx(-0.03)
             twist, q = odometry.twist.twist.linear, odometry.pose.pose.orientation
@@ -69,7 +72,8 @@ def test_node_link_and_guard_stop_the_autopilot_whatever_dies(client, bundle, lo
             print(f"the autopilot hears blocked {time.monotonic() - died:.2f} s after kill -9")
             assert client.wait(lambda: any("silent" in m.text for m in autopilot.kinds("STATUSTEXT")), 8.0)
             autopilot.armed = False
-            client.spin(1.0)
+            assert client.wait(lambda: "the vehicle is disarmed" in said_by(client, "guard"))
+            client.spin(0.3)  # until what was under way is there
             autopilot.heard.clear()
             client.spin(0.5)
             assert autopilot.kinds("OBSTACLE_DISTANCE") == [], "disarmed: silence keeps it from arming"
@@ -133,16 +137,26 @@ def test_a_pilot_in_flight_is_told_that_neither_node_nor_guard_speak(client, tmp
         assert autopilot.kinds("STATUSTEXT") == [], "on the ground silence is no matter"
         autopilot.armed = True
         assert client.wait(lambda: "no scan arrives" in link_says(client), 4.0)
-        for _ in range(15):
+
+        def texts():
+            return [(m.severity, m.text) for m in autopilot.kinds("STATUSTEXT")]
+
+        def speak():
             scans.publish(LaserScan(ranges=[7.0] * 72, **ours))
             client.spin(0.1)
-        texts = [(m.severity, m.text) for m in autopilot.kinds("STATUSTEXT")]
-        assert texts == [(2, "obstacles: no scan arrives: nobody looks"), (6, "obstacles: scans arrive again")]
+
+        assert client.wait(lambda: speak() or len(texts()) >= 2)
+        assert texts() == [(2, "obstacles: no scan arrives: nobody looks"), (6, "obstacles: scans arrive again")]
+
+
+def said_by(client, part):
+    """The newest status of a part on /diagnostics, or ''."""
+    said = [s.message for m in client.messages("diagnostics") for s in m.status if s.name.endswith(part)]
+    return said[-1] if said else ""
 
 
 def link_says(client):
-    said = [s.message for m in client.messages("diagnostics") for s in m.status if s.name.endswith("link")]
-    return said[-1] if said else ""
+    return said_by(client, "link")
 
 
 def test_a_line_that_is_not_there_yet_ends_nothing(client, tmp_path):

@@ -26,10 +26,10 @@ def test_only_the_newest_waits_and_what_it_replaces_is_told():
 
 
 def test_close_waits_for_the_item_under_way_and_leaves_the_one_that_waits():
-    seen = []
+    go, seen = threading.Event(), []
 
     def process(item):
-        time.sleep(0.1)
+        go.wait(5)
         seen.append(item)
 
     worker = Worker(process)
@@ -37,6 +37,8 @@ def test_close_waits_for_the_item_under_way_and_leaves_the_one_that_waits():
     while worker.busy_since is None:
         time.sleep(0.001)
     worker.offer(2)
+    assert worker.close(0.05) is False  # from here on it ends after the one under way
+    threading.Timer(0.1, go.set).start()
     assert worker.close(5.0) and seen == [1] and worker.waiting
 
 
