@@ -157,7 +157,7 @@ def test_an_engine_that_hangs_ends_the_program_with_code_1_and_a_new_start_works
     client.fly(gray(HANGS), 0.3)
     client.fly(PERSON, 0.5)
     assert scans(client, PERSON, 0.4) == 0, "stale: silent, long before the program ends"
-    client.fly_until(PERSON, lambda: process.poll() is not None)
+    client.fly_until(PERSON, lambda: process.poll() is not None, images=100)
     assert process.wait(1) == 1 and 2.4 < time.monotonic() - begun < 4.5
     reports = [m.status[0] for m in client.messages("diagnostics")]
     assert any(r.level == b"\x02" and "busy with one image" in r.message for r in reports)

@@ -93,6 +93,7 @@ def test_an_image_out_of_order_is_rejected_and_nothing_forgotten(flown, log):
     flown.forget()
     flown.send(AHEAD, divmod(newest.sec * 10**9 + newest.nanosec - 10**6, 10**9))
     assert flown.wait(lambda: "image rejected" in log.read_text())
+    flown.spin(0.2)
     assert flown.messages("detections") == []
     flown.fly(AHEAD, 0.3)
     assert {d.id for d in flown.settle(AHEAD).detections} == ids
@@ -239,7 +240,7 @@ def test_a_velocity_that_stops_coming_is_unknown_and_the_corridor_goes_back_to_t
         reports = [{v.key: v.value for v in m.status[0].values} for m in warned.messages("diagnostics")]
         return any("velocity" in values["ego"] for values in reports)
 
-    assert warned.fly_until(AHEAD, said, each=sideways(warned)), "said while it came"
+    assert warned.fly_until(AHEAD, said, images=60, each=sideways(warned)), "said while it came"
     assert warned.fly_until(AHEAD, lambda: warned.messages("alert"))
     assert warned.messages("alert")[-1].level == b"\x01"
     assert warned.diagnostics(AHEAD)[2]["ego"] == "nothing"
@@ -274,7 +275,7 @@ def test_a_gray_model_on_a_colour_camera_is_warned_of_once_and_diagnostics_say_i
     colour = {"encoding": "rgb8", "step": 3 * WIDTH}
     flown.fly(COLOURED, 1.0, **colour)
     flown.received["diagnostics"].clear()
-    assert flown.fly_until(COLOURED, lambda: flown.messages("diagnostics"), **colour)
+    assert flown.fly_until(COLOURED, lambda: flown.messages("diagnostics"), images=60, **colour)
     status = flown.messages("diagnostics")[-1].status[0]
     values = {v.key: v.value for v in status.values}
     words = "the images are in colour but the model blob was trained on gray ones"
