@@ -47,7 +47,7 @@ def coming(client):
 
 def falls_silent(client):
     """Whether no scan is made any more, once what was told has been heard."""
-    return client.wait(lambda: newest(client) == [], 3.0)
+    return client.wait(lambda: newest(client) == [], 1.2)
 
 
 def next_ten(client):
