@@ -156,7 +156,7 @@ class Client:
             self.send_now(image, **changes)
             self.spin(1.0 / rate)
 
-    def fly_until(self, image, condition, images=40, **how):
+    def fly_until(self, image, condition, images=20, **how):
         """Send `image`, as `fly` does, until `condition()`; returns whether it came true within so many images.
 
         20 come in a second, and fewer where this process is held up: that is no time that the node took.

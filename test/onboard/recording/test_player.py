@@ -168,6 +168,7 @@ def test_a_bag_is_played_as_recorded_and_its_results_are_not(ros_context, bag, t
     ]
     assert [m.header.stamp.sec for m in odometry] == [2000 + i for i in range(10)]
     assert len(sent) == 10 and np.median(np.diff(sent)) == pytest.approx(0.05, abs=0.01), "at the recorded rate"
+    assert sent[-1] - sent[0] == pytest.approx(0.45, abs=0.1)
     assert client.messages("detections") == [], "old results must not be taken for new ones"
     client.close()
 

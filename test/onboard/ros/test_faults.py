@@ -122,7 +122,7 @@ def test_a_clock_that_jumps_does_not_stop_the_scan(client, bundle, log):
         for jump in (0.0, 3600.0, -3600.0):
             now[0] += jump
             client.fly(PERSON, 0.2, each=tick)
-            assert flies(client, PERSON, each=tick), jump
+            assert scans(client, PERSON, 0.7, each=tick) >= 5, jump
         values = client.diagnostics(PERSON)[2]
         assert (values["failures"], values["callback_failures"]) == ("0", "0")
 
@@ -137,7 +137,7 @@ def test_an_engine_that_fails_is_counted_and_silences_the_scan_until_it_works(cl
         assert flies(client, PERSON), "one frame that fails is no reason to be silent"
         client.settle(PERSON)
         client.forget()
-        client.fly(gray(value), 0.8)  # also where fewer than max_failures come, the scan is stale then
+        client.fly(gray(value), 0.5)
         assert client.messages("detections") == []
         assert scans(client, gray(value)) == 0
         level, text, values = client.diagnostics(gray(value))
@@ -258,7 +258,7 @@ def test_a_subscriber_that_never_reads_holds_nobody_up(flown, tmp_path):
         sent, begun = [], time.monotonic()
         client.fly(PERSON, 3.0, each=lambda: sent.append(1))
         answered, scanned = (len(client.messages(key)) for key in ("detections", "obstacle_scan"))
-        assert answered > 2 * len(sent) / 3 and scanned >= 8 * (time.monotonic() - begun)
+        assert answered > 2 * len(sent) / 3 and scanned >= 25 / 3 * (time.monotonic() - begun)
         assert float(client.diagnostics(PERSON)[2]["publish_ms_p95"]) < 50
     finally:
         deaf.kill()

@@ -68,7 +68,7 @@ def test_every_transition_there_and_back(managed, client):
         assert client.wait(lambda: client.images.get_subscription_count() and client.infos.get_subscription_count())
         client.calibrate()
         assert len(client.answer(PERSON, (stamp, 0)).detections) == 1
-        assert client.fly_until(PERSON, lambda: client.messages("obstacle_scan"))
+        assert client.fly_until(PERSON, lambda: client.messages("obstacle_scan"), images=10)
         assert managed.change(Transition.TRANSITION_DEACTIVATE) is True
         assert client.wait(lambda: client.images.get_subscription_count() == 0)
         client.spin(0.2)  # until what was under way is here
@@ -93,7 +93,7 @@ def test_an_alert_ends_with_the_deactivation(client, bundle, log):
         assert manager.change(Transition.TRANSITION_CONFIGURE) and manager.change(Transition.TRANSITION_ACTIVATE)
         client.connect()
         client.calibrate()
-        assert client.fly_until(PERSON, lambda: client.messages("alert"))
+        assert client.fly_until(PERSON, lambda: client.messages("alert"), images=14)
         assert client.messages("alert")[-1].level == b"\x01"
         assert manager.change(Transition.TRANSITION_DEACTIVATE) is True
         assert client.wait(lambda: client.messages("alert")[-1].level == b"\x03"), "nobody knows any more"

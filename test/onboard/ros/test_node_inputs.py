@@ -44,7 +44,7 @@ def test_a_camera_info_that_goes_bad_silences_the_scan_until_it_is_good_again(fl
         return bool(flown.messages("obstacles") and flown.messages("obstacles")[-1].detections)
 
     flown.calibrate()
-    assert flown.fly_until(AHEAD, lambda: flown.messages("obstacle_scan") and has_obstacles())
+    assert flown.fly_until(AHEAD, lambda: flown.messages("obstacle_scan") and has_obstacles(), images=12)
     assert flown.fly_until(AHEAD, lambda: not has_obstacles(), each=lambda: flown.calibrate(**changes))
     flown.spin(0.2)  # until what was under way is here
     flown.forget()
@@ -53,7 +53,7 @@ def test_a_camera_info_that_goes_bad_silences_the_scan_until_it_is_good_again(fl
     assert flown.messages("detections")[-1].detections, "detections need no calibration"
     assert warnings(log, words) == 1
     flown.calibrate()
-    assert flown.fly_until(AHEAD, lambda: flown.messages("obstacle_scan") and has_obstacles())
+    assert flown.fly_until(AHEAD, lambda: flown.messages("obstacle_scan") and has_obstacles(), images=10)
 
 
 def test_stamps_that_are_wrong_are_warned_of_once_each_and_frames_go_on(flown, log):
@@ -107,7 +107,9 @@ def test_one_stamp_that_is_too_far_ahead_does_not_blind_the_node(flown):
     now = flown.node.get_clock().now().nanoseconds
     flown.answer(AHEAD, divmod(now + 9 * 10**8, 10**9))
     flown.forget()
-    assert flown.fly_until(AHEAD, lambda: len(flown.messages("detections")) >= 5 and flown.messages("obstacle_scan"))
+    assert flown.fly_until(
+        AHEAD, lambda: len(flown.messages("detections")) >= 5 and flown.messages("obstacle_scan"), images=12
+    )
     assert flown.diagnostics(AHEAD)[2]["rejected"] == "3"
 
 
@@ -137,7 +139,7 @@ def test_a_picture_that_stands_still_grows_stale_however_often_it_comes(flown):
     status = flown.messages("diagnostics")[-1].status[0]
     assert status.level[0] == 2 and "stale" in status.message
     flown.forget()
-    assert flown.fly_until(AHEAD, lambda: flown.messages("obstacle_scan"))
+    assert flown.fly_until(AHEAD, lambda: flown.messages("obstacle_scan"), images=10)
 
 
 def test_stamps_of_another_clock_are_warned_of_once(flown, log):
@@ -186,7 +188,7 @@ def test_a_transform_that_comes_late_replaces_the_parameters_mount(client, bundl
     with running("node", log, model=bundle, **{"obstacles.camera_yaw_deg": -90.0}):
         client.connect()
         client.calibrate()
-        assert client.fly_until(AHEAD, lambda: client.messages("obstacles") and positions(client))
+        assert client.fly_until(AHEAD, lambda: client.messages("obstacles") and positions(client), images=12)
         assert all(y > 9 for _, y, _ in positions(client)), "the parameter: it looks to the left"
         assert warnings(log, "no transform base_link <- cam") == 1
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -202,7 +204,7 @@ def test_a_transform_that_comes_late_replaces_the_parameters_mount(client, bundl
             found = positions(client)
             return found and all(x == pytest.approx(12.6, rel=0.15) and abs(y) < 2 for x, y, _ in found)
 
-        assert client.fly_until(AHEAD, ahead)
+        assert client.fly_until(AHEAD, ahead, images=16)
         assert warnings(log, "no transform") == 1
         assert client.diagnostics(AHEAD)[2]["mount"] == "tf"
 
@@ -241,7 +243,7 @@ def test_a_velocity_that_stops_coming_is_unknown_and_the_corridor_goes_back_to_t
         return any("velocity" in values["ego"] for values in reports)
 
     assert warned.fly_until(AHEAD, said, images=60, each=sideways(warned)), "said while it came"
-    assert warned.fly_until(AHEAD, lambda: warned.messages("alert"))
+    assert warned.fly_until(AHEAD, lambda: warned.messages("alert"), images=24)
     assert warned.messages("alert")[-1].level == b"\x01"
     assert warned.diagnostics(AHEAD)[2]["ego"] == "nothing"
 

@@ -102,7 +102,7 @@ def test_markers_are_there_for_whoever_looks(flown):
     flown.fly(AHEAD, 0.5)
     flown.listen("/vit_perception/markers", MarkerArray)
     assert flown.wait(lambda: flown.node.count_subscribers("/vit_perception/markers") > 0)
-    assert flown.fly_until(AHEAD, lambda: flown.messages("markers"))
+    assert flown.fly_until(AHEAD, lambda: flown.messages("markers"), images=12)
     assert {m.ns for m in flown.messages("markers")[-1].markers} == {"", "obstacles", "labels"}
 
 

@@ -185,9 +185,8 @@ def test_a_node_that_only_segments_publishes_masks_and_no_word_about_obstacles(c
         assert client.wait(lambda: client.received["label_info"])
         assert [c.class_name for c in client.messages("label_info")[0].class_map] == LABELS
         client.spin(0.5)
-        assert client.fly_until(
-            SCENE, lambda: len(client.messages("segmentation")) > 10 and client.messages("debug_image")
-        )
+        several = lambda: len(client.messages("segmentation")) > 10 and client.messages("debug_image")  # noqa: E731
+        assert client.fly_until(SCENE, several, images=30)
         np.testing.assert_array_equal(mask_of(client.messages("segmentation")[-1]), CELLS)
         level, text, values = client.diagnostics(SCENE)
         assert level == 0 and "FPS" in text and "segment_only: nobody looks for obstacles" in values["scan"]
