@@ -13,10 +13,11 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import ListParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
+from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -41,6 +42,9 @@ def running(module, log, remap=None, **parameters):
         yield process
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0, Path(log).read_text()
+    except BaseException:
+        print(Path(log).read_text())  # pytest shows it beside what failed
+        raise
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGABRT)  # its log tells where it stood
@@ -86,7 +90,7 @@ class Client:
             ("/diagnostics", DiagnosticArray, 10),
         ):
             self.listen(topic, kind, qos)
-        self._set_parameters = self.node.create_client(SetParameters, NAME + "/set_parameters")
+        self._set_parameters = None
 
     def listen(self, topic, kind, qos=10):
         """Hear one more topic; its last name is the key of what is received."""
@@ -107,14 +111,54 @@ class Client:
     def spin(self, seconds):
         self.wait(lambda: False, seconds)
 
-    def wait(self, condition, timeout_s=5.0):
-        """Spin until `condition()`; returns whether it came true in time."""
+    def wait(self, condition, timeout_s=5.0, each=None):
+        """Spin until `condition()`, calling each() 20 times a second; returns whether it came true in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:
                 return False
-            self._executor.spin_once(timeout_sec=0.02)
+            if each is None:
+                self._executor.spin_once(timeout_sec=0.02)
+            else:
+                each()
+                self.wait(condition, 0.05)
         return True
+
+    def meet(self, node=NAME, timeout_s=10.0, each=None):
+        """Wait until `node` knows every publisher, subscription and service client that was made here so far.
+
+        What this side sees tells only that it knows the node. A node that does not know a service's client yet drops
+        the answer after 0.1 s. It hears of endpoints in the order in which they were made: when it answers the newest
+        service client, it knows all that were made before.
+        """
+        newest = self.node.create_client(ListParameters, node + "/list_parameters")
+        deadline = time.monotonic() + timeout_s
+        try:
+            assert self.wait(newest.service_is_ready, timeout_s, each), f"{node} did not appear"
+            while not self.wait(newest.call_async(ListParameters.Request()).done, 1.0, each):
+                assert time.monotonic() < deadline, f"{node} does not answer"
+        finally:
+            self.node.destroy_client(newest)
+
+    def service(self, kind, name, each=None):
+        """A client of the service `name`, from which `call` will get an answer."""
+        client = self.node.create_client(kind, name)
+        assert self.wait(client.service_is_ready, 10.0, each), f"no service {name}"
+        self.meet(name.rpartition("/")[0], each=each)
+        return client
+
+    def call(self, service, request, timeout_s=10.0, each=None):
+        """The answer to `request`, or None if none came."""
+        future = service.call_async(request)
+        return future.result() if self.wait(future.done, timeout_s, each) else None
+
+    def ask(self, name, each=None):
+        """The answer of a service of type Trigger."""
+        service = self.service(Trigger, name, each)
+        answer = self.call(service, Trigger.Request(), each=each)
+        self.node.destroy_client(service)
+        assert answer is not None, f"{name} does not answer"
+        return answer
 
     def connect(self):
         """Wait until the node's image subscription and its detections have been found."""
@@ -127,7 +171,7 @@ class Client:
             ),
             15.0,
         ), "the node did not appear"
-        self.spin(0.2)
+        self.meet()
 
     def send(self, image, stamp=(7, 5), frame_id="cam", **changes):
         """Publish a mono8 image; `changes` overwrite fields of the message."""
@@ -213,11 +257,11 @@ class Client:
         field, kind = kinds[type(value)]
         request = SetParameters.Request()
         request.parameters = [Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))]
-        assert self._set_parameters.wait_for_service(timeout_sec=5.0)
-        future = self._set_parameters.call_async(request)
-        assert self.wait(future.done)
-        result = future.result().results[0]
-        return result.successful, result.reason
+        if self._set_parameters is None:
+            self._set_parameters = self.service(SetParameters, NAME + "/set_parameters")
+        answer = self.call(self._set_parameters, request, 5.0)
+        assert answer is not None, "no answer"
+        return answer.results[0].successful, answer.results[0].reason
 
     def close(self):
         self._executor.shutdown()

@@ -21,7 +21,6 @@ pytest.importorskip("onnx", reason="onnx is not installed (make setup)")
 from flight import HEIGHT, NAME, ROOT, WIDTH, running, start, white_blocks  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
 from vision_msgs.msg import Detection2DArray  # noqa: E402
 
 from vit_perception.parameters import EVALUATED, SPECS  # noqa: E402
@@ -182,11 +181,9 @@ def test_a_dumped_flight_gives_the_same_detections_bit_for_bit(client, bundle, t
         client.calibrate(fx=90.0)
         for i in range(FRAMES):
             assert client.answer(scene(i), (70, int(5e7) * i)) is not None
-        asker = client.node.create_client(Trigger, NAME + "/dump")
-        assert asker.wait_for_service(timeout_sec=5.0)
-        future = asker.call_async(Trigger.Request())
-        assert client.wait(future.done) and future.result().success, future.result()
-    flown = open_bag(future.result().message)
+        answer = client.ask(NAME + "/dump")
+        assert answer.success, answer.message
+    flown = open_bag(answer.message)
     assert flown.counts["/image_raw"] == flown.counts[NAME + "/detections"] == FRAMES
     first = next(flown.messages(["/camera_info", "/image_raw"]))
     assert first.topic == "/camera_info" and deserialize_message(first.data, CameraInfo).k[0] == 90.0
@@ -198,7 +195,7 @@ def test_a_dumped_flight_gives_the_same_detections_bit_for_bit(client, bundle, t
     with running("node", tmp_path / "log2", model=bundle, reliable_input=True):
         client.connect()
         player = start(
-            "player", tmp_path / "player", bag=future.result().message, reliable=True, rate=1000.0,
+            "player", tmp_path / "player", bag=answer.message, reliable=True, rate=1000.0,
             lockstep_topic=NAME + "/detections",
         )  # fmt: skip
         assert client.wait(lambda: player.poll() is not None, 20)

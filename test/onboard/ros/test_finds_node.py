@@ -16,7 +16,6 @@ odometry_type = pytest.importorskip("nav_msgs.msg", reason="nav_msgs is not inst
 
 from flight import NAME, WIDTH, running, start, white_blocks  # noqa: E402
 from sensor_msgs.msg import NavSatFix  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
 from vision_msgs.msg import Detection3DArray  # noqa: E402
 
 PERSON = white_blocks((4, 3))
@@ -72,14 +71,6 @@ def expected_place():
     return reach * east, -reach * right
 
 
-def call(client, name="/write_finds"):
-    trigger = client.node.create_client(Trigger, NAME + name)
-    assert trigger.wait_for_service(5.0)
-    future = trigger.call_async(Trigger.Request())
-    assert client.wait(future.done, 10.0)
-    return future.result()
-
-
 def files_in(folder):
     """The flight's folder, once it is there."""
     flights = sorted(os.listdir(folder))
@@ -108,7 +99,7 @@ def test_a_person_becomes_a_find_on_the_topics_in_the_service_and_in_the_files(c
         assert fix.altitude == pytest.approx(410.0) and fix.position_covariance_type == NavSatFix.COVARIANCE_TYPE_KNOWN
         assert fix.position_covariance[0] == pytest.approx(result.pose.covariance[0], rel=0.3)
         vehicle.fly(0.2)
-        answer = call(client)
+        answer = client.ask(NAME + "/write_finds")
         told = json.loads(answer.message)
         assert answer.success and len(told["finds"]) == 1 and told["finds"][0]["label"] == "person"
         with open(os.path.join(told["folder"], "finds.csv"), newline="") as f:
@@ -180,10 +171,10 @@ def test_a_disk_that_fills_in_flight_loses_nothing_that_was_written(client, bund
         client.calibrate()
         vehicle.fly()
         assert vehicle.fly_until(vehicle.is_found)
-        folder = json.loads(call(client).message)["folder"]
+        folder = json.loads(client.ask(NAME + "/write_finds").message)["folder"]
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
         vehicle.fly(0.5)
-        answer = call(client)
+        answer = client.ask(NAME + "/write_finds")
         assert (
             not answer.success and "File too large; the flight goes on, and what was written before" in answer.message
         )
@@ -192,7 +183,7 @@ def test_a_disk_that_fills_in_flight_loses_nothing_that_was_written(client, bund
         scans = len(client.messages("obstacle_scan"))
         assert vehicle.fly_until(lambda: len(client.messages("obstacle_scan")) > scans), "the flight goes on"
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        assert call(client).success and not [n for n in os.listdir(folder) if n.endswith(".tmp")]
+        assert client.ask(NAME + "/write_finds").success and not [n for n in os.listdir(folder) if n.endswith(".tmp")]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence_and_the_flight_goes_on(client, bundle, log, tmp_path):
@@ -213,7 +204,7 @@ def test_nothing_is_said_where_no_position_comes(client, bundle, log, tmp_path):
         client.connect()
         client.calibrate()
         client.fly(PERSON, 0.5)
-        answer = call(client)
+        answer = client.ask(NAME + "/write_finds")
         assert not answer.success and answer.message == "no finds yet: no position has come"
     assert "find" not in log.read_text() and not (tmp_path / "finds").exists()
 

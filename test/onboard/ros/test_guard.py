@@ -117,15 +117,12 @@ def test_a_stale_camera_is_blocked_until_it_is_back_or_the_vehicle_disarmed_or_t
 
 def test_a_node_that_is_not_active_blocks_too_and_silence_stays_the_default(client, bundle, log):
     with running("node", log, model=bundle, autostart=False, **BLOCKED):
-        assert client.wait(lambda: client.node.count_publishers("/vit_perception/get_state") >= 0)
         from lifecycle_msgs.srv import ChangeState
 
-        change = client.node.create_client(ChangeState, "/vit_perception/change_state")
-        assert change.wait_for_service(10.0)
+        change = client.service(ChangeState, "/vit_perception/change_state")
         request = ChangeState.Request()
         request.transition.id = 1  # configure
-        done = change.call_async(request)
-        assert client.wait(done.done, 15.0)
+        assert client.call(change, request, 15.0).success
         heard = coming(client)
         assert heard and all(blocked(m) for m in heard)
     assert newest(client) == []

@@ -21,21 +21,18 @@ class Manager:
 
     def __init__(self, client):
         self._client = client
-        self._change = client.node.create_client(ChangeState, NAME + "/change_state")
-        self._get = client.node.create_client(GetState, NAME + "/get_state")
-        assert self._change.wait_for_service(10.0) and self._get.wait_for_service(10.0)
+        self._change = client.service(ChangeState, NAME + "/change_state")
+        self._get = client.service(GetState, NAME + "/get_state")
 
     def change(self, transition, timeout_s=10.0):
         """Whether the node says that the transition succeeded; None if it does not answer."""
         request = ChangeState.Request(transition=Transition(id=transition))
-        future = self._change.call_async(request)
-        return future.result().success if self._client.wait(future.done, timeout_s) else None
+        answer = self._client.call(self._change, request, timeout_s)
+        return answer and answer.success
 
     @property
     def state(self):
-        future = self._get.call_async(GetState.Request())
-        assert self._client.wait(future.done)
-        return future.result().current_state.label
+        return self._client.call(self._get, GetState.Request(), 5.0).current_state.label
 
 
 @pytest.fixture

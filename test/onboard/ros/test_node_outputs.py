@@ -127,8 +127,6 @@ def test_the_debug_image_is_there_for_whoever_looks(flown):
 
 
 def test_the_last_seconds_become_a_bag(client, bundle, log, tmp_path):
-    from std_srvs.srv import Trigger
-
     from vit_perception.recording.bag import open_bag
 
     folder = tmp_path / "bags"
@@ -138,12 +136,7 @@ def test_the_last_seconds_become_a_bag(client, bundle, log, tmp_path):
         client.fly(AHEAD, 1.0)
         stamp = client.send_now(AHEAD)
         assert client.wait(lambda: stamp in stamps_of(client, "obstacles"))  # nothing is under way
-        service = client.node.create_client(Trigger, "/vit_perception/dump")
-        assert service.wait_for_service(5.0)
-        future = service.call_async(Trigger.Request())
-        assert client.wait(future.done, 10.0)
-        client.node.destroy_client(service)
-    answer = future.result()
+        answer = client.ask("/vit_perception/dump")
     assert answer.success, answer.message
     (path,) = folder.iterdir()
     assert str(path) in answer.message

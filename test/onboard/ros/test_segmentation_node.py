@@ -16,7 +16,6 @@ from nav_msgs.msg import Odometry  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from segment_bundle import LABELS, make_segment_bundle, picture  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
 from vision_msgs.msg import LabelInfo  # noqa: E402
 
 CELLS = np.array(
@@ -273,21 +272,8 @@ def test_the_place_to_land_is_where_the_ground_is_flat(client, both, log):
 
 def ask_while(client, each):
     """(success, text) of ~/find_landing, while each() is called."""
-    service = client.node.create_client(Trigger, f"{NAME}/find_landing")
-
-    def go_on_until(condition):  # the service is also waited for in flight: odometry 0.5 s old is stale
-        deadline = time.monotonic() + 6.0
-        while not condition() and time.monotonic() < deadline:
-            each()
-            client.spin(0.05)
-
-    try:
-        go_on_until(service.service_is_ready)
-        future = service.call_async(Trigger.Request())
-        go_on_until(future.done)
-        return future.result().success, future.result().message
-    finally:
-        client.node.destroy_client(service)
+    answer = client.ask(f"{NAME}/find_landing", each)  # also waited for in flight: odometry 0.5 s old is stale
+    return answer.success, answer.message
 
 
 def ask(client, image=None, each=None):
