@@ -19,6 +19,7 @@ from .messages import finds_message, seconds_to_stamp, stamp_to_seconds
 from .publishers import installed
 from .qos import BEST_EFFORT_NEWEST
 from .service import Trigger, offer
+from .topics import Topics
 
 MAP_FRAME = "map"  # REP 105: ENU, about the first position
 LIST_EVERY_S = 1.0  # of ~/finds
@@ -93,12 +94,12 @@ class Finds:
     """
 
     def __init__(self, node, values, labels, warn, keep):
-        self._node, self._keep = node, keep
+        self._node, self._topics = node, Topics(node, warn, keep)
         self.search, self._inputs = Search(values, labels, warn), FindsInputs(values, warn)
         self._waiting: Deque[tuple] = deque(maxlen=MOST_WAITING)
         self._listed_s = -float("inf")
-        self._list = node.create_publisher(Detection3DArray, "~/finds", 5)
-        self._find = node.create_publisher(NavSatFix, "~/find", 50)
+        self._list = self._topics.create(Detection3DArray, "~/finds", 5)
+        self._find = self._topics.create(NavSatFix, "~/find", 50)
         self._px4 = self._subscribe_px4() if values["finds.heading_source"] == "px4" else []
         self._service = None
         if Trigger is not None:
@@ -134,16 +135,11 @@ class Finds:
 
     def _publish(self, stamp, news):
         for find in news:
-            self._send(self._find, find_message(find, self.search.frame, type(stamp)()))
+            self._topics.send(self._find, find_message(find, self.search.frame, type(stamp)()))
         now = time.monotonic()
         if now - self._listed_s >= LIST_EVERY_S:
             self._listed_s = now
-            self._send(self._list, finds_message(stamp, MAP_FRAME, self._confirmed()))
-
-    def _send(self, publisher, msg):
-        publisher.publish(msg)
-        if self._keep is not None:
-            self._keep(publisher.topic_name, msg, False)
+            self._topics.send(self._list, finds_message(stamp, MAP_FRAME, self._confirmed()))
 
     def _confirmed(self):
         sure = [f for f in list(self.search.finds.finds.values()) if f.confirmed]
@@ -174,11 +170,14 @@ class Finds:
             values["finds_files"] = search.writer.failure
         return values
 
+    def subscribers(self):
+        """{last part of a topic's name: how many subscribers it has found}."""
+        return self._topics.subscribers()
+
     def close(self):
         """Write what is known and take the topics away."""
         self.search.close()
-        for publisher in (self._list, self._find):
-            self._node.destroy_publisher(publisher)
+        self._topics.close()
         for subscription in self._px4:
             self._node.destroy_subscription(subscription)
         if self._service is not None:

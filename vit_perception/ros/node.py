@@ -301,7 +301,7 @@ class PerceptionNode(ManagedNode):
         """{last part of an output topic's name: how many subscribers it has found}; {} while there are no outputs."""
         found: Dict[str, int] = {}
         if self._debug is not None:
-            for part in (self.outputs, self.segmentation, self._debug):
+            for part in (self.outputs, self.segmentation, self.finds, self._debug):
                 found.update(part.subscribers() if part is not None else {})
         return found
 

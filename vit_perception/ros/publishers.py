@@ -10,7 +10,8 @@ from ..avoidance.alerts import OK
 from ..avoidance.blocked import BlockedScan
 from ..errors import PerceptionError
 from . import flight_messages, messages
-from .qos import BEST_EFFORT_NEWEST, LATCHED, output_events
+from .qos import BEST_EFFORT_NEWEST, LATCHED
+from .topics import Topics
 
 PX4_TOPIC = "/fmu/in/obstacle_distance"
 
@@ -30,57 +31,46 @@ class Publishers:
 
     def __init__(self, node, values, labels, model, warn, keep):
         self._node, self._values, self._all_labels, self._model = node, values, labels, model
-        self._warn, self._keep, self._topics = warn, keep, {}
+        self._keep, self._topics = keep, Topics(node, warn, keep)
         self._class_ids = labels if values["class_id_as_name"] else [str(i) for i in range(len(labels))]
         self._alert_level, self._blocked = OK, BlockedScan(values["obstacles.camera_yaw_deg"])
-        self._detections = self._create(Detection2DArray, "~/detections", 5)
-        self._obstacles = self._create(Detection3DArray, "~/obstacles", 5)
-        self._labels = self._create(messages.LabelInfo or messages.VisionInfo, "~/label_info", LATCHED)
-        self._scan = self._create(LaserScan, "obstacle_scan", 10)
-        self._alert = self._create(DiagnosticStatus, "~/alert", 10)
-        self._markers = self._create(MarkerArray, "~/markers", 1)
+        self._detections = self._topics.create(Detection2DArray, "~/detections", 5)
+        self._obstacles = self._topics.create(Detection3DArray, "~/obstacles", 5)
+        self._labels = self._topics.create(messages.LabelInfo or messages.VisionInfo, "~/label_info", LATCHED)
+        self._scan = self._topics.create(LaserScan, "obstacle_scan", 10)
+        self._alert = self._topics.create(DiagnosticStatus, "~/alert", 10)
+        self._markers = self._topics.create(MarkerArray, "~/markers", 1)
         self._px4 = self._text = None
         if values["publish_px4"]:
             kind = installed(flight_messages.ObstacleDistance, "publish_px4", "px4_msgs")
-            self._px4 = self._create(kind, PX4_TOPIC, BEST_EFFORT_NEWEST)
+            self._px4 = self._topics.create(kind, PX4_TOPIC, BEST_EFFORT_NEWEST)
         if values["publish_mavros"]:
             kind = installed(flight_messages.StatusText, "publish_mavros", "mavros_msgs")
-            self._text = self._create(kind, "/mavros/statustext/send", 10)
-
-    def _create(self, kind, topic, qos):
-        publisher = self._node.create_publisher(kind, topic, qos, event_callbacks=output_events(topic, self._warn))
-        self._topics[publisher] = publisher.topic_name
-        return publisher
+            self._text = self._topics.create(kind, "/mavros/statustext/send", 10)
 
     def close(self):
         """Take the topics away."""
-        for publisher in self._topics:
-            self._node.destroy_publisher(publisher)
+        self._topics.close()
 
     def subscribers(self):
         """{last part of a topic's name: how many subscribers it has found}."""
-        return {name.rpartition("/")[2]: p.get_subscription_count() for p, name in self._topics.items()}
-
-    def _send(self, publisher, msg, latched=False):
-        publisher.publish(msg)
-        if self._keep is not None:
-            self._keep(self._topics[publisher], msg, latched)
+        return self._topics.subscribers()
 
     def labels(self, threshold):
         """Publish the class map and the threshold, latched: late subscribers get them too."""
         msg = messages.label_message(self._now(), self._all_labels, threshold, self._model)
-        self._send(self._labels, msg, latched=True)
+        self._topics.send(self._labels, msg, latched=True)
 
     def detections(self, header, seen):
         """Publish a `FrameDetections` under the header of its image."""
-        self._send(self._detections, messages.detections_message(header, seen, self._class_ids))
+        self._topics.send(self._detections, messages.detections_message(header, seen, self._class_ids))
 
     def result(self, header, result, fresh):
         """Publish the rest of one frame's result under the header of its image; the alert only if it is fresh."""
         base_frame, stamp = self._values["base_frame"], header.stamp
         if self._keep is not None or self._obstacles.get_subscription_count() > 0:
             obstacles = messages.obstacles_message(stamp, base_frame, result.obstacles, self._class_ids)
-            self._send(self._obstacles, obstacles)
+            self._topics.send(self._obstacles, obstacles)
         if fresh:
             self._publish_alert(result.alert)
         if self._markers.get_subscription_count() > 0:
@@ -91,7 +81,7 @@ class Publishers:
         """Each frame while active, once on clear; the pilot's text only when the level changes."""
         if alert.level or alert.cleared:
             msg = messages.alert_message(alert, self._all_labels, status_name(self._node, "obstacle"))
-            self._send(self._alert, msg)
+            self._topics.send(self._alert, msg)
             if self._text is not None and alert.level != self._alert_level:
                 text = "{}: {}".format(alert.threat, msg.message) if alert.level else "obstacle: clear"
                 self._text.publish(flight_messages.status_text_message(self._now(), alert.level, text))
@@ -101,7 +91,9 @@ class Publishers:
         """Images stopped during an alert: publish one STALE, since nobody knows any more what is ahead."""
         if self._alert_level:
             self._alert_level = OK
-            self._send(self._alert, messages.status(status_name(self._node, "obstacle"), messages.STALE, text, {}))
+            self._topics.send(
+                self._alert, messages.status(status_name(self._node, "obstacle"), messages.STALE, text, {})
+            )
 
     def scan(self, stamp, ranges, limits):
         """Publish the scan for mavros and PX4. The caller calls this only while the scan is fresh.
@@ -113,7 +105,7 @@ class Publishers:
         scan = messages.scan_message(
             stamp, v["scan_frame"], ranges, limits[0], limits[1], 1.0 / v["scan_rate_hz"], self._blocked.marks()
         )
-        self._send(self._scan, scan)
+        self._topics.send(self._scan, scan)
         if self._px4 is not None:
             self._px4.publish(flight_messages.obstacle_distance_message(stamp, ranges, *limits))
 

@@ -15,8 +15,9 @@ from ..errors import PerceptionError
 from ..segmentation.class_map import shares
 from ..segmentation.landing import NO_PROOF, find_place, flat_classes
 from . import messages
-from .qos import LATCHED, output_events
+from .qos import LATCHED
 from .service import Trigger, offer
+from .topics import Topics
 
 SHARES_EVERY_S = 1.0  # as often as /diagnostics
 ANSWER_WITHIN_S = 2.0  # a caller hears within this time that no image came
@@ -37,10 +38,9 @@ class Segmentation:
     """
 
     def __init__(self, node, values, bundle, warn, keep):
-        self._node, self._values, self._warn, self._keep = node, values, warn, keep
+        self._node, self._values, self._topics = node, values, Topics(node, warn, keep)
         self.labels, self._shares, self._shared_s = bundle.segmentation["labels"], [], -float("inf")
         self._asked: List[Asked] = []  # callers of ~/find_landing that wait for an image
-        self._topics: List[Any] = []
         self._flat: Any = None
         self._landing: Any = None
         self._service: Any = None
@@ -48,28 +48,18 @@ class Segmentation:
             self._flat = flat_classes(values["landing.classes"], self.labels)
             if Trigger is None:
                 raise PerceptionError("landing.enabled needs the package std_srvs, which is not installed")
-        self._mask = self._create(Image, "~/segmentation", 5)
+        self._mask = self._topics.create(Image, "~/segmentation", 5)
         kind = messages.LabelInfo or messages.VisionInfo
         # Of a node that only segments these are the labels; beside detections, whose labels are others, they have a
         # name of their own.
         names = ["~/segmentation/label_info"] + (["~/label_info"] if values["segment_only"] else [])
-        for publisher in [self._create(kind, name, LATCHED) for name in names]:
+        for publisher in [self._topics.create(kind, name, LATCHED) for name in names]:
             msg = messages.label_message(node.get_clock().now().to_msg(), self.labels, 0.0, bundle.name)
-            self._send(publisher, msg, latched=True)
+            self._topics.send(publisher, msg, latched=True)
         if self._flat is not None:
-            self._landing = self._create(PointStamped, "~/landing", 5)
+            self._landing = self._topics.create(PointStamped, "~/landing", 5)
             failed = "cannot look for a landing place: {!r}"
             self._service = offer(node, "~/find_landing", self._answer, failed)
-
-    def _create(self, kind, topic, qos):
-        publisher = self._node.create_publisher(kind, topic, qos, event_callbacks=output_events(topic, self._warn))
-        self._topics.append(publisher)
-        return publisher
-
-    def _send(self, publisher, msg, latched=False):
-        publisher.publish(msg)
-        if self._keep is not None:
-            self._keep(publisher.topic_name, msg, latched)
 
     def image(self, header, size, segmenter, fresh, camera, mount, ego):
         """One image that the engine has computed: its header and (width, height), and what is known of it.
@@ -87,7 +77,7 @@ class Segmentation:
             return kept[0]
 
         if self._mask.get_subscription_count() > 0:
-            self._send(self._mask, mask_message(header, class_map()))
+            self._topics.send(self._mask, mask_message(header, class_map()))
         if self._asked and fresh:
             what = (class_map(), header, camera, mount, ego)
             complete = camera is not None and ego is not None and ego.height_m is not None and ego.level is not None
@@ -118,7 +108,7 @@ class Segmentation:
         msg = PointStamped()
         msg.header.stamp, msg.header.frame_id = header.stamp, v["base_frame"]
         msg.point.x, msg.point.y, msg.point.z = (float(p) for p in place.position)
-        self._send(self._landing, msg)
+        self._topics.send(self._landing, msg)
         found = {"radius_m": round(place.radius_m, 2), "radius_sigma_m": round(place.radius_sigma_m, 2)}
         found.update(zip("xyz", (round(float(p), 2) for p in place.position)), frame_id=v["base_frame"])
         found.update(zip("uv", (round(p, 1) for p in place.pixel)))
@@ -135,8 +125,7 @@ class Segmentation:
 
     def close(self):
         """Take the topics and the service away."""
-        for publisher in self._topics:
-            self._node.destroy_publisher(publisher)
+        self._topics.close()
         if self._service is not None:
             self._node.destroy_service(self._service)
 

@@ -107,6 +107,7 @@ def test_a_person_becomes_a_find_on_the_topics_in_the_service_and_in_the_files(c
         assert float(row["latitude"]) == pytest.approx(fix.latitude, abs=1e-5) and row["state"] == "confirmed"
         values = client.diagnostics(PERSON)[2]
         assert values["finds"] == "1 confirmed, 1 in all"
+        assert "finds 1" in values["subscribers"] and "find 1" in values["subscribers"]
     with open(os.path.join(files_in(tmp_path / "finds"), "finds.html")) as f:
         assert "data:image/jpeg;base64," in f.read()
 
