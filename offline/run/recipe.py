@@ -103,8 +103,8 @@ class Prune(Distilled):
     twin: bool = False  # then go on with convolutions of the same MACs in the place of the blocks (conv_twin.py)
 
     def cuts(self) -> bool:
-        """Whether anything is to go."""
-        return bool(self.latency or any(getattr(self, k) for k in SHARES))
+        """Whether anything is to go, or be exchanged."""
+        return bool(self.latency or self.twin or any(getattr(self, k) for k in SHARES))
 
 
 @dataclass

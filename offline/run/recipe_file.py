@@ -219,6 +219,10 @@ def check_values(r: Recipe, where: str) -> None:
         f"prune.criterion must be one of {', '.join(CRITERIA)}, not '{r.prune.criterion}'",
     )
     demand(1 <= r.prune.rounds <= 10, "prune.rounds must be 1 to 10")
+    demand(
+        not r.prune.twin or r.prune.wanted(),
+        "prune.twin exchanges the blocks for untrained ones: give it steps, prune.epochs or prune.min_steps",
+    )
     demand(0 < r.pretrain.mask < 1, "pretrain.mask must lie in 0..1")
     for name in SCHEDULES:
         s = getattr(r, name)

@@ -206,6 +206,8 @@ def _check_models(run: Run, taught: bool | None) -> None:
             check_shared(name, s.batch, world_size())
     trained = run.source.model.config() if run.source else _build(run, "model", teacher_options)
     if run.budget_ms or run.min_map:
+        if r.prune.twin:
+            raise RecipeError("prune.twin does nothing in a search; leave it out, or --budget-ms and --min-map")
         return  # the student is cut out of the teacher
     student = _build(run, "student", student_options)
     if r.prune.latency and r.prune.depth > student["depth"]:

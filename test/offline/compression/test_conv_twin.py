@@ -198,9 +198,30 @@ def test_the_twin_of_a_pruned_student_starts_with_what_it_shares(tmp_path):
     compress.main(command(tmp_path / "data", recipe, tmp_path / "out", "--set", "prune.twin=true")[3:])
     bundle = open_bundle(tmp_path / "out")
     assert bundle.made["model"]["mixer"] == "conv" and "int8" in bundle.variants
+    alone = [
+        "prune.twin=true",
+        "prune.heads=0",
+        "prune.mlp=0",
+    ]  # pruning cuts nothing else: the twin comes all the same
+    args = compress.parse(command(tmp_path / "data", recipe, tmp_path / "alone")[3:])
+    run = open_run(args, load_recipe(args.recipe, alone), find_target("jetson-nano"))
+    for stage in (stages.teacher, stages.distil, stages.prune):
+        stage(run, tmp_path)
+    assert run.load("distil").config()["mixer"] == "attention" and run.load("prune").config()["mixer"] == "conv"
     vit = build_model(VIT).eval()
     twin = twin_of(vit, 96, 64).eval()
     assert all(torch.equal(a, b) for a, b in zip(vit.stem.parameters(), twin.stem.parameters(), strict=True))
     x = torch.rand(1, VIT["dim"], 2, 3)  # not negative, as the embedding's ReLU leaves it
     for block in twin.blocks:
         assert torch.equal(block(x), x)
+
+
+def test_a_twin_that_would_stay_untrained_or_never_be_made_is_refused(tmp_path):
+    write_dataset(tmp_path / "data", "thermal", train=4, val=2, size=(128, 64), seed=1)
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(TINY | {"crops": {"size": [64, 64]}}))
+    with pytest.raises(RecipeError, match="untrained ones: give it steps, prune.epochs or prune.min_steps"):
+        load_recipe(recipe, ["prune.twin=true", "prune.epochs=0", "prune.min_steps=0"])
+    args = compress.parse([*command(tmp_path / "data", recipe, tmp_path / "out")[3:], "--budget-ms", "1000"])
+    with pytest.raises(RecipeError, match="prune.twin does nothing in a search"):
+        open_run(args, load_recipe(recipe, ["prune.twin=true"]), find_target("jetson-nano"))
