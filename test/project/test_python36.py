@@ -31,7 +31,7 @@ ROS_MODULES = {
     "ros.finds", "ros.flight_messages", "ros.flight_stack.armed", "ros.flight_stack.guard",
     "ros.flight_stack.mavlink", "ros.flight_stack.px4_blocked", "ros.frames", "ros.inputs", "ros.lifecycle",
     "ros.messages", "ros.node", "ros.node_parameters", "ros.process", "ros.publishers", "ros.qos", "ros.segmentation",
-    "ros.service", "ros.tapes",
+    "ros.service", "ros.tapes", "ros.topics",
 }  # fmt: skip
 
 
