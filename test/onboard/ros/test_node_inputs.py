@@ -152,23 +152,13 @@ def test_an_image_full_of_boxes_is_processed_at_the_cameras_rate(flown):
     flown.calibrate()
     white = np.full((HEIGHT, WIDTH), 255, np.uint8)
     flown.fly(white, 1.0)
-
-    def rates():
-        """(images answered of those sent, scans a second) of 3 s."""
-        flown.forget()
-        sent = []
-        flown.fly(white, 3.0, rate=15.0, each=lambda: sent.append(1))  # fewer than 45, where this process stood still
-        detections = flown.messages("detections")
-        assert {len(m.detections) for m in detections} == {48}
-        stamps = [m.header.stamp.sec + 1e-9 * m.header.stamp.nanosec for m in detections]
-        if max(np.diff(stamps)) < 0.5:  # tracker.max_coast_s: a track lives so long without an image
-            assert len({d.id for m in detections for d in m.detections}) == 48, "nobody changes identity"
-        return len(detections) / len(sent), len(flown.messages("obstacle_scan")) / 3
-
-    measured = [rates()]
-    while not (measured[-1][0] >= 2 / 3 and measured[-1][1] >= 8) and len(measured) < 3:
-        measured.append(rates())  # other programs may have taken both cores: it keeps the rate in one of three
-    assert measured[-1][0] >= 2 / 3 and measured[-1][1] >= 8, measured
+    flown.forget()
+    sent = []
+    flown.fly(white, 3.0, rate=15.0, each=lambda: sent.append(1))  # fewer than 45, where this process stood still
+    detections = flown.messages("detections")
+    assert len(detections) >= 2 * len(sent) / 3 and {len(m.detections) for m in detections} == {48}
+    assert len({d.id for m in detections for d in m.detections}) == 48, "nobody changes identity"
+    assert len(flown.messages("obstacle_scan")) >= 24
 
 
 def test_simulated_time_that_jumps_back_starts_tracks_anew(client, bundle, log):
