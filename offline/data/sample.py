@@ -47,13 +47,20 @@ class Part:
     """One of several sets in one training (data/sets.py).
 
     unlabelled: classes that may be visible and are not labelled: neither objects nor background there. share: of the
-    crops. teacher: what a teacher tells there: all, of the unlabelled classes alone, or none.
+    crops. teacher: what a teacher tells there: all, of the unlabelled classes alone, or none. taught_by: path of the
+    model that tells it; empty: the teacher of the run.
     """
 
     name: str
     unlabelled: tuple[int, ...] = ()
     share: float = 1.0
     teacher: str = "all"
+    taught_by: str = ""
+
+    def as_dict(self) -> dict:
+        """What a run remembers of it: not where a model lies, only what it is called."""
+        called = {"taught_by": "/".join(Path(self.taught_by).parts[-2:])} if self.taught_by else {}
+        return {k: v for k, v in vars(self).items() if k != "taught_by"} | called
 
 
 @dataclass
@@ -96,6 +103,10 @@ class Dataset:
         samples = [s for s in self.samples if s.part == number]
         return replace(self, name=self.parts[number].name, samples=samples)
 
+    def specialists(self) -> list[str]:
+        """Paths of the models that teach on the crops of some of its sets in place of the run's teacher."""
+        return list(dict.fromkeys(part.taught_by for part in self.parts if part.taught_by))
+
     def counts(self) -> np.ndarray:
         """Boxes per class: int64 (len(labels),)."""
         classes = [s.classes for s in self.samples]
@@ -112,6 +123,7 @@ class Dataset:
             f"{part.name}: {sum(s.part == n for s in self.samples)} images, {part.share:.0%} of the crops"
             + (f"; not labelled there: {', '.join(self.labels[c] for c in part.unlabelled)}" if part.unlabelled else "")
             + ("" if part.teacher == "all" else f"; a teacher tells there: {part.teacher}")
+            + (f"; taught by {part.taught_by}" if part.taught_by else "")
             for n, part in enumerate(self.parts)
         ]
 

@@ -163,7 +163,7 @@ def _dataset(entry: Entry, found: Annotations, classes: list[str], counted: list
     for s in data.samples:
         s.classes, s.invert = index[s.classes], entry.invert
     unlabelled = tuple(c for c, name in enumerate(classes) if name not in labelled) if counted is None else ()
-    data.parts = [Part(data.name, unlabelled, entry.share or 0.0, entry.teacher)]
+    data.parts = [Part(data.name, unlabelled, entry.share or 0.0, entry.teacher, str(entry.taught_by or ""))]
     if entry.invert or entry.labelled or rules.as_dict():
         data.sha256 = _sha256([found.sha256, labelled, entry.invert, rules.as_dict()])
     return data
@@ -186,7 +186,7 @@ def merge(path: Path, sets: list[tuple[Entry, Dataset]], classes: list[str]) -> 
     for c, name in enumerate(classes):
         if all(c in part.unlabelled for part in merged.parts):
             raise DataError(f"{path}: no set that is trained on labels '{name}'; drop it from classes, or map to it")
-    merged.sha256 = _sha256([[d.sha256 for _, d in sets], [vars(p) for p in merged.parts], classes])
+    merged.sha256 = _sha256([[d.sha256 for _, d in sets], [p.as_dict() for p in merged.parts], classes])
     return merged
 
 

@@ -15,6 +15,7 @@
         labelled: [Person]               # default: those of `classes` that the set has
         share: 0.3                       # of the crops; sets without one share the rest by their numbers of images
         teacher: unlabelled              # what a teacher tells there: all (default), unlabelled, none
+        taught_by: ../models/their_camera  # who tells it there, a bundle or a checkpoint; default: the run's teacher
         invert: false                    # true: warm things are dark in these images, they are turned when read
         has: [boxes]                     # where the task is both: what the set labels, boxes, masks or both
 
@@ -43,6 +44,7 @@ KINDS = {  # what a key may be, in words
     "format": (str, f"one of {', '.join(FORMATS)}"),
     "map": (dict, "names, and the class that each becomes: {pedestrian: Person}"),
     "teacher": (str, f"one of {', '.join(TEACHES)}"),
+    "taught_by": (str, "the folder of a bundle, or the teacher.pt of a run folder, relative to this file"),
     "invert": (bool, "true or false"),
     "max_occluded": (int, "a whole number"),
     "max_truncated": (int, "a whole number"),
@@ -65,6 +67,7 @@ class Entry:
     labelled: list[str] | None = None
     share: float | None = None
     teacher: str = "all"
+    taught_by: Path | None = None
     invert: bool = False
     has: list[str] = field(default_factory=list)
 
@@ -151,7 +154,20 @@ def _entry(path: Path, where: str, values) -> Entry:
         raise DataError(
             f"{where}: names neither train nor val; name a split to train or to measure on, or drop the set"
         )
+    if "taught_by" in values:
+        values["taught_by"] = _teacher_of(where, path.parent / values["taught_by"], values)
     return Entry(where, **values)
+
+
+def _teacher_of(where: str, path: Path, values: dict) -> Path:
+    """Where the model of `taught_by` lies. Raises DataError if it cannot teach there."""
+    if not path.exists():
+        raise DataError(f"{where}: taught_by: nothing is at {path}; name {KINDS['taught_by'][1]}")
+    if not values.get("train"):
+        raise DataError(f"{where}: taught_by names who teaches, but the set has no train; drop it, or name the split")
+    if values.get("teacher") == "none":
+        raise DataError(f"{where}: taught_by names who teaches, and 'teacher: none' that nobody does; drop one of them")
+    return path.resolve()
 
 
 def _check_names(where: str, key: str, value) -> None:

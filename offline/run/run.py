@@ -44,6 +44,7 @@ class Run:
         input (dict): width, height, color, mean, std: the bundle's.
         notes (dict): figures that stages leave for the card; kept in run.json.
         source, start (Teacher): given with --teacher, and with --student.
+        specialists (list of Teacher): those that `taught_by` of a set names, in the order of train_data.specialists().
         answers: folder of the teacher's cached answers; runs may share one.
     """
 
@@ -56,6 +57,7 @@ class Run:
         self.backbone: Backbone | None = None
         self.source: Teacher | None = None
         self.start: Teacher | None = None
+        self.specialists: list[Teacher] = []
         self.budget_ms: float | None = None
         self.min_map: float | None = None
         self.attribution = ""

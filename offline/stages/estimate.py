@@ -17,7 +17,7 @@ from ..run.run import Run
 from ..training.curve import read_curve
 from ..training.distill import Distiller
 from ..training.train import Schedule, train
-from .models import SEEDS, student_options, teacher_options
+from .models import SEEDS, specialists, student_options, teacher_options
 
 log = logging.getLogger(__name__)
 WARM_UP, TIMED = 2, 5  # steps; the first ones read images that later ones find in memory
@@ -87,7 +87,9 @@ def _images_per_s(
     """Crops a second of the training loop itself, in a folder that is thrown away; `model` comes out changed by it."""
     distiller = None
     if teacher is not None:
-        distiller = Distiller(model, teacher, **{k: getattr(schedule, k) for k in TAUGHT}, dense=run.dense())
+        distiller = Distiller(
+            model, teacher, **{k: getattr(schedule, k) for k in TAUGHT}, dense=run.dense(), specialists=specialists(run)
+        )
     short = replace(schedule, epochs=0, min_steps=WARM_UP + TIMED)
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".estimate") as folder:
         train(model, run.loader(SEEDS[stage], schedule.batch), short, Path(folder) / "checkpoint.pt", stage, distiller)

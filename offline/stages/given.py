@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import RecipeError
 from ..model.detector import build_model
-from ..model.pretrained import load_backbone, load_teacher, open_backbone
+from ..model.pretrained import Teacher, load_backbone, load_teacher, open_backbone
 from ..run.run import Run
 from .models import teacher_options
 
@@ -46,6 +46,19 @@ def take_student(run: Run, path: Path) -> None:
             )
 
 
+def take_specialists(run: Run) -> None:
+    """The models that teach on the crops of some sets in the place of the run's teacher."""
+    for path in map(Path, run.train_data.specialists()):
+        given = load_teacher(path, run.labels, len(run.input["mean"]), run.segments, "taught_by:")
+        theirs, mine = (pixels.get("high_bit_depth") for pixels in (given.input or {}, run.input))
+        if theirs and theirs != mine:
+            raise RecipeError(
+                f"taught_by: {path} takes images of more than 8 bits as {theirs}, the run as {mine}; it would see "
+                "other images than the student does: take another model, or leave taught_by out"
+            )
+        run.specialists.append(given)
+
+
 def take_backbone(run: Run, path: Path) -> list[str]:
     """The weights that the teacher starts from, held against the recipe; pixels as they know them -> what is told."""
     run.backbone = open_backbone(path)
@@ -58,14 +71,18 @@ def take_backbone(run: Run, path: Path) -> list[str]:
 
 
 def origins(run: Run) -> list[dict]:
-    """Each model that the bundle goes back to, once: the student and the teacher given, and those before them."""
-    found = [record for model in (run.start, run.source) if model for record in model.origins]
+    """Each model that the bundle goes back to, once: the student and the teachers given, and those before them."""
+    found = [record for model in _models(run) for record in model.origins]
     return [record for i, record in enumerate(found) if record not in found[:i]]
 
 
 def backbone_records(run: Run) -> list[dict]:
-    """Each backbone that the bundle goes back to, once: this run's, or those of the student and the teacher given."""
+    """Each backbone that the bundle goes back to, once: this run's, and those of the student and the teachers given."""
     found = [run.backbone.record] if run.backbone else []
-    for model in (run.start, run.source):
-        found += model.backbones if model else []
+    for model in _models(run):
+        found += model.backbones
     return list({record.get("sha256", record["file"]): record for record in found}.values())
+
+
+def _models(run: Run) -> list[Teacher]:
+    return [model for model in (run.start, run.source, *run.specialists) if model]

@@ -8,6 +8,7 @@ from ..model.pretrained import load_backbone
 from ..run.recipe import TAUGHT, Distilled
 from ..run.run import Run
 from ..training.distill import Distiller
+from ..training.specialist import Specialist
 from ..training.teacher_cache import TeacherCache
 from ..training.train import train
 
@@ -46,10 +47,22 @@ def train_student(run: Run, stage: str, model: ViTDetector, schedule: Distilled)
         weights = {k: getattr(schedule, k) for k in TAUGHT}
         teacher, limit = run.load("teacher"), run.recipe.distil.cache_gb
         cache = TeacherCache(run.answers, teacher, limit) if limit else None
-        distiller = Distiller(model, teacher, **weights, cache=cache, dense=loader.dense)
+        distiller = Distiller(
+            model, teacher, **weights, cache=cache, dense=loader.dense, specialists=specialists(run, limit)
+        )
     train(model, loader, schedule, run.checkpoint(stage), stage, distiller)
     if distiller:
         distiller.close()
+
+
+def specialists(run: Run, limit_gb: float = 0.0) -> list[Specialist]:
+    """Who teaches on the crops of some sets (`taught_by`); limit_gb: of the cached answers, 0: none are kept."""
+    found = []
+    for given in run.specialists:
+        cache = TeacherCache(run.answers, given.model, limit_gb) if limit_gb else None
+        mine, theirs = ((pixels["mean"], pixels["std"]) for pixels in (run.input, given.input or run.input))
+        found.append(Specialist.taking(given.model, mine, theirs, cache))
+    return found
 
 
 def teacher_options(run: Run) -> dict:

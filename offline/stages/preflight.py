@@ -46,7 +46,7 @@ from ..training.distributed import world_size
 from ..training.teacher_cache import model_hash
 from ..training.threads import choose_threads
 from ..training.train import check_shared
-from .given import backbone_records, origins, take_backbone, take_student, take_teacher
+from .given import backbone_records, origins, take_backbone, take_specialists, take_student, take_teacher
 from .models import student_options, teacher_options
 
 log = logging.getLogger(__name__)
@@ -93,11 +93,12 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         take_teacher(run, args.teacher, args.backbone)
     if args.student:
         take_student(run, args.student)
+    take_specialists(run)
     run.origins = origins(run)
     _check_models(run, taught)
     told = take_backbone(run, args.backbone) if args.backbone else []
     _check_sets(run)
-    sets = {"sets": [vars(part) for part in train.parts]} if train.parts else {}
+    sets = {"sets": [part.as_dict() for part in train.parts]} if train.parts else {}
     run.identity = {
         "recipe": recipe.as_dict(),
         "recipe_name": Path(args.recipe).name,
@@ -110,6 +111,7 @@ def open_run(args, recipe: Recipe, target: Target, taught: bool | None = None) -
         "backbone": backbone_records(run),
         "teacher": {"file": args.teacher.name, "sha256": model_hash(run.source.model)} if run.source else None,
         "student": {"file": args.student.name, "sha256": model_hash(run.start.model)} if run.start else None,
+        **({"specialists": [model_hash(s.model) for s in run.specialists]} if run.specialists else {}),
         "goal": {"budget_ms": args.budget_ms, "min_map": args.min_map},
         "input": run.input,
     }
@@ -166,7 +168,13 @@ def _check_sets(run: Run) -> None:
         raise RecipeError(
             f"crops.sensor.{gray_only[0]} is for gray images, these are {run.input['color']}: set it to 0"
         )
-    partly = [part.name for part in run.train_data.parts if part.teacher != "all"]
+    trained = [r.distil, r.prune, r.lowrank, r.quantise, *([r.search] if run.budget_ms or run.min_map else [])]
+    if run.specialists and not any(s.wanted() and s.response for s in trained):
+        raise RecipeError(
+            "taught_by names who teaches, and nothing in the recipe learns what a teacher answers; set "
+            "distil.response, or drop taught_by"
+        )
+    partly = [part.name for part in run.train_data.parts if part.teacher != "all" or part.taught_by]
     watched = [s for s in (r.distil, r.prune, r.lowrank, r.quantise) if s.wanted() and (s.relation or s.attention)]
     if partly and watched:
         raise RecipeError(
@@ -205,6 +213,8 @@ def _check_models(run: Run, taught: bool | None) -> None:
         if name != "quantise" and s.wanted():
             check_shared(name, s.batch, world_size())
     trained = run.source.model.config() if run.source else _build(run, "model", teacher_options)
+    for specialist in run.specialists:
+        check_comparable(trained, specialist.model.config())  # the student is like its teacher, or refused below
     if run.budget_ms or run.min_map:
         if r.prune.twin:
             raise RecipeError("prune.twin does nothing in a search; leave it out, or --budget-ms and --min-map")

@@ -157,7 +157,11 @@ class Loader:
             unlabelled[n, list(part.unlabelled)] = True
             if part.teacher != "all":
                 told[n] = unlabelled[n] & (part.teacher == "unlabelled")
-        return {"unlabelled": torch.from_numpy(unlabelled), "told": torch.from_numpy(told)}
+        words = {"unlabelled": torch.from_numpy(unlabelled), "told": torch.from_numpy(told)}
+        if specialists := self.data.specialists():
+            names = ["", *specialists]
+            words["taught_by"] = torch.tensor([names.index(self.data.parts[p].taught_by) for p in parts])
+        return words
 
     def _crop(self, rng, mosaic: float, part: int):
         if self.close and rng.random() < self.close:

@@ -10,6 +10,8 @@ The last two compare T x T matrices: widths and numbers of heads may differ with
 has four times the other's tokens, the finer ones are pooled.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ from ..model.detector import ViTDetector
 from .dense_loss import DenseLoss
 from .distributed import normaliser
 from .losses import decode, giou
+from .specialist import Specialist
 from .teacher_cache import TeacherCache
 
 
@@ -45,6 +48,7 @@ class Distiller(nn.Module):
         response, feature, relation, attention: weights of the losses; one of 0 is not computed. Of a fresh student
             against a trained teacher the losses themselves are about 2, 2, 0.006 and 4.
         dense: what is asked of the dense head, if they have one.
+        specialists: who tells of the crops whose batch["taught_by"] is 1, 2 ...
         cache: answers of this very teacher; None asks it every time.
 
     Raises:
@@ -61,11 +65,13 @@ class Distiller(nn.Module):
         attention: float = 0.0,
         cache: TeacherCache | None = None,
         dense: DenseLoss | None = None,
+        specialists: Sequence[Specialist] = (),
     ):
         super().__init__()
         self.response, self.feature, self.relation, self.attention = response, feature, relation, attention
         self.teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
-        self.cache, self.dense = cache, dense
+        self.cache, self.dense, self.specialists = cache, dense, specialists
+        self.teacher += [s.model for s in specialists]
         mine, theirs = student.config(), teacher.config()
         check_comparable(mine, theirs, attention=bool(attention))
         self._token_stride = min(c["token_stride"] for c in (mine, theirs))  # of the finer grid
@@ -77,7 +83,8 @@ class Distiller(nn.Module):
                 nn.init.zeros_(layer.bias)
         self._watched = [_Watch(student), _Watch(teacher)] if attention else []
         self._names = set(self.project)
-        self._names |= set(output_names(theirs)) if response else set()
+        self._outputs = set(output_names(theirs)) if response else set()
+        self._names |= self._outputs
         self._names |= {"tokens"} if relation else set()
         self._names |= {"qkv"} if attention else set()
 
@@ -85,7 +92,8 @@ class Distiller(nn.Module):
         """The student's features and outputs (ViTDetector.outputs) on batch["images"] -> losses by name."""
         images = batch.get("clean", batch["images"])  # the teacher's camera, whatever the student sees
         told = batch.get("told")  # (B, K) classes that it tells; None: all of all crops
-        theirs = self._ask(images)
+        by = batch.get("taught_by")  # (B,) 0: the teacher, n: specialist n - 1
+        theirs = self._ask(images, by)
         h, w = (side // self._token_stride for side in images.shape[2:])
         losses = {}
         if self.response and "logits" in outputs:
@@ -98,6 +106,7 @@ class Distiller(nn.Module):
             shapes = {name: layer(_rows(features[name])) for name, layer in self.project.items()}
             shapes["tokens"], shown["tokens"] = same_grid(shapes["tokens"], shown["tokens"], h, w)
             crops = told.all(1) if told is not None else None
+            crops = crops & (by == 0) if crops is not None and by is not None else crops
             losses["feature"] = (
                 self.feature * torch.stack([feature_loss(shapes[k], shown[k], crops) for k in shapes]).mean()
             )
@@ -110,8 +119,23 @@ class Distiller(nn.Module):
         return losses
 
     @torch.no_grad()
-    def _ask(self, images: Tensor) -> dict[str, Tensor]:
-        """What the teacher says: outputs, tokens, its fine maps by stride, qkv of its last attention, as needed."""
+    def _ask(self, images: Tensor, by: Tensor | None) -> dict[str, Tensor]:
+        """What the teacher says, and of each specialist's crops its outputs instead."""
+        if by is None or not self.specialists:
+            return self._ask_teacher(images)
+        own = (by == 0).nonzero()[:, 0]
+        own = own if len(own) else by.new_zeros(1)  # one at least: all that is compared has a shape
+        said = self._ask_teacher(images[own])
+        answers = {n: v.new_zeros(len(images), *v.shape[1:]).index_copy_(0, own, v) for n, v in said.items()}
+        for number, specialist in enumerate(self.specialists, 1):
+            crops = (by == number).nonzero()[:, 0]
+            if len(crops):
+                for n, v in specialist.outputs(images[crops], self._outputs).items():
+                    answers[n].index_copy_(0, crops, v.to(answers[n].dtype))
+        return answers
+
+    def _ask_teacher(self, images: Tensor) -> dict[str, Tensor]:
+        """Outputs, tokens, fine maps by stride, qkv of the last attention, as needed."""
 
         def compute():
             features = self.teacher[0].features(images)
@@ -127,8 +151,9 @@ class Distiller(nn.Module):
         """The training is over: leave both models as they were."""
         for watch in self._watched:
             watch.handle.remove()
-        if self.cache:
-            self.cache.close()
+        for cache in (self.cache, *(s.cache for s in self.specialists)):
+            if cache:
+                cache.close()
 
 
 class _Seen(dict):

@@ -1,9 +1,11 @@
 """Several data sets in one training: what the yaml of sets may say, and what each crop of them tells the losses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from commands import TINY, command, one_sentence, run
 from sets_data import CROWD, crowd, sets, traffic, two_sets, write
@@ -12,7 +14,10 @@ from offline import compress
 from offline.boards.targets import find_target
 from offline.data import check_colors, read_measured, read_sets, repeats, unseen
 from offline.errors import DataError, RecipeError
+from offline.files import save_torch
+from offline.model.detector import build_model
 from offline.run.recipe_file import load_recipe
+from offline.stages.models import student_options, teacher_options, train_student
 from offline.stages.preflight import open_run
 from offline.training.augment import Loader
 
@@ -61,6 +66,16 @@ def test_what_the_training_is_changes_its_hash(folder):
         ([traffic(), crowd(labelled=["Car"])], "labelled names 'Car', which is no class of crowd/train.json"),
         ([traffic(), crowd(labelled=["Dog"])], "labelled names 'Dog', which is none of the classes"),
         ([traffic(), crowd(teacher="some")], "teacher is 'some'; choose from: all, unlabelled, none"),
+        (
+            [traffic(), crowd(taught_by=3)],
+            "set 2: taught_by cannot be 3: it is the folder of a bundle, or the teacher.pt",
+        ),
+        (
+            [traffic(), crowd(taught_by="theirs")],
+            "theirs; name the folder of a bundle, or the teacher.pt",
+        ),
+        ([traffic(), crowd(taught_by="crowd", teacher="none")], "'teacher: none' that nobody does; drop one of them"),
+        ([traffic(), crowd(taught_by="crowd", train=None)], "who teaches, but the set has no train; drop it"),
         ([traffic(), crowd(val="train.json")], "crowd trains on train.json and measures on it"),
         (
             [traffic(), crowd(), {"data": "crowd", "val": "./train.json", "invert": True}],
@@ -206,3 +221,63 @@ def test_what_sets_cannot_bear_is_refused_before_training(folder, options, chang
     args = compress.parse(["--data", str(path), "--out", str(folder / "x"), "--run", str(folder / "run"), *options])
     with pytest.raises((DataError, RecipeError), match=says):
         open_run(args, load_recipe("quick", changes), find_target("cpu"))
+
+
+OWN = ["Person", "Car"]
+
+
+def specialist(path, seed=0, labels=OWN, **options):
+    """A checkpoint of an untrained model that takes pixels by other means than SPEC."""
+    torch.manual_seed(seed)
+    model = build_model(TINY["model"] | {"classes": len(labels), "channels": 1} | options)
+    path.parent.mkdir(exist_ok=True)
+    kept = {"config": model.config(), "weights": model.state_dict(), "labels": labels}
+    save_torch(path, kept | {"input": {"mean": [0.4], "std": [0.1]}, "train": {"name": "theirs.json"}})
+    return path
+
+
+def opened(folder, *entries, resume=False, **changes):
+    recipe = replace(load_recipe("quick"), model=TINY["model"], student={})
+    for stage in ("distil", "prune", "lowrank"):
+        schedule = replace(getattr(recipe, stage), epochs=0, min_steps=2, batch=4, **changes)
+        setattr(recipe, stage, schedule)
+    more = ["--resume"] if resume else []
+    path = sets(folder, *entries)
+    args = compress.parse(["--data", str(path), "--out", str(folder / "x"), "--run", str(folder / "run"), *more])
+    return open_run(args, recipe, find_target("cpu"))
+
+
+def test_a_set_may_have_a_teacher_of_its_own(folder):
+    specialist(folder / "a" / "teacher.pt")
+    run = opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"))
+    path = str(folder / "a" / "teacher.pt")
+    assert run.train_data.part_lines()[1].endswith(f"; not labelled there: Car; taught by {path}")
+    assert [record["data"] for record in run.origins] == [["theirs.json"]]
+    batch = run.loader(0, 16).make(0, 0.0)
+    assert (batch["taught_by"] == batch["unlabelled"][:, 1]).all() and 0 < batch["taught_by"].sum() < 16
+    run.save("teacher", build_model(teacher_options(run)))
+    student = build_model(student_options(run))
+    train_student(run, "distil", student, run.recipe.distil)
+    assert all(torch.isfinite(v).all() for v in student.state_dict().values())
+    opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"), resume=True)
+    (folder / "a").rename(folder / "b")
+    with pytest.raises(DataError, match="nothing is at"):
+        opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"), resume=True)
+    specialist(folder / "a" / "teacher.pt", seed=1)
+    with pytest.raises(RecipeError, match="specialists"):
+        opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "changes", "says"),
+    [
+        (["Person", "Dog"], {}, {}, "taught_by: .*teacher.pt knows 2 classes"),
+        (OWN, {"strides": [4]}, {}, r"its teacher \[4\]: they cannot be compared"),
+        (OWN, {}, {"response": 0.0}, "nothing in the recipe learns what a teacher answers"),
+        (OWN, {}, {"relation": 1.0}, "of crowd/train.json the teacher does not tell all"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_a_set_is_refused_before_training(folder, labels, options, changes, says):
+    specialist(folder / "a" / "teacher.pt", labels=labels, **options)
+    with pytest.raises(RecipeError, match=says):
+        opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"), **changes)

@@ -23,6 +23,7 @@ from offline.run.recipe_file import load_recipe
 from offline.stages.preflight import open_run
 from offline.training.distill import Distiller, attention_loss, relation_loss, response_loss
 from offline.training.losses import points_for
+from offline.training.specialist import Specialist
 from offline.training.teacher_cache import TeacherCache
 from vit_perception.bundles.bundle import Bundle, open_bundle
 from vit_perception.engines.onnxruntime import OnnxRuntimeEngine
@@ -82,6 +83,24 @@ def test_the_teacher_looks_at_clean_images_and_tells_only_what_it_is_asked_to():
     both.feature = 0.0
     both(features, outputs, {"images": images, "told": told}, points_for(student, 64, 64))["response"].backward()
     assert (logits.grad[1, :, [0, 2]] == 0).all() and (logits.grad[1, :, 1] != 0).any()
+
+
+def test_a_specialist_answers_for_its_crops_as_it_takes_pixels_and_its_features_do_not_count():
+    student, teacher, theirs = fresh(SMALL), sure(BIG, seed=1), sure(SMALL | {"neck": 8}, seed=2)
+    specialist = Specialist.taking(theirs, ([0.5], [0.2]), ([0.4], [0.1]), None)
+    both = distiller_of(student, teacher, response=1.0, feature=1.0, specialists=[specialist])
+    images, told, points = torch.randn(2, 1, 64, 64), torch.ones(2, 3, dtype=torch.bool), points_for(student, 64, 64)
+    losses = tell(both, student, images, told=told, taught_by=torch.tensor([0, 1]))
+    seen = [teacher.predict(teacher.features(images[:1]))]
+    seen += [theirs.predict(theirs.features((images[1:] * 0.2 + 0.5 - 0.4) / 0.1))]
+    answers = [torch.cat(pair) for pair in zip(*seen, strict=True)]
+    expected = response_loss(*student.predict(student.features(images)), *answers, points)
+    assert losses["response"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert losses["feature"].item() == pytest.approx(tell(both, student, images[:1])["feature"].item() / 2, rel=1e-4)
+    alone = tell(both, student, images, told=told, taught_by=torch.tensor([1, 1]))
+    assert list(alone) == list(losses) and alone["feature"].item() == 0 and alone["response"].item() > 0
+    back = tell(both, student, images, told=told, taught_by=torch.tensor([0, 0]))
+    assert back["response"].item() == pytest.approx(tell(both, student, images)["response"].item(), rel=1e-5)
 
 
 @pytest.fixture
