@@ -47,6 +47,8 @@ def check_sets(
         segments: list[str] | None = None
         for entry in sorted(entries, key=lambda e: e.train is None):  # a run takes its classes from those it learns
             findings = Findings(strict=False, root=entry.data, about=entry.where)
+            if entry.taught_by and not entry.taught_by.exists():
+                faults.append(f"{entry.where}: taught_by: nothing is at {entry.taught_by}; correct it")
             for split in entry.splits():
                 if task == "detect" or "boxes" in entry.has:
                     _check_boxed(entry, split, classes, wanted, findings, report, how)

@@ -155,19 +155,14 @@ def _entry(path: Path, where: str, values) -> Entry:
             f"{where}: names neither train nor val; name a split to train or to measure on, or drop the set"
         )
     if "taught_by" in values:
-        values["taught_by"] = _teacher_of(where, path.parent / values["taught_by"], values)
+        if not values.get("train"):
+            raise DataError(
+                f"{where}: taught_by names who teaches, but the set has no train; drop it, or name the split"
+            )
+        if values.get("teacher") == "none":
+            raise DataError(f"{where}: taught_by names who teaches, 'teacher: none' that nobody does; drop one of them")
+        values["taught_by"] = (path.parent / values["taught_by"]).resolve()
     return Entry(where, **values)
-
-
-def _teacher_of(where: str, path: Path, values: dict) -> Path:
-    """Where the model of `taught_by` lies. Raises DataError if it cannot teach there."""
-    if not path.exists():
-        raise DataError(f"{where}: taught_by: nothing is at {path}; name {KINDS['taught_by'][1]}")
-    if not values.get("train"):
-        raise DataError(f"{where}: taught_by names who teaches, but the set has no train; drop it, or name the split")
-    if values.get("teacher") == "none":
-        raise DataError(f"{where}: taught_by names who teaches, and 'teacher: none' that nobody does; drop one of them")
-    return path.resolve()
 
 
 def _check_names(where: str, key: str, value) -> None:

@@ -49,11 +49,13 @@ def take_student(run: Run, path: Path) -> None:
 def take_specialists(run: Run) -> None:
     """The models that teach on the crops of some sets in the place of the run's teacher."""
     for path in map(Path, run.train_data.specialists()):
-        given = load_teacher(path, run.labels, len(run.input["mean"]), run.segments, "taught_by:")
+        taught = next(part.name for part in run.train_data.parts if part.taught_by == str(path))
+        what = f"teacher of {taught}"
+        given = load_teacher(path, run.labels, len(run.input["mean"]), run.segments, what)
         theirs, mine = (pixels.get("high_bit_depth") for pixels in (given.input or {}, run.input))
         if theirs and theirs != mine:
             raise RecipeError(
-                f"taught_by: {path} takes images of more than 8 bits as {theirs}, the run as {mine}; it would see "
+                f"the {what}, {path}, takes images of more than 8 bits as {theirs}, the run as {mine}; it would see "
                 "other images than the student does: take another model, or leave taught_by out"
             )
         run.specialists.append(given)

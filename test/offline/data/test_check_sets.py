@@ -44,6 +44,8 @@ def test_check_tells_of_each_set_and_how_they_go_together(folder):
     assert main_code(folder, traffic(), crowd()) == 0
     usable, lines = check_sets(sets(folder, traffic(), crowd(share=2)))
     assert not usable and lines[-1].startswith("error: ") and "share is 2" in lines[-1]
+    usable, lines = check_sets(sets(folder, traffic(), crowd(taught_by="theirs")))
+    assert not usable and lines[-1].endswith(f"set 2: taught_by: nothing is at {folder / 'theirs'}; correct it")
     (folder / "crowd/images/train2.png").write_bytes(b"no image")
     assert main_code(folder, traffic(), crowd()) == 1
 

@@ -70,10 +70,6 @@ def test_what_the_training_is_changes_its_hash(folder):
             [traffic(), crowd(taught_by=3)],
             "set 2: taught_by cannot be 3: it is the folder of a bundle, or the teacher.pt",
         ),
-        (
-            [traffic(), crowd(taught_by="theirs")],
-            "theirs; name the folder of a bundle, or the teacher.pt",
-        ),
         ([traffic(), crowd(taught_by="crowd", teacher="none")], "'teacher: none' that nobody does; drop one of them"),
         ([traffic(), crowd(taught_by="crowd", train=None)], "who teaches, but the set has no train; drop it"),
         ([traffic(), crowd(val="train.json")], "crowd trains on train.json and measures on it"),
@@ -261,7 +257,9 @@ def test_a_set_may_have_a_teacher_of_its_own(folder):
     assert all(torch.isfinite(v).all() for v in student.state_dict().values())
     opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"), resume=True)
     (folder / "a").rename(folder / "b")
-    with pytest.raises(DataError, match="nothing is at"):
+    with pytest.raises(
+        RecipeError, match="no teacher of crowd/train.json at .*a/teacher.pt; give the folder of a bundle"
+    ):
         opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"), resume=True)
     specialist(folder / "a" / "teacher.pt", seed=1)
     with pytest.raises(RecipeError, match="specialists"):
@@ -271,7 +269,7 @@ def test_a_set_may_have_a_teacher_of_its_own(folder):
 @pytest.mark.parametrize(
     ("labels", "options", "changes", "says"),
     [
-        (["Person", "Dog"], {}, {}, "taught_by: .*teacher.pt knows 2 classes"),
+        (["Person", "Dog"], {}, {}, "teacher of crowd/train.json .*teacher.pt knows 2 classes"),
         (OWN, {"strides": [4]}, {}, r"its teacher \[4\]: they cannot be compared"),
         (OWN, {}, {"response": 0.0}, "nothing in the recipe learns what a teacher answers"),
         (OWN, {}, {"relation": 1.0}, "of crowd/train.json the teacher does not tell all"),
