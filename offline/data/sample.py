@@ -57,9 +57,14 @@ class Part:
     teacher: str = "all"
     taught_by: str = ""
 
+    @property
+    def teacher_name(self) -> str:
+        """What the model at `taught_by` is called, wherever it lies."""
+        return "/".join(Path(self.taught_by).parts[-2:])
+
     def as_dict(self) -> dict:
-        """What a run remembers of it: not where a model lies, only what it is called."""
-        called = {"taught_by": "/".join(Path(self.taught_by).parts[-2:])} if self.taught_by else {}
+        """What runs and bundles remember."""
+        called = {"taught_by": self.teacher_name} if self.taught_by else {}
         return {k: v for k, v in vars(self).items() if k != "taught_by"} | called
 
 
@@ -123,7 +128,7 @@ class Dataset:
             f"{part.name}: {sum(s.part == n for s in self.samples)} images, {part.share:.0%} of the crops"
             + (f"; not labelled there: {', '.join(self.labels[c] for c in part.unlabelled)}" if part.unlabelled else "")
             + ("" if part.teacher == "all" else f"; a teacher tells there: {part.teacher}")
-            + (f"; taught by {part.taught_by}" if part.taught_by else "")
+            + (f"; taught by {part.teacher_name}" if part.taught_by else "")
             for n, part in enumerate(self.parts)
         ]
 

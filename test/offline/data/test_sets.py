@@ -246,8 +246,7 @@ def opened(folder, *entries, resume=False, **changes):
 def test_a_set_may_have_a_teacher_of_its_own(folder):
     specialist(folder / "a" / "teacher.pt")
     run = opened(folder, traffic(), crowd(share=0.5, taught_by="a/teacher.pt"))
-    path = str(folder / "a" / "teacher.pt")
-    assert run.train_data.part_lines()[1].endswith(f"; not labelled there: Car; taught by {path}")
+    assert run.train_data.part_lines()[1].endswith("; not labelled there: Car; taught by a/teacher.pt")
     assert [record["data"] for record in run.origins] == [["theirs.json"]]
     batch = run.loader(0, 16).make(0, 0.0)
     assert (batch["taught_by"] == batch["unlabelled"][:, 1]).all() and 0 < batch["taught_by"].sum() < 16
