@@ -26,8 +26,8 @@ OUTWEIGHS = 4  # a chance of 0.3 to be found against 0.02 of a ghost at this pla
 # Chance that what is found near, where looks showed nothing, came from behind a cover and is no ghost: a guess. Such
 # looks count for no more than that.
 EMERGES = 0.003
-# sqrt(w h), px: what appeared is looked for up to this size, however small it was found. uav_thermal misses 10% of what
-# is 110 to 160 px large and 11% of 220 px (the same file; enlarged images).
+# sqrt(w h), px: what appeared is looked for up to this size, however small it was found. uav_thermal misses 12% of what
+# is 110 px large, 8% of 160 px and 6% of 220 px (the same file; enlarged images).
 LARGE_PX = 200.0
 
 
