@@ -50,11 +50,11 @@ def write_dataset(
     masks: bool = False,
     people: bool = False,
 ) -> Path:
-    """Write `OUT/images/*.png`, OUT/train.json and OUT/val.json in COCO's format; returns OUT.
+    """Write the images into OUT/images, OUT/train.json and OUT/val.json in COCO's format; returns OUT.
 
     file_name is relative to images/. Train and val come from different scenes. Annotations carry distance_m,
     ttc_s (null when not closing in), visible and track_id beside COCO's own keys; CATEGORIES gives the
-    classes. masks: write OUT/masks/*.png too, palette PNGs of the same names, and their class table
+    classes. masks: write palette PNGs of the same names into OUT/masks too, and their class table
     OUT/classes.csv; the scenes then have houses. people: every image shows another scene, and looks at one person
     of 8 to 260 pixels, seen from 0 to 90 degrees (Flight's hover), on hot ground in HOT of them.
     progress is called with the number of images written so far.

@@ -21,8 +21,8 @@ COUNT = len(LASTING)
 # A person's middle is at 0.85 m standing, 0.45 m sitting, 0.15 m lying: with the mean of the first, an error of this.
 POSTURE_SIGMA_M = 0.3
 # Of a box's centre, parts of its size: what changes from image to image and what stays with the object; as measured of
-# uav_thermal's second stage on objects of 15 px; uav_thermal itself has 0.059 and 0.068 there (offline/simulate/noise.json,
-# position_jitter and position_bias).
+# uav_thermal's second stage on objects of 15 px; uav_thermal itself has 0.059 and 0.068 there (position_jitter and
+# position_bias in offline/simulate/noise.json).
 CENTRE_JITTER, CENTRE_BIAS = 0.053, 0.072
 ATTITUDE_JITTER_RAD = math.radians(0.15)  # from image to image; a guess
 STEEPEST_SIGMAS = 3.0  # a ray must dip by so many sigmas of the attitude, as avoidance/ranging.py asks

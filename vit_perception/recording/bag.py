@@ -40,8 +40,8 @@ def open_bag(path):
 
     Returns:
         an object with `topics` ({name: type}), `counts` ({name: number of messages}), `duration_s`, `notes` (sentences
-        about what is left out), `damage` (one about what is missing, or "") and `messages(names)`, which yields the
-        `Message`s of these topics in the order of their stamps.
+        about what is left out), `damage` (one about what is missing, or "") and `messages(names)`, which yields each
+        `Message` of these topics in the order of their stamps.
 
     Raises:
         BagError: there is none, it is damaged, or a package is missing that it takes. Also from `messages`.
