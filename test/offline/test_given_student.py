@@ -195,7 +195,13 @@ def test_the_shipped_recipes_cards_name_their_data_and_hold_for_all_of_it_alone(
 
 def test_what_the_shipped_bundles_kept_of_their_data_goes_on():
     made = open_bundle(ROOT / "models" / "uav_thermal_tiny").made
-    mine, student, teacher = origins_of("uav_thermal_tiny", made)
-    assert mine["data"][:2] == ["hit_uav/train.json", "asl_tid/train.json"] and "ASL-TID" in mine["attribution"]
-    names = ["uav_thermal_tiny, student of uav_thermal_tiny", "uav_thermal, teacher of uav_thermal_tiny"]
+    mine, second, student, teacher, *others = origins_of("uav_thermal_tiny", made)
+    for stage in (mine, second):
+        assert stage["data"][:2] == ["hit_uav/train.json", "asl_tid/train.json"] and "ASL-TID" in stage["attribution"]
+    names = ["uav_thermal_tiny, student of uav_thermal_tiny_second_stage"]
+    names += ["uav_thermal, teacher of uav_thermal_tiny_second_stage"]
     assert [student["name"], teacher["name"]] == names and student["attribution"] == ""
+    assert [m["name"] for m in others if "teacher of" not in m["name"]] == [
+        "uav_thermal_one_camera",
+        "all_cameras.run/teacher.pt",
+    ], "who taught it: the run's teacher, and that of one set"
